@@ -1,0 +1,99 @@
+"""Send mail from Celery through genro-mail-proxy, and get its delivery reports back.
+
+Importing the package does nothing: each public name is imported from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .deliveries import Delivery, Status
+    from .errors import (
+        ConfigurationError,
+        InvalidMessage,
+        InvalidReport,
+        MailProxyError,
+        MessageRejected,
+        ProxyRequestError,
+        ProxyUnavailable,
+        StoreError,
+        UnsupportedMessage,
+    )
+    from .messages import Attachment, MailMessage, Priority
+    from .proxy.client import ProxyClient
+    from .receiver import ReportReceiver
+    from .reports import DeliveryReport, Kind
+    from .resolvers import attachment_resolver
+    from .runtime import get_delivery
+    from .tasks import dispatch_reports, prune_deliveries, send_many_via_proxy, send_via_proxy
+
+_MODULES = {
+    "Attachment": ".messages",
+    "ConfigurationError": ".errors",
+    "Delivery": ".deliveries",
+    "DeliveryReport": ".reports",
+    "InvalidMessage": ".errors",
+    "InvalidReport": ".errors",
+    "Kind": ".reports",
+    "MailMessage": ".messages",
+    "MailProxyError": ".errors",
+    "MessageRejected": ".errors",
+    "Priority": ".messages",
+    "ProxyClient": ".proxy.client",
+    "ProxyRequestError": ".errors",
+    "ProxyUnavailable": ".errors",
+    "ReportReceiver": ".receiver",
+    "Status": ".deliveries",
+    "StoreError": ".errors",
+    "UnsupportedMessage": ".errors",
+    "attachment_resolver": ".resolvers",
+    "dispatch_reports": ".tasks",
+    "get_delivery": ".runtime",
+    "prune_deliveries": ".tasks",
+    "send_many_via_proxy": ".tasks",
+    "send_via_proxy": ".tasks",
+}
+
+__all__ = [
+    "Attachment",
+    "ConfigurationError",
+    "Delivery",
+    "DeliveryReport",
+    "InvalidMessage",
+    "InvalidReport",
+    "Kind",
+    "MailMessage",
+    "MailProxyError",
+    "MessageRejected",
+    "Priority",
+    "ProxyClient",
+    "ProxyRequestError",
+    "ProxyUnavailable",
+    "ReportReceiver",
+    "Status",
+    "StoreError",
+    "UnsupportedMessage",
+    "__version__",
+    "attachment_resolver",
+    "dispatch_reports",
+    "get_delivery",
+    "prune_deliveries",
+    "send_many_via_proxy",
+    "send_via_proxy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,179 @@
+"""Readers of settings: each turns what a user wrote into a value, or raises `ConfigurationError`.
+
+A reader is `(key, value) -> value`; `key` is as the user wrote it, for the message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from celery.utils.imports import symbol_by_name
+
+from .errors import ConfigurationError
+
+__all__ = ["UNSET", "SyncTokens", "Unset", "from_environment"]
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "unset"
+
+
+#: A setting that nobody has made, where None is a decision of its own.
+UNSET: Final = Unset.UNSET
+
+#: tenant id → the tokens it may use; the key None stands for "any tenant".
+SyncTokens = Mapping[str | None, tuple[str, ...]]
+
+
+def from_environment(text: str) -> Any:
+    """An environment variable's value: JSON where it looks like an object or a list, else the text itself."""
+    stripped = text.strip()
+    if stripped[:1] in ("{", "["):
+        try:
+            return json.loads(stripped)
+        except ValueError:
+            return text
+    return text
+
+
+def text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{key} must be a non-empty text, got a value of type {type(value).__name__}.")
+    return value.strip()
+
+
+def http_url(key: str, value: Any) -> str:
+    problem = f"{key} must be a URL like 'http://mail-proxy:8000' without user or password"
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{problem}, got a value of type {type(value).__name__}.")
+    try:
+        parts = urlsplit(value.strip())
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as exc:
+        raise ConfigurationError(f"{problem}: {exc}.") from exc
+    if parts.username or parts.password:
+        # The value is not shown: it holds a password.
+        raise ConfigurationError(f"{problem}. Put the secret into mail_proxy_token.")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ConfigurationError(f"{problem}, got {value!r}.")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"{problem} and without '?' or '#', got {value!r}.")
+    return value.strip().rstrip("/")
+
+
+def url_path(key: str, value: Any) -> str:
+    path = text(key, value)
+    if not path.startswith("/") or any(c in path for c in "?# ") or "//" in path:
+        raise ConfigurationError(f"{key} must be a path that starts with '/', got {value!r}.")
+    return path.rstrip("/") or "/"
+
+
+def one_of(*choices: str) -> Callable[[str, Any], str]:
+    def read(key: str, value: Any) -> str:
+        if value not in choices:
+            raise ConfigurationError(f"{key} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+        return str(value)
+
+    return read
+
+
+def positive_number(key: str, value: Any) -> float:
+    number = _number(key, value, float)
+    if number <= 0:
+        raise ConfigurationError(f"{key} must be greater than 0, got {value!r}.")
+    return float(number)
+
+
+def natural_number(key: str, value: Any) -> float:
+    number = _number(key, value, float)
+    if number < 0:
+        raise ConfigurationError(f"{key} must be 0 or more, got {value!r}.")
+    return float(number)
+
+
+def positive_integer(*, maximum: int | None = None) -> Callable[[str, Any], int]:
+    def read(key: str, value: Any) -> int:
+        number = int(_number(key, value, int))
+        if number < 1 or (maximum is not None and number > maximum):
+            limits = "1 or more" if maximum is None else f"from 1 to {maximum}"
+            raise ConfigurationError(f"{key} must be {limits}, got {value!r}.")
+        return number
+
+    return read
+
+
+def natural_integer(key: str, value: Any) -> int:
+    number = int(_number(key, value, int))
+    if number < 0:
+        raise ConfigurationError(f"{key} must be 0 or more, got {value!r}.")
+    return number
+
+
+def boolean(key: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if isinstance(value, str) and word in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        return word in ("1", "true", "yes", "on")
+    raise ConfigurationError(f"{key} must be True or False, got {value!r}.")
+
+
+def mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        # The value is not shown: it may hold tokens.
+        raise ConfigurationError(
+            f"{key} must be a dict of name → {{'url': …, 'token': …}}, got a value of type {type(value).__name__}."
+        )
+    return dict(value)
+
+
+def callable_or_path(key: str, value: Any) -> Callable[..., Any]:
+    if isinstance(value, str):
+        try:
+            value = symbol_by_name(value)
+        except (ImportError, AttributeError, ValueError) as exc:
+            raise ConfigurationError(f"{key} must name a callable, and {value!r} cannot be imported: {exc}") from exc
+    if not callable(value):
+        raise ConfigurationError(f"{key} must be a callable or its dotted path, got {value!r}.")
+    return value  # type: ignore[no-any-return]
+
+
+def sync_tokens(key: str, value: Any) -> SyncTokens | None:
+    """`"token"`, `["new", "old"]`, or `{"tenant": "token" | ["new", "old"]}`; None switches authentication off."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if not value:
+            raise ConfigurationError(f"{key} must name at least one tenant.")
+        return {text(key, tenant): _token_list(f"{key}[{tenant!r}]", tokens) for tenant, tokens in value.items()}
+    return {None: _token_list(key, value)}
+
+
+def _token_list(key: str, value: Any) -> tuple[str, ...]:
+    tokens = [value] if isinstance(value, str) else value
+    is_list = isinstance(tokens, list | tuple | set | frozenset) and len(tokens) > 0
+    if not is_list or not all(isinstance(token, str) and token.strip() for token in tokens):
+        # The value is not shown: it is a secret.
+        raise ConfigurationError(f"{key} must be a non-empty text or a list of such, got {type(value).__name__}.")
+    return tuple(token.strip() for token in tokens)
+
+
+def _number(key: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    noun = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigurationError(f"{key} must be {noun}, got {value!r}.")
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ConfigurationError(f"{key} must be {noun}, got {value!r}.")
+    try:
+        number = kind(value)
+    except (ValueError, OverflowError) as exc:
+        raise ConfigurationError(f"{key} must be {noun}, got {value!r}.") from exc
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ConfigurationError(f"{key} must be {noun}, got {value!r}.")
+    return number

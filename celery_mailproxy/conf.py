@@ -1,0 +1,198 @@
+"""Settings: the one place that reads configuration.
+
+A setting `mail_proxy_url` is looked for, in this order, in the Celery app (`app.conf.mail_proxy_url`, which is
+`CELERY_MAIL_PROXY_URL` under Django's usual namespace), in Django's settings where Django is configured
+(`MAIL_PROXY_URL`), and in the environment (`MAIL_PROXY_URL`). Everything else in the package gets values.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from . import _setting_types as types
+from ._setting_types import UNSET, SyncTokens, Unset
+from .errors import ConfigurationError
+
+__all__ = ["DEFAULT_SERVER", "UNSET", "ServerSettings", "Settings", "SyncTokens", "Unset", "load_settings"]
+
+#: The name of the server that the top-level settings describe.
+DEFAULT_SERVER = "default"
+
+PREFIX = "mail_proxy_"
+
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How to reach one proxy, and on whose behalf."""
+
+    name: str
+    url: str
+    token: str | None = field(default=None, repr=False)
+    account: str | None = None
+    tenant: str | None = None
+    api: Literal["auto", "commands", "entities"] = "auto"
+    timeout_seconds: float = 10.0
+    ca_file: str | None = None
+
+
+def _setting(default: Any, read: Callable[[str, Any], Any], *, secret: bool = False) -> Any:
+    """A field of `Settings`: `read(key, value)` turns what the user wrote into its value, or says what is wrong."""
+    return field(default=default, repr=not secret, metadata={"read": read})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting, read and checked. `docs/reference/settings.md` says what each means; a test compares the two."""
+
+    url: str | None = _setting(None, types.http_url)
+    token: str | None = _setting(None, types.text, secret=True)
+    account: str | None = _setting(None, types.text)
+    tenant: str | None = _setting(None, types.text)
+    api: Literal["auto", "commands", "entities"] = _setting("auto", types.one_of("auto", "commands", "entities"))
+    timeout_seconds: float = _setting(10.0, types.positive_number)
+    ca_file: str | None = _setting(None, types.text)
+    servers: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"read": types.mapping})
+    from_email: str | None = _setting(None, types.text)
+    chunk_size: int = _setting(100, types.positive_integer(maximum=1000))
+    max_retries: int = _setting(300, types.natural_integer)
+    retry_max_seconds: int = _setting(600, types.positive_integer())
+
+    sync_token: SyncTokens | Unset | None = _setting(UNSET, types.sync_tokens, secret=True)
+    report_path: str = _setting("/mail-proxy/sync", types.url_path)
+    attachments_path: str = _setting("/mail-proxy/attachments", types.url_path)
+    max_report_bytes: int = _setting(16 * 1024 * 1024, types.positive_integer())
+    next_sync_after: Callable[..., Any] | None = _setting(None, types.callable_or_path)
+
+    dispatch: Literal["worker", "inline"] = _setting("worker", types.one_of("worker", "inline"))
+    dispatch_chunk_size: int = _setting(100, types.positive_integer())
+    park_seconds: float = _setting(60.0, types.natural_number)
+    events: bool = _setting(True, types.boolean)
+
+    store: str = _setting("sqlite:///celery-mailproxy.sqlite3", types.text, secret=True)
+    store_ttl_seconds: float = _setting(30 * 86400.0, types.positive_number)
+    store_summary: bool = _setting(True, types.boolean)
+
+    def server(self, name: str = DEFAULT_SERVER) -> ServerSettings:
+        """The proxy of that name. Raises `ConfigurationError` for an unknown one, and where it has no URL."""
+        known = self.server_names()
+        if name not in known:
+            raise ConfigurationError(
+                f"server must be one of {', '.join(known)}, got {name!r}{_hint(name, known)} "
+                f"Add it to {PREFIX}servers, or set {PREFIX}url for the default one."
+            )
+        own = self.servers.get(name, {})
+        return _read_server(self, name, own)
+
+    def server_names(self) -> tuple[str, ...]:
+        """The names that `server=` takes, the default one first."""
+        named = [name for name in self.servers if name != DEFAULT_SERVER]
+        has_default = self.url is not None or DEFAULT_SERVER in self.servers or not named
+        return (*([DEFAULT_SERVER] if has_default else []), *sorted(named))
+
+
+#: Read by the Django and migration parts of the package, each where it is used.
+_ELSEWHERE = frozenset(
+    PREFIX + name
+    for name in (
+        "on_commit",
+        "return_results",
+        "attachment_inline_bytes",
+        "log_content",
+        "migration",
+        "resume_queue",
+        "resume_args_bytes",
+    )
+)
+
+
+def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a Celery app. Raises `ConfigurationError` that names the key, its value and the remedy."""
+    known = {PREFIX + item.name: item for item in fields(Settings)}
+    django_settings = _django_settings()
+    _refuse_unknown_keys(app, django_settings, frozenset(known) | _ELSEWHERE)
+    values: dict[str, Any] = {}
+    for key, item in known.items():
+        for shown_key, value in _look_up(key, app, django_settings, os.environ if environ is None else environ):
+            # None is how a user unsets what a lower source sets; for the token it is a decision of its own.
+            if value is not None or item.name == "sync_token":
+                values[item.name] = item.metadata["read"](shown_key, value)
+            break
+    settings = Settings(**values)
+    for name in settings.servers:
+        settings.server(name)
+    return settings
+
+
+def _look_up(key: str, app: Any, django_settings: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Where the key is set: (the key as the user wrote it, its value), strongest source first."""
+    value = app.conf.get(key, _MISSING)
+    if value is not _MISSING:
+        yield key, value
+    value = getattr(django_settings, key.upper(), _MISSING)
+    if value is not _MISSING:
+        yield key.upper(), value
+    if key.upper() in environ:
+        yield key.upper(), types.from_environment(environ[key.upper()])
+
+
+def _refuse_unknown_keys(app: Any, django_settings: Any, known: frozenset[str]) -> None:
+    # The environment is not searched: Kubernetes writes MAIL_PROXY_SERVICE_HOST and the like there by itself.
+    written = [str(key) for key in app.conf]
+    if django_settings is not None:
+        written.extend(dir(django_settings))
+    for shown_key in written:
+        key = shown_key.lower().removeprefix("celery_")
+        if key.startswith(PREFIX) and key not in known:
+            raise ConfigurationError(f"unknown setting {shown_key}.{_hint(key, sorted(known))}")
+
+
+def _django_settings() -> Any:
+    """Django's settings where the process has configured them, else None. Never imports or configures Django."""
+    conf = sys.modules.get("django.conf")
+    settings = getattr(conf, "settings", None)
+    return settings if getattr(settings, "configured", False) else None
+
+
+_SERVER_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    item.name: item.metadata["read"]
+    for item in fields(Settings)
+    if item.name in ("url", "token", "account", "tenant", "api", "timeout_seconds", "ca_file")
+}
+
+
+def _read_server(settings: Settings, name: str, own: Any) -> ServerSettings:
+    where = f"{PREFIX}servers[{name!r}]"
+    if not isinstance(own, Mapping):
+        raise ConfigurationError(f"{where} must be a dict with at least a url, got {type(own).__name__}.")
+    for key in own:
+        if key not in _SERVER_READERS:
+            raise ConfigurationError(f"unknown key {key!r} in {where}.{_hint(str(key), list(_SERVER_READERS))}")
+    values = {
+        key: read(f"{where}[{key!r}]", own[key]) for key, read in _SERVER_READERS.items() if own.get(key) is not None
+    }
+    # A token belongs to the URL it was given for: it is never sent to another server.
+    inherited = {"account", "tenant", "api", "timeout_seconds", "ca_file"}
+    if name == DEFAULT_SERVER:
+        inherited |= {"url", "token"}
+    for key in inherited - set(values):
+        values[key] = getattr(settings, key)
+    if values.get("url") is None:
+        if name == DEFAULT_SERVER:
+            raise ConfigurationError(
+                f"{PREFIX}url is not set. Set app.conf.{PREFIX}url (or the environment variable "
+                f"{PREFIX.upper()}URL) to the proxy's base URL, for example 'http://mail-proxy:8000'."
+            )
+        raise ConfigurationError(f"{where} has no url.")
+    return ServerSettings(name=name, **values)
+
+
+def _hint(word: str, candidates: list[str] | tuple[str, ...]) -> str:
+    close = get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,193 @@
+"""Dispatch: from reports to the store, and for each one that is news to callbacks, signals and events."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from celery import Celery, signature
+from kombu.exceptions import OperationalError
+
+from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
+from .errors import redact
+from .reports import DeliveryReport, Kind
+from .signals import signals_of
+from .stores.base import DeliveryStore
+
+__all__ = ["Dispatcher", "callback_task_id"]
+
+logger = logging.getLogger(__name__)
+
+#: Reports of one moment are told in this order: what the proxy did first comes first.
+_ORDER: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
+
+#: kind of report → which of the user's callbacks it calls.
+_CALLBACKS: Mapping[Kind, str] = {
+    Kind.SENT: "sent",
+    Kind.ERROR: "error",
+    Kind.REJECTED: "error",
+    Kind.DEFERRED: "deferred",
+    Kind.BOUNCED: "bounced",
+}
+
+#: The root of the ids of callback tasks. Changing it makes duplicates of running campaigns unrecognisable.
+_NAMESPACE = uuid.UUID("3f0c39b6-6fd5-5d4a-9a3c-5e8a1c0f6f53")
+
+
+def callback_task_id(report: DeliveryReport, index: int = 0) -> str:
+    """The id of the `index`-th callback task of a report: the same report always gives the same id."""
+    return str(uuid.uuid5(_NAMESPACE, f"{report.message_id}/{report.key}/{index}"))
+
+
+class Dispatcher:
+    """Tells an application of delivery reports, each once.
+
+    `emit` sends a Celery event, `(type, fields) -> None`, or is None to send none.
+    """
+
+    def __init__(
+        self,
+        *,
+        app: Celery,
+        store: DeliveryStore,
+        emit: Callable[[str, Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._emit = emit
+
+    def dispatch(self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False) -> list[DeliveryReport]:
+        """Record the reports, and tell those that are news; the answer is those of unknown messages.
+
+        `claim` names who dispatches: the same claim may come again after a crash and goes on where it was. With
+        `adopt` unknown messages are told too, with `delivery=None`. Raises `StoreError` when the store, and kombu's
+        `OperationalError` when the broker fails; what has been told by then is not told again.
+        """
+        unknown = []
+        silent: list[Dispatched] = []
+        for recorded in self._store.record(_in_order(reports), claim=claim, adopt=adopt):
+            if recorded.verdict is Verdict.UNKNOWN:
+                unknown.append(recorded.report)
+            elif recorded.verdict is Verdict.NEW:
+                told = self._tell(recorded)
+                if told is None:
+                    silent.append(_dispatched(recorded))
+                else:
+                    # At once, one by one: a crash in the next report must not repeat this one.
+                    self._store.mark_dispatched([told])
+            else:
+                _log_passed_over(recorded)
+        if silent:
+            self._store.mark_dispatched(silent)
+        return unknown
+
+    def replay(self, message_id: str) -> tuple[int, int]:
+        """Run the failed handlers of a message again; how many succeeded, and how many failed once more."""
+        delivery = self._store.get(message_id)
+        if delivery is None:
+            return 0, 0
+        succeeded = failed_again = 0
+        for entry in list(failed_entries(delivery)):
+            known = delivery if delivery.is_known else None
+            failed = self._call(entry.report, known, only=frozenset(entry.failed))
+            succeeded += len(entry.failed) - len(failed)
+            failed_again += len(failed)
+            self._store.mark_dispatched([Dispatched(message_id=message_id, key=entry.report.key, failed=tuple(failed))])
+        return succeeded, failed_again
+
+    def _tell(self, recorded: Recorded) -> Dispatched | None:
+        """Tell one report; None where nobody had asked to be told."""
+        report = recorded.report
+        delivery = recorded.delivery if recorded.delivery and recorded.delivery.is_known else None
+        has_callbacks = delivery is not None and delivery.callbacks.get(_CALLBACKS.get(report.kind, ""))
+        has_handlers = any(signal.has_listeners(self._app) for signal in signals_of(report.kind))
+        failed = self._call(report, delivery) if has_callbacks or has_handlers else []
+        self._send_event(report, delivery)
+        if not has_callbacks and not has_handlers:
+            return None
+        if failed:
+            logger.error(
+                "message %s: %s of its %s report failed. Mend, then run: celery mailproxy replay %s",
+                report.message_id,
+                ", ".join(failed),
+                report.kind,
+                report.message_id,
+            )
+        return _dispatched(recorded, failed)
+
+    def _call(
+        self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None
+    ) -> list[str]:
+        # Callbacks first: they may fail with the broker, and can be published twice without harm (same task id).
+        failed = self._publish_callbacks(report, delivery, only=only)
+        for signal in signals_of(report.kind):
+            failed += signal.tell(self._app, only=only, report=report, delivery=delivery)
+        return failed
+
+    def _publish_callbacks(
+        self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None
+    ) -> list[str]:
+        callbacks = delivery.callbacks.get(_CALLBACKS.get(report.kind, ""), ()) if delivery else ()
+        failed = []
+        for index, callback in enumerate(callbacks):
+            name = f"on_{_CALLBACKS[report.kind]}[{index}]:{callback.get('task')}"
+            if only is not None and name not in only:
+                continue
+            try:
+                self._publish(callback, report, delivery, index)
+            except OperationalError:
+                raise
+            except Exception as exc:
+                logger.error("callback %s of message %s: %s", name, report.message_id, redact(repr(exc)))
+                failed.append(name)
+        return failed
+
+    def _publish(
+        self, callback: Mapping[str, Any], report: DeliveryReport, delivery: Delivery | None, index: int
+    ) -> None:
+        task_id = delivery.task_id if delivery else None
+        parents = {"root_id": task_id, "parent_id": task_id} if task_id else {}
+        signature(dict(callback), app=self._app).apply_async(
+            (report.to_json(),),
+            task_id=callback_task_id(report, index),
+            # Celery logs the arguments' repr at debug level, and a reason may quote an address.
+            argsrepr=f"(<report {report.kind} of {report.message_id}>,)",
+            add_to_parent=False,
+            **parents,
+        )
+
+    def _send_event(self, report: DeliveryReport, delivery: Delivery | None) -> None:
+        if self._emit is None:
+            return
+        fields = {
+            "message_id": report.message_id,
+            "kind": report.kind.value,
+            "at": report.at.timestamp(),
+            "via": report.via,
+            "task_id": delivery.task_id if delivery else None,
+            "status": delivery.status.value if delivery else None,
+        }
+        try:
+            self._emit(f"mail-{report.kind}", fields)
+        except Exception:
+            # Events are for onlookers: a mail is not held up for them.
+            logger.debug("no event was sent for message %s", report.message_id, exc_info=True)
+
+
+def _in_order(reports: Iterable[DeliveryReport]) -> list[DeliveryReport]:
+    """Oldest first, each once: a batch may be in any order and may hold a report twice."""
+    distinct = {(report.message_id, report.key): report for report in reversed(list(reports))}
+    return sorted(distinct.values(), key=lambda report: (report.at, _ORDER[report.kind]))
+
+
+def _dispatched(recorded: Recorded, failed: Sequence[str] = ()) -> Dispatched:
+    report = recorded.report
+    return Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed))
+
+
+def _log_passed_over(recorded: Recorded) -> None:
+    report = recorded.report
+    level = logging.WARNING if recorded.verdict is Verdict.FOREIGN else logging.DEBUG
+    logger.log(level, "message %s: %s report is %s", report.message_id, report.kind, recorded.verdict)

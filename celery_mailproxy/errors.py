@@ -1,0 +1,136 @@
+"""The errors of celery-mailproxy: one tree under `MailProxyError`.
+
+Every message says the rule, the value that broke it and what to do. A message that may quote a person's address or
+a mail's text is for the caller only: whatever goes to a log or a result passes through `redact` first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = [
+    "ConfigurationError",
+    "InvalidMessage",
+    "InvalidReport",
+    "MailProxyError",
+    "MessageRejected",
+    "ProxyRequestError",
+    "ProxyUnavailable",
+    "StoreError",
+    "UnsupportedMessage",
+    "redact",
+]
+
+_ADDRESS = re.compile(r"""[^\s<>"'(),;:\[\]\\]+@[^\s<>"'(),;:\[\]\\]+""")
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like a mail address replaced by `<address>`."""
+    return _ADDRESS.sub("<address>", text)
+
+
+class MailProxyError(Exception):
+    """The root of every error that celery-mailproxy raises on purpose."""
+
+
+class ConfigurationError(MailProxyError):
+    """A setting is missing, unknown or of the wrong type. The message names the key, the value and the remedy."""
+
+
+class InvalidMessage(MailProxyError, ValueError):
+    """A mail cannot be sent as it was given.
+
+    `args` are `(argument, problem)`: the name of the offending argument (`to[2]`, `priority`, …) and the rule it
+    breaks with its value. Raised in the caller at `.delay()`; a worker raises it with `redacted()` text only.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(argument, problem)
+        self.argument = argument
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.problem}"
+
+    def redacted(self) -> InvalidMessage:
+        """The same error without the value it quotes: fit for a log or a result."""
+        # A value stands in quotes, at the end of the problem, behind ", got ": the rule before it is ours.
+        return type(self)(self.argument, redact(self.problem.split(", got ")[0]))
+
+
+class UnsupportedMessage(InvalidMessage):
+    """A mail is legal, but genro-mail-proxy has no way to express it. The message says why, and what would do."""
+
+
+class MessageRejected(MailProxyError):
+    """The proxy refused one message for good. `args` are `(message_id, reason)`; retrying cannot help."""
+
+    def __init__(self, message_id: str, reason: str) -> None:
+        super().__init__(message_id, reason)
+        self.message_id = message_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the proxy rejected message {self.message_id}: {redact(self.reason)}"
+
+    def __repr__(self) -> str:
+        # Celery logs the repr of a failed task's error, and a reason may quote an address.
+        return f"{type(self).__name__}({self.message_id!r}, {redact(self.reason)!r})"
+
+
+class ProxyRequestError(MailProxyError):
+    """The proxy answered in a way that no retry mends (401, 403, 404, 422 …). `args` are `(problem, status)`."""
+
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem, status)
+        self.problem = problem
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class ProxyUnavailable(MailProxyError):
+    """The proxy could not be asked, or could not answer, just now: retry with the same message id.
+
+    `retry_after_seconds` is what the proxy asked for by `Retry-After` (RFC 9110, 10.2.3), else None. `maybe_accepted`
+    is False only where the request surely never reached the proxy (the connection was refused).
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+        maybe_accepted: bool = True,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        self.maybe_accepted = maybe_accepted
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Celery pickles errors on some result backends; keyword-only arguments need help on the way back.
+        return (
+            _rebuild_unavailable,
+            (self.problem, self.status, self.retry_after_seconds, self.maybe_accepted),
+        )
+
+
+def _rebuild_unavailable(
+    problem: str, status: int | None, retry_after_seconds: float | None, maybe_accepted: bool
+) -> ProxyUnavailable:
+    return ProxyUnavailable(
+        problem, status=status, retry_after_seconds=retry_after_seconds, maybe_accepted=maybe_accepted
+    )
+
+
+class InvalidReport(MailProxyError, ValueError):
+    """A report body, or one entry of it, is not of the shape that genro-mail-proxy sends."""
+
+
+class StoreError(MailProxyError):
+    """The delivery store could not be reached or is damaged. Passing failures are worth a retry."""

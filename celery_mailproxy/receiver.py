@@ -1,0 +1,285 @@
+"""`ReportReceiver`: takes delivery reports from the proxy. Free of frameworks: a request in, a response out.
+
+The skins (`asgi.py`, `wsgi.py`, the worker's listener, Django's view) turn their server's request into a `Request`, ask
+`refuse` before they read the body, read at most `body_limit` bytes and one more, and send what `handle` answers.
+
+| route | answer |
+| --- | --- |
+| `POST /mail-proxy/sync` | 200 once every report is safely kept, else 503: the proxy then keeps them all |
+| `POST /mail-proxy/attachments` | the content of an attachment, from a resolver of the user's |
+| `GET /health` | `{"status": "ok"}`, without authentication |
+
+A trailing slash makes no difference, and no route redirects.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+from ._authenticator import CHALLENGES, Authenticator, Caller
+from ._http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
+from .conf import UNSET, SyncTokens, Unset
+from .errors import ConfigurationError, InvalidReport, redact
+from .reports import DeliveryReport, ParsedReports, SetAside, parse_reports
+from .resolvers import DEFAULT_REGISTRY, AttachmentNotFound, ResolverFailed, ResolverRegistry
+
+__all__ = ["HEALTH_PATH", "ReceiverCounts", "ReportReceiver", "Request", "Response"]
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PATH = "/health"
+
+#: An attachment's request holds one storage path and no more.
+MAX_ATTACHMENT_REQUEST_BYTES = 64 * 1024
+
+#: What a 503 asks the proxy to wait for. It has no back-off of its own.
+RETRY_AFTER_SECONDS = 30
+
+#: Of a body full of nonsense, so many entries are logged one by one.
+_MAX_LOGGED_ENTRIES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverCounts:
+    """What a receiver has done since it was built. `responses` maps `(route, status)` to a number."""
+
+    responses: Mapping[tuple[str, int], int]
+    reports_accepted: int
+    entries_set_aside: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportReceiver:
+    """Answers the proxy. Safe for use by many threads; `dataclasses.replace` makes one with other options.
+
+    `accept` gets the reports of one request, never none, and returns once they are safely kept; whatever it raises
+    becomes a 503. `tokens` are those of `Settings.sync_token`. `next_sync_after` is called with the tenant id and
+    returns when the proxy shall come next though it has nothing to report: unix seconds, an aware datetime, or None.
+
+    Raises `ConfigurationError` where `tokens` is unset, two tenants share a token, or two routes share a path.
+    """
+
+    accept: Callable[[Sequence[DeliveryReport]], None]
+    tokens: SyncTokens | Unset | None = field(default=UNSET, repr=False)
+    report_path: str = "/mail-proxy/sync"
+    attachments_path: str = "/mail-proxy/attachments"
+    max_report_bytes: int = 16 * 1024 * 1024
+    next_sync_after: Callable[[str | None], Any] | None = None
+    resolvers: ResolverRegistry = field(default=DEFAULT_REGISTRY, repr=False)
+    _authenticator: Authenticator = field(init=False, repr=False)
+    _routes: Mapping[str, str] = field(init=False, repr=False)
+    _counter: Counter[Any] = field(init=False, repr=False, default_factory=Counter)
+    _counter_lock: Any = field(init=False, repr=False, default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        routes = {
+            HEALTH_PATH: "health",
+            normal_path(self.attachments_path): "attachments",
+            normal_path(self.report_path): "reports",
+        }
+        if len(routes) < 3:
+            raise ConfigurationError(
+                "mail_proxy_report_path and mail_proxy_attachments_path must differ, and neither may be "
+                f"{HEALTH_PATH}, got {self.report_path!r} and {self.attachments_path!r}."
+            )
+        object.__setattr__(self, "_routes", routes)
+        object.__setattr__(self, "_authenticator", Authenticator(self.tokens))
+
+    @property
+    def counts(self) -> ReceiverCounts:
+        """A snapshot of the counters, for metrics."""
+        with self._counter_lock:
+            counter = dict(self._counter)
+        return ReceiverCounts(
+            responses={key: number for key, number in counter.items() if isinstance(key, tuple)},
+            reports_accepted=counter.get("accepted", 0),
+            entries_set_aside=counter.get("set_aside", 0),
+        )
+
+    def refuse(self, head: Request) -> Response | None:
+        """The answer to a request that can be judged by its head alone, else None: go on, read the body.
+
+        So nobody without a token makes us read, or keep, a large body.
+        """
+        refusal = self._refusal(head)
+        return None if refusal is None else self._counted(head, refusal)
+
+    def body_limit(self, head: Request) -> int:
+        """How many bytes of the body are wanted. Of a longer one it is enough to read one byte more."""
+        limits = {"reports": self.max_report_bytes, "attachments": MAX_ATTACHMENT_REQUEST_BYTES}
+        return limits.get(self._route(head), 0)
+
+    def handle(self, request: Request) -> Response:
+        """The answer to a whole request. May block: `accept` waits for a broker, a resolver for whatever it does."""
+        return self._counted(request, self._refusal(request) or self._answer(request))
+
+    def too_large(self, head: Request) -> Response:
+        """The answer to a body of more than `body_limit` bytes."""
+        return error_response(413, "too_large", f"the body must be at most {self.body_limit(head)} bytes.")
+
+    def _route(self, request: Request) -> str:
+        # A mount's prefix may be part of the configured path (/mail-proxy + /sync) or come before it (/api + …).
+        for path in (request.path, request.mount + request.path):
+            if (route := self._routes.get(normal_path(path))) is not None:
+                return route
+        return "unknown"
+
+    def _refusal(self, head: Request) -> Response | None:
+        route = self._route(head)
+        if route == "unknown":
+            detail = (
+                f"there is nothing here. Delivery reports go to {self.report_path}, requests for attachments to "
+                f"{self.attachments_path}."
+            )
+            return error_response(404, "not_found", detail)
+        methods = ("GET", "HEAD") if route == "health" else ("POST",)
+        if head.method not in methods:
+            detail = f"the method must be {' or '.join(methods)}, got {head.method!r:.20}."
+            return error_response(405, "method_not_allowed", detail, headers=[("Allow", ", ".join(methods))])
+        if route == "health":
+            return None
+        if self._caller(head) is None:
+            return self._unauthorized(head)
+        return self._length_problem(head) or media_problem(head)
+
+    def _caller(self, request: Request) -> Caller | None:
+        return self._authenticator.authenticate(request.headers.get("authorization"))
+
+    def _unauthorized(self, head: Request) -> Response:
+        given = "a wrong token" if head.headers.get("authorization") else "no token"
+        logger.warning("refused a request with %s from %s", given, head.client or "an unknown address")
+        detail = (
+            f"{given} was sent. The Authorization header must be 'Bearer TOKEN' (or Basic with user:password) with a "
+            "token of mail_proxy_sync_token; in the proxy it is the tenant's client_auth."
+        )
+        return error_response(
+            401, "unauthorized", detail, headers=[("WWW-Authenticate", challenge) for challenge in CHALLENGES]
+        )
+
+    def _length_problem(self, head: Request) -> Response | None:
+        length = head.headers.get("content-length")
+        if length is None:
+            return None
+        # int() would take "+5", " 5", "5_0" and digits of other scripts.
+        if not (length.isascii() and length.isdigit() and len(length) < 20):
+            return error_response(400, "bad_content_length", "Content-Length must be a whole number of bytes.")
+        return self.too_large(head) if int(length) > self.body_limit(head) else None
+
+    def _answer(self, request: Request) -> Response:
+        route = self._route(request)
+        if route == "health":
+            return json_response(200, {"status": "ok"}, with_body=request.method != "HEAD")
+        if len(request.body) > self.body_limit(request):
+            return self.too_large(request)
+        if len(request.body) < int(request.headers.get("content-length", 0)):
+            return error_response(400, "incomplete", "the body ended before Content-Length bytes had come.")
+        caller = self._caller(request)
+        tenant_id = caller.tenant_id if caller else None
+        if route == "attachments":
+            return self._answer_attachment(request, tenant_id)
+        return self._answer_reports(request, tenant_id)
+
+    def _answer_reports(self, request: Request, tenant_id: str | None) -> Response:
+        try:
+            parsed = parse_reports(request.body, tenant_id=tenant_id)
+        except InvalidReport as exc:
+            return error_response(400, "bad_body", redact(str(exc)))
+        _log_set_aside(parsed)
+        if parsed.reports:
+            try:
+                self.accept(parsed.reports)
+            except Exception as exc:
+                return _not_kept(parsed.reports, exc)
+        self._count(accepted=len(parsed.reports), set_aside=len(parsed.set_aside))
+        # Also where every entry was bad: anything but 2xx makes the proxy send them again, for ever.
+        answer = {"ok": True, "queued": 0, "accepted": len(parsed.reports), "set_aside": len(parsed.set_aside)}
+        return json_response(200, {**answer, **self._next_sync(tenant_id)})
+
+    def _next_sync(self, tenant_id: str | None) -> dict[str, int]:
+        if self.next_sync_after is None:
+            return {}
+        try:
+            moment = self.next_sync_after(tenant_id)
+            return {} if moment is None else {"next_sync_after": _unix_seconds(moment)}
+        except Exception as exc:
+            # A comfort, no reason to refuse reports that are already kept.
+            logger.error("mail_proxy_next_sync_after failed and is left out: %s", _described(exc))
+            return {}
+
+    def _answer_attachment(self, request: Request, tenant_id: str | None) -> Response:
+        try:
+            data = json.loads(request.body)
+        except (ValueError, RecursionError):
+            data = None
+        storage_path = data.get("storage_path") if isinstance(data, dict) else None
+        if not isinstance(storage_path, str) or not storage_path:
+            return error_response(400, "bad_body", 'the body must be JSON: {"storage_path": "invoice_id=7"}.')
+        try:
+            return attachment_response(self.resolvers.resolve(storage_path, tenant_id=tenant_id))
+        except AttachmentNotFound as exc:
+            logger.warning("%s", exc)
+            return error_response(404, "attachment_not_found", str(exc))
+        except ResolverFailed as exc:
+            logger.error("%s%s", exc, _frames(exc.__cause__))
+            return error_response(500, "resolver_failed", f"{exc}. See the receiver's log.")
+
+    def _counted(self, request: Request, response: Response) -> Response:
+        with self._counter_lock:
+            self._counter[self._route(request), response.status] += 1
+        return response
+
+    def _count(self, **numbers: int) -> None:
+        with self._counter_lock:
+            self._counter.update(numbers)
+
+
+def _log_set_aside(parsed: ParsedReports) -> None:
+    """Log bad entries by id and problem; never by reason, which may quote an address."""
+    level = logging.WARNING if parsed.reports else logging.ERROR
+    for entry in parsed.set_aside[:_MAX_LOGGED_ENTRIES]:
+        logger.log(level, "set aside a delivery report of message %s: %s", _id(entry), redact(entry.problem))
+    if (more := len(parsed.set_aside) - _MAX_LOGGED_ENTRIES) > 0:
+        logger.log(level, "set aside %d more delivery reports of the same request", more)
+
+
+def _id(entry: SetAside) -> str:
+    # repr: an id from the wire may hold a line break, and would forge a line of the log.
+    return repr(entry.message_id) if entry.message_id is not None else "without an id"
+
+
+def _not_kept(reports: Sequence[DeliveryReport], exc: Exception) -> Response:
+    logger.error(
+        "%d delivery reports could not be kept; the proxy will send them again: %s", len(reports), _described(exc)
+    )
+    detail = (
+        "the reports could not be kept just now; none is acknowledged. See the receiver's log, and send them again."
+    )
+    return error_response(503, "not_kept", detail, headers=[("Retry-After", str(RETRY_AFTER_SECONDS))])
+
+
+def _described(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {redact(str(exc))}{_frames(exc)}"
+
+
+def _frames(exc: BaseException | None) -> str:
+    # Frames without the exceptions' own text, which may quote what is being handled.
+    return "" if exc is None else "\n" + "".join(traceback.format_tb(exc.__traceback__)).rstrip()
+
+
+def _unix_seconds(moment: Any) -> int:
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError("a datetime must be aware")
+        return math.ceil(moment.timestamp())
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        raise TypeError(f"must be unix seconds, an aware datetime or None, got {type(moment).__name__}")
+    return math.ceil(moment)

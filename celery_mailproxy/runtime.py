@@ -1,0 +1,153 @@
+"""`Runtime`: what a process needs for one Celery app, built on demand from its settings; a fork builds its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from celery import Celery, current_app
+
+from .conf import DEFAULT_SERVER, Settings, load_settings
+from .deliveries import Delivery
+from .dispatch import Dispatcher
+from .errors import ConfigurationError, MailProxyError
+from .proxy.client import ProxyClient
+from .publisher import ReportPublisher
+from .receiver import ReportReceiver
+from .reports import DeliveryReport, utcnow
+from .stores import open_store
+from .stores.base import DeliveryStore, Retention
+from .submission import Submitter
+
+__all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]
+
+
+class Runtime:
+    """The parts of celery-mailproxy wired together for one app in one process. Every part is built at first use."""
+
+    def __init__(self, app: Celery) -> None:
+        # Weak: the runtime is kept for as long as its app, in a table whose key is the app.
+        self._app_ref = weakref.ref(app)
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._clients: dict[str, ProxyClient] = {}
+
+    @property
+    def app(self) -> Celery:
+        app = self._app_ref()
+        if app is None:
+            raise ConfigurationError("the Celery app of this runtime is gone; keep a reference to it.")
+        return app
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings(self.app)
+
+    @cached_property
+    def store(self) -> DeliveryStore:
+        settings = self.settings
+        return open_store(settings.store, retention=Retention(ttl_seconds=settings.store_ttl_seconds))
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(app=self.app, store=self.store, emit=self._send_event if self.settings.events else None)
+
+    @cached_property
+    def submitter(self) -> Submitter:
+        return Submitter(
+            store=self.store,
+            client_for=self.client,
+            dispatcher=self.dispatcher,
+            keep_summary=self.settings.store_summary,
+        )
+
+    @cached_property
+    def publisher(self) -> ReportPublisher:
+        return ReportPublisher(app=self.app, chunk_size=self.settings.dispatch_chunk_size)
+
+    @cached_property
+    def receiver(self) -> ReportReceiver:
+        settings = self.settings
+        return ReportReceiver(
+            accept=self.publisher if settings.dispatch == "worker" else self._dispatch_inline,
+            tokens=settings.sync_token,
+            report_path=settings.report_path,
+            attachments_path=settings.attachments_path,
+            max_report_bytes=settings.max_report_bytes,
+            next_sync_after=settings.next_sync_after,
+        )
+
+    def client(self, server: str = DEFAULT_SERVER) -> ProxyClient:
+        """The client of the proxy of that name: one for the process, with its pool of connections."""
+        with self._lock:
+            if server not in self._clients:
+                self._clients[server] = ProxyClient(self.settings.server(server))
+            return self._clients[server]
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        built = self.__dict__
+        for client in self._clients.values():
+            client.close()
+        for name in ("store", "publisher"):
+            if name in built:
+                built[name].close()
+
+    def _dispatch_inline(self, reports: Sequence[DeliveryReport]) -> None:
+        """Dispatch in the receiving process. Raises where a report is too young to be given up as unknown."""
+        claim = f"inline-{os.getpid()}-{threading.get_ident()}"
+        unknown = self.dispatcher.dispatch(reports, claim=claim)
+        if not unknown:
+            return
+        now = utcnow()
+        youngest = min((now - report.at).total_seconds() for report in unknown)
+        if youngest < self.settings.park_seconds:
+            # The proxy keeps them and comes again; those told already are known as duplicates then.
+            raise MailProxyError(f"{len(unknown)} reports are of messages not registered yet")
+        self.dispatcher.dispatch(unknown, claim=claim, adopt=True)
+
+    def _send_event(self, event: str, fields: Mapping[str, Any]) -> None:
+        with self.app.events.default_dispatcher() as dispatcher:
+            dispatcher.send(event, retry=False, **fields)
+
+
+_runtimes: weakref.WeakKeyDictionary[Celery, Runtime] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def get_runtime(app: Celery | None = None) -> Runtime:
+    """The runtime of an app (by default the current one) in this process."""
+    real_app = _real(app)
+    with _lock:
+        runtime = _runtimes.get(real_app)
+        if runtime is None or runtime._pid != os.getpid():
+            # What was inherited through a fork is left alone: its connections belong to the parent.
+            runtime = _runtimes[real_app] = Runtime(real_app)
+        return runtime
+
+
+def forget_runtime(app: Celery | None = None) -> None:
+    """Close the app's runtime, so that the next use reads the settings anew."""
+    with _lock:
+        runtime = _runtimes.pop(_real(app), None)
+    if runtime is not None:
+        runtime.close()
+
+
+def get_delivery(message_id: str, *, app: Celery | None = None) -> Delivery | None:
+    """What is known of a message: status, history, times, reason. None where it was never registered, or has expired.
+
+    Raises `StoreError` where the store cannot be reached.
+    """
+    delivery = get_runtime(app).store.get(message_id)
+    return delivery if delivery is not None and delivery.is_known else None
+
+
+def _real(app: Celery | None) -> Celery:
+    app = current_app if app is None else app
+    get_current = getattr(app, "_get_current_object", None)
+    return get_current() if get_current is not None else app

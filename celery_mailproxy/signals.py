@@ -1,0 +1,104 @@
+"""Signals: what happened to a mail, told where Celery runs the dispatch (a worker, unless `dispatch` is inline).
+
+Connect as with Celery's own signals: `@mail_sent.connect`. Handlers get `sender` (the Celery app), `report` (a
+`DeliveryReport`), `delivery` (a `Delivery`, or None for a message nobody registered) and `**kwargs`.
+A handler that raises is logged and kept for replay; the other handlers run all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from celery.utils.dispatch import Signal
+
+from .reports import Kind
+
+__all__ = [
+    "MailSignal",
+    "delivery_reported",
+    "mail_bounced",
+    "mail_deferred",
+    "mail_error",
+    "mail_pec",
+    "mail_queued",
+    "mail_rejected",
+    "mail_sent",
+    "signals_of",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class MailSignal(Signal):  # type: ignore[misc]
+    """A Celery signal that tells which of its handlers failed, and can call those alone again."""
+
+    def tell(self, sender: Any, *, only: Collection[str] | None = None, **named: Any) -> list[str]:
+        """Call every handler (or those named in `only`), each guarded; the names of those that raised."""
+        failed = []
+        for handler in self._handlers(sender):
+            name = self._name_of(handler)
+            if only is not None and name not in only:
+                continue
+            try:
+                handler(signal=self, sender=sender, **named)
+            except Exception:
+                # Not the arguments: a report may quote an address.
+                logger.exception("mail handler %s raised", name)
+                failed.append(name)
+        return failed
+
+    def _handlers(self, sender: Any) -> list[Callable[..., Any]]:
+        live = []
+        for (_, sender_id), receiver in list(self.receivers):
+            handler = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
+            if handler is not None and sender_id in (_ANY_SENDER, id(sender)):
+                live.append(handler)
+        return live
+
+    def _name_of(self, handler: Callable[..., Any]) -> str:
+        module = getattr(handler, "__module__", None) or "?"
+        return f"{self.name}:{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
+
+
+#: How `Signal` notes that a handler was connected for every sender.
+_ANY_SENDER = id(None)
+
+
+def _signal(name: str) -> MailSignal:
+    return MailSignal(name=name, providing_args={"report", "delivery"})
+
+
+#: The proxy has the mail.
+mail_queued = _signal("mail_queued")
+#: The proxy refused the mail for good.
+mail_rejected = _signal("mail_rejected")
+#: An SMTP server took the mail.
+mail_sent = _signal("mail_sent")
+#: The mail has been given up.
+mail_error = _signal("mail_error")
+#: The mail has to wait; the proxy will try again.
+mail_deferred = _signal("mail_deferred")
+#: The mail came back after it had been sent.
+mail_bounced = _signal("mail_bounced")
+#: An event of certified mail (Italian PEC).
+mail_pec = _signal("mail_pec")
+#: Any of the above but `mail_queued`, after the particular signal.
+delivery_reported = _signal("delivery_reported")
+
+_BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
+    Kind.QUEUED: (mail_queued,),
+    Kind.REJECTED: (mail_rejected, delivery_reported),
+    Kind.SENT: (mail_sent, delivery_reported),
+    Kind.ERROR: (mail_error, delivery_reported),
+    Kind.DEFERRED: (mail_deferred, delivery_reported),
+    Kind.BOUNCED: (mail_bounced, delivery_reported),
+    Kind.PEC: (mail_pec, delivery_reported),
+}
+
+
+def signals_of(kind: Kind) -> tuple[MailSignal, ...]:
+    """The signals that tell of a report of that kind, in the order they are sent."""
+    return _BY_KIND[kind]

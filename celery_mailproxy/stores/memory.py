@@ -1,0 +1,97 @@
+"""Deliveries in this process's memory: for tests, and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..deliveries import Delivery, failed_entries
+from ..reports import utcnow
+from .base import Retention
+from .codec import decode_delivery, encode_delivery
+from .rows import Rows, RowStore
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The deliveries under one name, and the lock that makes a call on them one step."""
+
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+_SHELVES: dict[str, _Shelf] = {}
+
+
+class MemoryStore(RowStore):
+    """A store that ends with its process.
+
+    Stores of one `name` share their deliveries, like a receiver and a worker thread of one process; without a name a
+    store is alone. Deliveries are kept as they would come back from a real store: what JSON cannot express is refused.
+    """
+
+    def __init__(
+        self, retention: Retention, *, clock: Callable[[], datetime] = utcnow, name: str | None = None
+    ) -> None:
+        super().__init__(retention, clock=clock)
+        self._name = name
+        self._shelf = _Shelf() if name is None else _SHELVES.setdefault(name, _Shelf())
+
+    @classmethod
+    def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> MemoryStore:
+        """`memory://name`; without a name they share, too."""
+        return cls(retention, clock=clock, name=url.partition("://")[2])
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(name={self._name!r})"
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Rows]:
+        with self._shelf.lock:
+            yield _MemoryRows(self._shelf.deliveries)
+
+    def get(self, message_id: str) -> Delivery | None:
+        return self._shelf.deliveries.get(message_id)
+
+    def failed(self, *, limit: int = 100) -> list[str]:
+        with self._shelf.lock:
+            failing = [d.message_id for d in self._shelf.deliveries.values() if any(failed_entries(d))]
+        return failing[:limit]
+
+    def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
+        moment = now or self.clock()
+        with self._shelf.lock:
+            kept = self._shelf.deliveries
+            expired = [key for key, d in kept.items() if self.retention.expires_at(d) <= moment][:limit]
+            for message_id in expired:
+                del kept[message_id]
+        return len(expired)
+
+    def check(self) -> str:
+        return f"memory of this process, {len(self._shelf.deliveries)} deliveries"
+
+    def close(self) -> None:
+        """Nothing to let go of: the deliveries stay until the process ends or `clear` is called."""
+
+    def clear(self) -> None:
+        """Forget all deliveries of this name: for tests."""
+        with self._shelf.lock:
+            self._shelf.deliveries.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryRows:
+    deliveries: dict[str, Delivery]
+
+    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
+        return {key: self.deliveries[key] for key in message_ids if key in self.deliveries}
+
+    def save(self, deliveries: Sequence[Delivery]) -> None:
+        # Written only when all are known to be good, as a transaction would.
+        copies = {d.message_id: decode_delivery(d.message_id, *encode_delivery(d)) for d in deliveries}
+        self.deliveries.update(copies)

@@ -1,0 +1,278 @@
+"""Deliveries in Redis: for workers and receivers on several machines. Needs Redis 6 or newer, alone, with sentinels
+or as a cluster (see `redis_url` for the URLs).
+
+    <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
+    <prefix>failed            a set: ids of messages that have reports with failed handlers
+
+Each key expires by itself. The braces are a hash tag: whatever else is kept of one message shares its cluster slot.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from ..deliveries import Delivery, Dispatched, Recorded, Status, Verdict, adopt_orphan, failed_entries
+from ..errors import StoreError
+from ..reports import DeliveryReport, utcnow
+from .base import DeliveryStore, Retention
+from .codec import (
+    decode_delivery,
+    encode_delivery,
+    pack_claim,
+    pack_report,
+    pack_text,
+    pack_time,
+    unpack_text,
+)
+from .redis_scripts import MARK_DISPATCHED, RECORD, REGISTER, Script
+from .redis_url import connect_redis
+from .rows import unique
+from .urls import hide_password
+
+__all__ = ["RedisStore"]
+
+# A pipeline holds its commands and answers in memory on both sides; calls of ordinary size take one.
+_CALLS_PER_TRIP = 1000
+
+# Every script may run twice: the same claim goes on, a registration or a mark repeated changes nothing. So a lost
+# connection (the server was restarted, a sentinel chose another) is worth another try at once, and one a bit later.
+_PAUSES_SECONDS = (0.0, 0.2)
+
+_Call = tuple[Script, str, list[Any]]
+
+
+class RedisStore(DeliveryStore):
+    """A store in Redis. Each call takes one round trip, however many messages it is about (up to 1000)."""
+
+    def __init__(
+        self,
+        url: str,
+        retention: Retention,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        key_prefix: str = "celery-mailproxy:",
+    ) -> None:
+        self.retention = retention
+        self.clock = clock
+        self._url = url
+        self._prefix = key_prefix
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> RedisStore:
+        """See `redis_url` for the URLs."""
+        return cls(url, retention, clock=clock)
+
+    def __repr__(self) -> str:
+        return f"RedisStore({hide_password(self._url)!r})"
+
+    def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        now = self.clock()
+        calls = [
+            (REGISTER, each.message_id, [*encode_delivery(each), *self._ttls_ms(each, now=now)]) for each in deliveries
+        ]
+        return [
+            delivery if value is None else _decode(delivery.message_id, value)
+            for delivery, value in zip(deliveries, self._run_scripts(calls), strict=True)
+        ]
+
+    def get(self, message_id: str) -> Delivery | None:
+        return self._get_many([message_id])[0]
+
+    def record(
+        self,
+        reports: Sequence[DeliveryReport],
+        *,
+        claim: str,
+        adopt: bool = False,
+        is_settled: bool = False,
+    ) -> list[Recorded]:
+        now = self.clock()
+        lease_us = int(self.retention.lease_seconds * 1_000_000)
+        by_message: dict[str, list[int]] = {}
+        for index, report in enumerate(reports):
+            by_message.setdefault(report.message_id, []).append(index)
+        calls: list[_Call] = []
+        for message_id, indexes in by_message.items():
+            orphan = adopt_orphan(reports[indexes[0]], now=now)
+            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, int(is_settled)]
+            arguments += self._ttls_ms(orphan, now=now)
+            arguments += encode_delivery(orphan) if adopt else ("", "")
+            for index in indexes:
+                arguments += _report_arguments(reports[index])
+            calls.append((RECORD, message_id, arguments))
+        answers = dict(zip(by_message, self._run_scripts(calls), strict=True))
+        return _recorded(reports, by_message, answers)
+
+    def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
+        by_message: dict[str, list[Any]] = {}
+        for each in dispatched:
+            names = [pack_text(name) for name in each.failed]
+            by_message.setdefault(each.message_id, []).extend([pack_text(each.key), len(names), *names])
+        failing = unique(each.message_id for each in dispatched if each.failed)
+        calls = [(MARK_DISPATCHED, message_id, arguments) for message_id, arguments in by_message.items()]
+        self._run_scripts(calls, failing=failing)
+
+    def failed(self, *, limit: int = 100) -> list[str]:
+        failing: list[str] = []
+        cursor: Any = 0
+        while len(failing) < limit:
+            cursor, members = self._try(partial(_scan, key=self._failed_key, cursor=cursor))
+            failing += self._check_failed([unpack_text(member.decode()) for member in members])
+            if int(cursor) == 0:
+                break
+        return unique(failing)[:limit]
+
+    def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
+        """0: Redis forgets by itself."""
+        return 0
+
+    def check(self) -> str:
+        # Both a write and a script: a server can answer and yet allow neither.
+        self._pipeline([("SET", f"{self._prefix}check", "1", "PX", 1000)])
+        self._run_scripts([(MARK_DISPATCHED, "", [])])
+        return f"Redis, {hide_password(self._url)}"
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+            if (pool := getattr(client, "connection_pool", None)) is not None:
+                pool.disconnect()
+
+    @property
+    def _failed_key(self) -> str:
+        return f"{self._prefix}failed"
+
+    def _key(self, message_id: str) -> str:
+        return f"{self._prefix}{{{pack_text(message_id)}}}"
+
+    def _ttls_ms(self, delivery: Delivery, *, now: datetime) -> list[int]:
+        """Milliseconds to keep the delivery from now on, if it is ended then and if it is pending."""
+        probes = (_with_status(delivery, Status.SENT), _with_status(delivery, Status.NEW))
+        kept = (self.retention.expires_at(probe) - now for probe in probes)
+        # Redis refuses 0: what has expired already goes at once.
+        return [max(1, left // timedelta(milliseconds=1)) for left in kept]
+
+    def _get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        values = self._pipeline([("GET", self._key(message_id)) for message_id in message_ids])
+        return [
+            None if value is None else _decode(message_id, value)
+            for message_id, value in zip(message_ids, values, strict=True)
+        ]
+
+    def _check_failed(self, message_ids: Sequence[str]) -> list[str]:
+        """Those that really have a failed handler; the others leave the set."""
+        failing = self._failing_among(message_ids)
+        if gone := [each for each in message_ids if each not in failing]:
+            self._pipeline([("SREM", self._failed_key, *map(pack_text, gone))])
+            # A handler may have failed between the look and the removal: look again, and put it back.
+            if again := self._failing_among(gone):
+                self._pipeline([("SADD", self._failed_key, *map(pack_text, again))])
+                failing += again
+        return failing
+
+    def _failing_among(self, message_ids: Sequence[str]) -> list[str]:
+        found = self._get_many(message_ids)
+        return [each.message_id for each in found if each is not None and any(failed_entries(each))]
+
+    def _run_scripts(self, calls: Sequence[_Call], *, failing: Sequence[str] = ()) -> list[Any]:
+        """Run each script and answer what each answers; note the failing ones after the scripts, on the same trip."""
+        commands: list[tuple[Any, ...]] = [
+            ("EVALSHA", script.sha, 1, self._key(message_id), *arguments) for script, message_id, arguments in calls
+        ]
+        if failing:
+            commands.append(("SADD", self._failed_key, *map(pack_text, failing)))
+        answers = self._pipeline(commands)[: len(calls)]
+        # A server that has not seen the script yet, or forgot it in a restart: EVAL makes it known for the next time.
+        unseen = [i for i, each in enumerate(answers) if isinstance(each, redis_errors.NoScriptError)]
+        again = self._pipeline([("EVAL", calls[i][0].text, *commands[i][2:]) for i in unseen])
+        for index, answer in zip(unseen, again, strict=True):
+            answers[index] = answer
+        return answers
+
+    def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        answers: list[Any] = []
+        for start in range(0, len(commands), _CALLS_PER_TRIP):
+            batch = commands[start : start + _CALLS_PER_TRIP]
+            answers += self._try(partial(_execute, commands=batch))
+        return answers
+
+    def _try(self, run: Callable[[Any], Any]) -> Any:
+        for pause_seconds in (*_PAUSES_SECONDS, None):
+            try:
+                return run(self._connected())
+            except (redis_errors.RedisError, redis_errors.RedisClusterException) as exc:
+                is_lost = isinstance(exc, redis_errors.ConnectionError) and not isinstance(
+                    exc, redis_errors.AuthenticationError
+                )
+                if pause_seconds is None or not is_lost:
+                    raise StoreError(self._explain(exc)) from exc
+                time.sleep(pause_seconds)
+        raise AssertionError("unreachable")
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = connect_redis(self._url)
+            return self._client
+
+    def _explain(self, exc: Exception) -> str:
+        return f"the delivery store {hide_password(self._url)} cannot be used: {type(exc).__name__}: {exc}"
+
+
+def _scan(client: Any, *, key: str, cursor: Any) -> Any:
+    return client.sscan(key, cursor, count=500)
+
+
+def _execute(client: Any, *, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    # `execute_command`, since a cluster's pipeline has no methods for scripts; it does send them.
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, redis_errors.NoScriptError):
+            raise answer
+    return answers
+
+
+def _report_arguments(report: DeliveryReport) -> Iterator[str]:
+    yield pack_text(report.key)
+    yield pack_text(report.tenant_id or "")
+    yield pack_report(report)
+
+
+def _recorded(
+    reports: Sequence[DeliveryReport], by_message: dict[str, list[int]], answers: dict[str, Any]
+) -> list[Recorded]:
+    recorded: dict[int, Recorded] = {}
+    for message_id, indexes in by_message.items():
+        *verdicts, value = answers[message_id] or [*[b"unknown"] * len(indexes), None]
+        delivery = None if value is None else _decode(message_id, value)
+        for index, verdict in zip(indexes, verdicts, strict=True):
+            recorded[index] = Recorded(report=reports[index], verdict=Verdict(verdict.decode()), delivery=delivery)
+    return [recorded[index] for index in range(len(reports))]
+
+
+def _decode(message_id: str, value: bytes) -> Delivery:
+    head, _, rest = value.decode().partition("\n")
+    return decode_delivery(message_id, head, rest.partition("\n")[0])
+
+
+def _with_status(delivery: Delivery, status: Status) -> Delivery:
+    return Delivery(
+        message_id=delivery.message_id,
+        status=status,
+        created_at=delivery.created_at,
+        updated_at=delivery.updated_at,
+    )

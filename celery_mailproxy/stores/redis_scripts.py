@@ -1,0 +1,189 @@
+"""The state machine inside Redis: one script for each transition, each on one key.
+
+The table of transitions is `deliveries.TRANSITIONS`, written into the scripts as a Lua table: there is no second one.
+A value is `head \\n static` and, behind another line break each, segments that these scripts keep as they are. See
+`codec` for the shape of the head, and why nothing in it harms `cjson`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha1
+
+from ..deliveries import ONCE, TRANSITIONS, Status
+
+__all__ = ["MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the name that Redis knows it by."""
+
+    text: str
+
+    @property
+    def sha(self) -> str:
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _lua_set(words: Iterable[str]) -> str:
+    return "{" + ", ".join(f"{word} = true" for word in sorted(words)) + "}"
+
+
+def _lua_transitions() -> str:
+    rows = (
+        f"{status.value} = {{" + ", ".join(f"{kind.value} = '{to.value}'" for kind, to in row.items()) + "}"
+        for status, row in TRANSITIONS.items()
+    )
+    return "{" + ", ".join(rows) + "}"
+
+
+_COMMON = f"""
+local NEXT = {_lua_transitions()}
+local ONCE = {_lua_set(kind.value for kind in ONCE)}
+local ENDED = {_lua_set(status.value for status in Status if status.is_end)}
+-- Where things are in a head and in an entry; see codec.py.
+local STATUS, UPDATED, KNOWN, TENANT, FIRST = 1, 2, 3, 4, 5
+local KEY, CLAIM, CLAIMED, DISPATCHED, REPORT, FAILED = 1, 2, 3, 4, 5, 6
+
+-- The head, decoded, and all that follows it, from its line break on.
+local function split(value)
+  local stop = string.find(value, '\\n', 1, true)
+  return cjson.decode(string.sub(value, 1, stop - 1)), string.sub(value, stop)
+end
+
+local function find(head, key)
+  for index = FIRST, #head do
+    if head[index][KEY] == key then return index end
+  end
+end
+
+local function ttl(head, ended, pending)
+  if head[KNOWN] == 0 or ENDED[head[STATUS]] then return ended end
+  return pending
+end
+
+local function is_foreign(one, other)
+  return one ~= cjson.null and other ~= cjson.null and one ~= '' and other ~= '' and one ~= other
+end
+"""
+
+#: KEYS: record. ARGV: head, static, milliseconds to keep it if ended, if pending.
+#: Answers nothing where the record is kept as given, else the value that is kept.
+REGISTER = Script(
+    _COMMON
+    + """
+local head_text, static, ended, pending = unpack(ARGV)
+local value = redis.call('GET', KEYS[1])
+local head = cjson.decode(head_text)
+if not value then
+  redis.call('SET', KEYS[1], head_text .. '\\n' .. static, 'PX', ttl(head, ended, pending))
+  return false
+end
+local existing, rest = split(value)
+if existing[KNOWN] == 1 then return value end
+local later = string.find(rest, '\\n', 2, true)
+local segments = later and string.sub(rest, later) or ''
+if not is_foreign(existing[TENANT], head[TENANT]) then
+  head[STATUS] = existing[STATUS]
+  for index = FIRST, math.max(#head, #existing) do head[index] = existing[index] end
+end
+value = cjson.encode(head) .. '\\n' .. static .. segments
+redis.call('SET', KEYS[1], value, 'PX', ttl(head, ended, pending))
+return value
+"""
+)
+
+#: KEYS: record. ARGV: now, claim, lease in microseconds, dispatched (1 or 0), milliseconds to keep it if ended, if
+#: pending, then head and static of an orphan (empty: do not adopt), then key, tenant and text of each report.
+#: Answers nothing where the record is unknown, else a verdict for each report, and the value that is kept.
+RECORD = Script(
+    _COMMON
+    + """
+local now, claim, lease, dispatched, ended, pending, orphan, static = unpack(ARGV, 1, 8)
+local value = redis.call('GET', KEYS[1])
+if not value then
+  if orphan == '' then return false end
+  value = orphan .. '\\n' .. static
+end
+local head, rest = split(value)
+local is_changed, is_updated = false, false
+
+local function claim_again(entry)
+  if entry[CLAIM] == cjson.null or entry[CLAIMED] == cjson.null or entry[DISPATCHED] == 1 then
+    return 'duplicate'
+  end
+  if entry[CLAIM] == claim then return 'new' end
+  if tonumber(now, 36) - tonumber(entry[CLAIMED], 36) <= tonumber(lease) then return 'duplicate' end
+  entry[CLAIM], entry[CLAIMED], is_changed = claim, now, true
+  return 'new'
+end
+
+local function kind_of(key) return string.match(key, '^[^:]+') end
+
+local function is_repeated(kind)
+  if not ONCE[kind] then return false end
+  for index = FIRST, #head do
+    if kind_of(head[index][KEY]) == kind then return true end
+  end
+  return false
+end
+
+local function apply(key, tenant, report)
+  if is_foreign(tenant, head[TENANT]) then return 'foreign' end
+  local index = find(head, key)
+  if index then return claim_again(head[index]) end
+  local kind = kind_of(key)
+  local status = NEXT[head[STATUS]][kind]
+  head[UPDATED], is_updated = now, true
+  if not status or is_repeated(kind) then
+    head[#head + 1] = {key, cjson.null, cjson.null, 0, report}
+    return 'stale'
+  end
+  head[STATUS] = status
+  head[#head + 1] = {key, claim, now, tonumber(dispatched), report}
+  return 'new'
+end
+
+local answer = {}
+for index = 9, #ARGV, 3 do
+  answer[#answer + 1] = apply(ARGV[index], ARGV[index + 1], ARGV[index + 2])
+end
+if is_updated or is_changed then
+  value = cjson.encode(head) .. rest
+  if is_updated then
+    redis.call('SET', KEYS[1], value, 'PX', ttl(head, ended, pending))
+  else
+    redis.call('SET', KEYS[1], value, 'KEEPTTL')
+  end
+end
+answer[#answer + 1] = value
+return answer
+"""
+)
+
+#: KEYS: record. ARGV: for each report its key, the number of failed handlers, and their names.
+#: Answers whether the record is there.
+MARK_DISPATCHED = Script(
+    _COMMON
+    + """
+local value = redis.call('GET', KEYS[1])
+if not value then return 0 end
+local head, rest = split(value)
+local at = 1
+while at <= #ARGV do
+  local number = tonumber(ARGV[at + 1])
+  local index = find(head, ARGV[at])
+  if index then
+    local entry = head[index]
+    entry[DISPATCHED] = 1
+    for place = #entry, FAILED, -1 do entry[place] = nil end
+    for place = 1, number do entry[FAILED + place - 1] = ARGV[at + 1 + place] end
+  end
+  at = at + 2 + number
+end
+redis.call('SET', KEYS[1], cjson.encode(head) .. rest, 'KEEPTTL')
+return 1
+"""
+)

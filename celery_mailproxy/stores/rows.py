@@ -1,0 +1,108 @@
+"""What stores that have transactions share: load, apply the pure functions, save."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from ..deliveries import (
+    Delivery,
+    Dispatched,
+    Recorded,
+    Verdict,
+    adopt_orphan,
+    mark_dispatched,
+    merge_registration,
+    record_report,
+)
+from ..reports import DeliveryReport, utcnow
+from .base import DeliveryStore, Retention
+
+__all__ = ["RowStore", "Rows", "unique"]
+
+
+class Rows(Protocol):
+    """The deliveries as one open transaction sees them. Nobody else writes to what it has loaded."""
+
+    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
+        """The known ones among these deliveries, by message id."""
+
+    def save(self, deliveries: Sequence[Delivery]) -> None:
+        """Write these deliveries, new or changed."""
+
+
+class RowStore(DeliveryStore):
+    """A `DeliveryStore` over transactions: each call of `register`, `record` and `mark_dispatched` is one."""
+
+    def __init__(self, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> None:
+        self.retention = retention
+        self.clock = clock
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Rows]:
+        """A transaction that is committed at the end of the block, and undone where the block raises."""
+
+    def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        kept: list[Delivery] = []
+        with self._transaction() as rows:
+            known = rows.load(unique(delivery.message_id for delivery in deliveries))
+            changed: dict[str, Delivery] = {}
+            for delivery in deliveries:
+                existing = known.get(delivery.message_id)
+                merged = merge_registration(existing, delivery)
+                if merged is not existing:
+                    known[delivery.message_id] = changed[delivery.message_id] = merged
+                kept.append(merged)
+            rows.save(list(changed.values()))
+        return kept
+
+    def record(
+        self,
+        reports: Sequence[DeliveryReport],
+        *,
+        claim: str,
+        adopt: bool = False,
+        is_settled: bool = False,
+    ) -> list[Recorded]:
+        now = self.clock()
+        verdicts: list[Verdict] = []
+        with self._transaction() as rows:
+            known = rows.load(unique(report.message_id for report in reports))
+            changed: dict[str, Delivery] = {}
+            for report in reports:
+                before = known.get(report.message_id)
+                if before is None and not adopt:
+                    verdicts.append(Verdict.UNKNOWN)
+                    continue
+                after, verdict = record_report(
+                    before or adopt_orphan(report, now=now),
+                    report,
+                    claim=claim,
+                    now=now,
+                    lease_seconds=self.retention.lease_seconds,
+                    is_settled=is_settled,
+                )
+                verdicts.append(verdict)
+                if after is not before:
+                    known[report.message_id] = changed[report.message_id] = after
+            rows.save(list(changed.values()))
+        return [
+            Recorded(report=report, verdict=verdict, delivery=known.get(report.message_id))
+            for report, verdict in zip(reports, verdicts, strict=True)
+        ]
+
+    def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
+        with self._transaction() as rows:
+            known = rows.load(unique(each.message_id for each in dispatched))
+            for each in dispatched:
+                if (delivery := known.get(each.message_id)) is not None:
+                    known[each.message_id] = mark_dispatched(delivery, each)
+            rows.save(list(known.values()))
+
+
+def unique(message_ids: Iterable[str]) -> list[str]:
+    """The ids without repetitions, in the order of their first appearance."""
+    return list(dict.fromkeys(message_ids))

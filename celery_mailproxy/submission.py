@@ -1,0 +1,144 @@
+"""`Submitter`: from validated messages to the proxy, with the store told first and the application told after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .callbacks import Callbacks
+from .deliveries import Delivery, Status
+from .dispatch import Dispatcher
+from .errors import InvalidMessage
+from .messages import MailMessage
+from .mime import encode
+from .proxy.base import SubmitAnswer
+from .proxy.client import ProxyClient
+from .reports import DeliveryReport, Kind, utcnow
+from .stores.base import DeliveryStore
+
+__all__ = ["Outgoing", "Submitter"]
+
+#: How much of a subject is kept for people who look at a delivery.
+_SUBJECT_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message on its way out, with the callbacks to remember for it."""
+
+    message: MailMessage
+    callbacks: Callbacks = field(default_factory=dict, repr=False)
+
+
+class Submitter:
+    """Submits messages, each once however often it is asked to.
+
+    `client_for` gives the `ProxyClient` of a server's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: DeliveryStore,
+        client_for: Callable[[str], ProxyClient],
+        dispatcher: Dispatcher,
+        keep_summary: bool = True,
+    ) -> None:
+        self._store = store
+        self._client_for = client_for
+        self._dispatcher = dispatcher
+        self._keep_summary = keep_summary
+
+    def submit(self, outgoing: Sequence[Outgoing], *, task_id: str) -> SubmitAnswer:
+        """Register, submit, and tell of what the proxy said; see `SubmitAnswer`.
+
+        May be called again with the same messages after any crash: what the proxy is known to have is not submitted
+        again. Raises `ProxyRequestError` and `ProxyUnavailable` where no message of the call got through, with
+        nothing told yet.
+        """
+        # Register first: a report may overtake the answer to the submission.
+        kept = self._store.register([self._delivery(out, task_id) for out in outgoing])
+        answer = SubmitAnswer()
+        to_submit = []
+        for out, delivery in zip(outgoing, kept, strict=True):
+            if delivery.status is Status.NEW:
+                to_submit.append(out.message)
+            else:
+                answer += _known_answer(delivery)
+        for server in sorted({message.server for message in to_submit}):
+            answer += self._submit_to(server, [message for message in to_submit if message.server == server])
+        self._tell(answer, claim=task_id)
+        return answer
+
+    def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
+        """End those messages as `error` that the proxy is not known to have; the ids of those that ended so."""
+        pending = [
+            message_id
+            for message_id in message_ids
+            if (delivery := self._store.get(message_id)) is not None and delivery.status is Status.NEW
+        ]
+        self._dispatcher.dispatch([_report(Kind.ERROR, each, reason) for each in pending], claim=task_id)
+        return pending
+
+    def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
+        """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
+        now = utcnow()
+        delivery = Delivery(message_id=message_id, created_at=now, updated_at=now, callbacks=callbacks, task_id=task_id)
+        self._store.register([delivery])
+        self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
+
+    def _submit_to(self, server: str, messages: Sequence[MailMessage]) -> SubmitAnswer:
+        payloads = []
+        refused: dict[str, str] = {}
+        for message in messages:
+            try:
+                payloads.append(self._payload(message))
+            except InvalidMessage as exc:
+                if len(messages) == 1:
+                    raise
+                refused[message.message_id] = str(exc.redacted())
+        answer = SubmitAnswer(rejected=refused)
+        return answer + self._client_for(server).submit(payloads) if payloads else answer
+
+    def _payload(self, message: MailMessage) -> Mapping[str, Any]:
+        server = self._client_for(message.server).server
+        defaults = {"tenant_id": server.tenant, "account_id": server.account}
+        return {**{name: value for name, value in defaults.items() if value}, **encode(message)}
+
+    def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
+        message = out.message
+        server = self._client_for(message.server).server
+        now = utcnow()
+        summary = {"subject": message.subject[:_SUBJECT_LENGTH], "recipients": len(message.recipients)}
+        return Delivery(
+            message_id=message.message_id,
+            created_at=now,
+            updated_at=now,
+            callbacks=out.callbacks,
+            task_id=task_id,
+            tenant_id=message.tenant_id or server.tenant,
+            account_id=message.account_id or server.account,
+            server=message.server,
+            batch_code=message.batch_code,
+            summary=summary if self._keep_summary else {},
+        )
+
+    def _tell(self, answer: SubmitAnswer, *, claim: str) -> None:
+        reports = [_report(Kind.QUEUED, message_id) for message_id in answer.accepted]
+        reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
+        self._dispatcher.dispatch(reports, claim=claim)
+
+
+def _known_answer(delivery: Delivery) -> SubmitAnswer:
+    """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
+    has_proxy = any(
+        e.report.kind is not Kind.REJECTED and (e.report.raw or e.report.kind is Kind.QUEUED) for e in delivery.history
+    )
+    if has_proxy:
+        return SubmitAnswer(accepted=(delivery.message_id,))
+    return SubmitAnswer(rejected={delivery.message_id: delivery.reason or "given up earlier"})
+
+
+def _report(kind: Kind, message_id: str, reason: str | None = None) -> DeliveryReport:
+    return DeliveryReport(kind=kind, message_id=message_id, at=utcnow(), reason=reason)

@@ -1,0 +1,181 @@
+"""Installing the real genro-mail-proxy beside us: `install_proxy`.
+
+The proxy never shares an environment with the project under test. One virtual environment per Python version holds
+the dependencies of both releases (they are the same set), and the code of each release stands beside it:
+
+    <cache>/cpython-3.13.0/
+        dependencies/      a virtual environment
+        commands-0.5.0/    the wheel, unpacked by pip
+        entities-0.7.0/    the source distribution's src/
+
+Each of the three folders holds a file `.complete` once it is whole; one without it is removed and made again.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from celery_mailproxy.errors import MailProxyError
+
+__all__ = ["API", "PROXY_VERSIONS", "ProxyInstall", "install_proxy"]
+
+API = Literal["commands", "entities"]
+Progress = Callable[[str], None]
+
+#: The release that stands for each HTTP API. Of the commands API, 0.5.0 is the last wheel that can be imported.
+PROXY_VERSIONS: dict[API, str] = {"commands": "0.5.0", "entities": "0.7.0"}
+
+_COMPLETE = ".complete"
+_LOCK_TIMEOUT_SECONDS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyInstall:
+    """Where one installed proxy is: start it with `python`, and `python_path` in `PYTHONPATH`."""
+
+    api: API
+    version: str
+    python: Path
+    python_path: tuple[Path, ...]
+
+
+def install_proxy(api: API, *, cache_dir: Path | None = None, progress: Progress | None = None) -> ProxyInstall:
+    """Install genro-mail-proxy from the package index, once, and say where it is.
+
+    Args:
+        api: `"commands"` (genro-mail-proxy 0.5.0) or `"entities"` (0.7.0).
+        cache_dir: where installations are kept; by default `$CELERY_MAILPROXY_CACHE`, else `.cache/proxies` in the
+            working directory.
+        progress: is called with a line of text before each step that takes seconds.
+
+    The first call takes about 20 seconds, a later one a few milliseconds. Any number of processes may call it at
+    once: one installs, the others wait for it. pip runs with the user's own configuration.
+
+    Raises:
+        MailProxyError: a step failed; the message ends with the last lines of its output and what to do.
+    """
+    if api not in PROXY_VERSIONS:
+        raise MailProxyError(f"api must be 'commands' or 'entities', got {api!r}")
+    version = f"{platform.python_implementation().lower()}-{platform.python_version()}"
+    folder = (cache_dir or _default_cache_dir()).absolute() / version
+    dependencies, code = folder / "dependencies", folder / f"{api}-{PROXY_VERSIONS[api]}"
+    if not (_is_complete(dependencies) and _is_complete(code)):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / "install.lock", progress):
+            _install(api, dependencies, code, progress or _silent)
+    return ProxyInstall(api=api, version=PROXY_VERSIONS[api], python=_python_of(dependencies), python_path=(code,))
+
+
+def _install(api: API, dependencies: Path, code: Path, progress: Progress) -> None:
+    if not _is_complete(dependencies):
+        with _made_whole(dependencies):
+            progress("Creating a virtual environment for genro-mail-proxy …")
+            _run([sys.executable, "-m", "venv", str(dependencies)], dependencies)
+            progress("Installing genro-mail-proxy's dependencies …")
+            # The wheel of 0.7.0 lacks some of its own modules, but names the dependencies of both releases.
+            _pip(dependencies, "install", f"genro-mail-proxy=={PROXY_VERSIONS['entities']}")
+    if not _is_complete(code):
+        with _made_whole(code):
+            progress(f"Installing genro-mail-proxy {PROXY_VERSIONS[api]} ({api} API) …")
+            fetch = _fetch_wheel if api == "commands" else _fetch_source
+            fetch(dependencies, code)
+
+
+def _fetch_wheel(dependencies: Path, code: Path) -> None:
+    release = f"genro-mail-proxy=={PROXY_VERSIONS['commands']}"
+    _pip(dependencies, "install", "--no-deps", "--target", str(code), release)
+
+
+def _fetch_source(dependencies: Path, code: Path) -> None:
+    """Put the `src/` of the source distribution in `code`: only there all modules of 0.7.0 are found."""
+    version = PROXY_VERSIONS["entities"]
+    download = code / "download"
+    # Only this one project as source: `:all:` would build its build requirements from source too.
+    only_source = ("--no-deps", "--no-binary", "genro-mail-proxy")
+    _pip(dependencies, "download", *only_source, "--dest", str(download), f"genro-mail-proxy=={version}")
+    for archive in download.glob("*.tar.gz"):
+        with tarfile.open(archive) as tar:
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(download, filter="data")
+            else:  # Python before 3.10.12 and 3.11.4
+                tar.extractall(download)
+    for package in (download / f"genro_mail_proxy-{version}" / "src").iterdir():
+        package.rename(code / package.name)
+    shutil.rmtree(download)
+
+
+def _pip(dependencies: Path, *arguments: str) -> None:
+    pip = [str(_python_of(dependencies)), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    _run([*pip, *arguments], dependencies)
+
+
+def _run(command: list[str], dependencies: Path) -> None:
+    # The caller's PYTHONPATH, PYTHONWARNINGS … are about his project.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        last_lines = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise MailProxyError(
+            f"genro-mail-proxy could not be installed: {' '.join(command)!r} ended with exit code "
+            f"{done.returncode}:\n{last_lines}\n"
+            "Check that pip reaches your package index (`python -m pip config list`, `python -m pip download "
+            f"genro-mail-proxy`) and run this again; it goes on in {dependencies.parent}."
+        )
+
+
+def _default_cache_dir() -> Path:
+    return Path(os.environ.get("CELERY_MAILPROXY_CACHE") or Path(".cache") / "proxies")
+
+
+def _python_of(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _is_complete(folder: Path) -> bool:
+    if not (folder / _COMPLETE).exists():
+        return False
+    # A virtual environment outlives the interpreter it was made of.
+    return folder.name != "dependencies" or _python_of(folder).exists()
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[None]:
+    """Start with an empty folder; mark it complete if the block ends well."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    yield
+    (folder / _COMPLETE).touch()
+
+
+@contextmanager
+def _lock(path: Path, progress: Progress | None) -> Iterator[None]:
+    """Hold a lock between processes, which the system gives back when its holder dies.
+
+    SQLite's file lock is the one in the standard library that works alike on all systems and waits with a time-out.
+    """
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            (progress or _silent)("Waiting for another process that installs genro-mail-proxy …")
+            connection.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT_SECONDS * 1000)}")
+            connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def _silent(line: str) -> None:
+    """Show no progress."""

@@ -1,0 +1,55 @@
+"""The one file that imports aiosmtpd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+
+__all__ = ["start"]
+
+_MAX_MAIL_BYTES = 64 * 1024 * 1024
+
+
+class _Controller(Controller):  # type: ignore[misc]
+    """aiosmtpd's controller, which also hangs up on its clients when it stops: the proxies keep connections open."""
+
+    def __init__(self, handler: Any, host: str, port: int) -> None:
+        self._servers: list[SMTP] = []
+        super().__init__(handler, hostname=host, port=port)
+
+    def factory(self) -> SMTP:
+        self._servers = [server for server in self._servers if server.transport is not None]
+        server = SMTP(
+            self.handler,
+            hostname="sink.test",
+            enable_SMTPUTF8=False,
+            data_size_limit=_MAX_MAIL_BYTES,
+            loop=self.loop,
+        )
+        self._servers.append(server)
+        return server
+
+    def stop(self, no_assert: bool = False) -> None:
+        future = asyncio.run_coroutine_threadsafe(self._hang_up(), self.loop)
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            future.result(5)
+        super().stop(no_assert)
+
+    async def _hang_up(self) -> None:
+        for server in self._servers:
+            if server.transport is not None:
+                server.transport.abort()
+        # A transport is gone two rounds of the loop after its abort.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def start(handler: Any, host: str, port: int) -> Any:
+    """A running controller; its `stop()` ends it."""
+    controller = _Controller(handler, host, port)
+    controller.start()
+    return controller

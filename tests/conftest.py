@@ -1,0 +1,85 @@
+"""Servers that tests share: one of each per session (with pytest-xdist: per worker), on free ports.
+
+A service that is not installed skips its tests and says so in the summary; where CI=true it fails them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from celery_mailproxy.testing import MailSink, RealProxy
+
+from .harness.proxy_tenant import ProxyTenant
+from .harness.report_sink import ReportSink
+from .harness.services import RabbitServer, RedisServer, ServiceMissing
+
+# One place for what tests install, also for the processes they start and wherever pytest is called from.
+os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
+
+
+@contextmanager
+def _required_under_ci() -> Iterator[None]:
+    try:
+        yield
+    except ServiceMissing as exc:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(f"required under CI: {exc}", pytrace=False)
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server. Tests share it: flush it, take another database, or make names unique."""
+    server = RedisServer()
+    with _required_under_ci():
+        server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbit_server() -> Iterator[RabbitServer]:
+    """A RabbitMQ node. Tests share it: make queue names unique."""
+    server = RabbitServer()
+    with _required_under_ci():
+        server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mail_sink() -> Iterator[MailSink]:
+    """An SMTP server of this test's own."""
+    with MailSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def report_sink() -> Iterator[ReportSink]:
+    """An HTTP server of this test's own that keeps the delivery reports it gets."""
+    with ReportSink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session", params=["commands", "entities"])
+def real_proxy(request: pytest.FixtureRequest) -> Iterator[RealProxy]:
+    """The real genro-mail-proxy, once for each API. Tests share it; one that kills it starts its own `RealProxy`."""
+    with RealProxy(request.param) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def tenant(real_proxy: RealProxy, mail_sink: MailSink) -> Iterator[ProxyTenant]:
+    """A tenant of the real proxy with ids of its own, whose account sends to `mail_sink`; its reports are kept.
+
+    `tenant.add(url)` makes them go to that URL.
+    """
+    tenant = ProxyTenant(proxy=real_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port).add()
+    yield tenant
+    # Else each of the proxy's later cycles would call a server that is gone.
+    tenant.add(None, active=False)

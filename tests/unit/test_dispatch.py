@@ -1,0 +1,268 @@
+"""Dispatch over the memory store: what is told, to whom, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from celery_mailproxy.deliveries import Delivery, Status
+from celery_mailproxy.dispatch import Dispatcher, callback_task_id
+from celery_mailproxy.reports import DeliveryReport, Kind
+from celery_mailproxy.signals import delivery_reported, mail_deferred, mail_error, mail_sent
+from celery_mailproxy.stores.base import Retention
+from celery_mailproxy.stores.memory import MemoryStore
+
+NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
+
+
+def report(kind: Kind, seconds: int = 0, message_id: str = "m1", **fields: Any) -> DeliveryReport:
+    return DeliveryReport(kind=kind, message_id=message_id, at=NOW + timedelta(seconds=seconds), **fields)
+
+
+class Published:
+    """What the callbacks published, in place of a broker."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.broker_is_down = False
+
+
+@pytest.fixture
+def published() -> Published:
+    return Published()
+
+
+@pytest.fixture
+def app(published: Published) -> Celery:
+    class App(Celery):
+        def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> None:
+            if published.broker_is_down:
+                raise OperationalError("no broker")
+            published.tasks.append((name, options["task_id"], tuple(args)))
+
+    return App("dispatch", set_as_current=False, broker="memory://")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(retention=Retention())
+
+
+@pytest.fixture
+def events() -> list[tuple[str, Any]]:
+    return []
+
+
+@pytest.fixture
+def dispatcher(app: Celery, store: MemoryStore, events: list[tuple[str, Any]]) -> Dispatcher:
+    return Dispatcher(app=app, store=store, emit=lambda kind, fields: events.append((kind, fields)))
+
+
+@pytest.fixture
+def heard(app: Celery) -> Iterator[list[tuple[str, Any, Any]]]:
+    """(signal, report, delivery) of everything told."""
+    heard: list[tuple[str, Any, Any]] = []
+
+    def listen(signal: Any, report: Any, delivery: Any, **kwargs: Any) -> None:
+        heard.append((signal.name, report, delivery))
+
+    signals = (mail_sent, mail_error, mail_deferred, delivery_reported)
+    for each in signals:
+        each.connect(listen, sender=app, weak=False)
+    yield heard
+    for each in signals:
+        each.disconnect(listen, sender=app)
+
+
+def register(store: MemoryStore, message_id: str = "m1", **callbacks: Any) -> None:
+    delivery = Delivery(
+        message_id=message_id, created_at=NOW, updated_at=NOW, status=Status.QUEUED, callbacks=callbacks, task_id="t1"
+    )
+    store.register([delivery])
+
+
+def sig(task: str, *, immutable: bool = False, args: Any = ()) -> dict[str, Any]:
+    return {"task": task, "args": list(args), "kwargs": {}, "options": {}, "subtask_type": None, "immutable": immutable}
+
+
+def test_a_report_is_told_by_its_signal_and_by_the_general_one(
+    dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], events: list[Any]
+) -> None:
+    register(store)
+    assert dispatcher.dispatch([report(Kind.SENT)], claim="c1") == []
+    assert [(name, told.kind, delivery.status) for name, told, delivery in heard] == [
+        ("mail_sent", Kind.SENT, Status.SENT),
+        ("delivery_reported", Kind.SENT, Status.SENT),
+    ]
+    assert [kind for kind, _ in events] == ["mail-sent"]
+
+
+def test_a_repeated_report_is_told_once(dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]) -> None:
+    register(store)
+    for claim in ("c1", "c1", "c2"):
+        dispatcher.dispatch([report(Kind.SENT), report(Kind.SENT)], claim=claim)
+    assert len(heard) == 2
+
+
+def test_a_batch_in_the_wrong_order_is_told_in_the_right_one(
+    dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
+) -> None:
+    register(store)
+    dispatcher.dispatch([report(Kind.SENT, 9), report(Kind.DEFERRED, 1), report(Kind.DEFERRED, 5)], claim="c1")
+    assert [told.kind for name, told, _ in heard if name != "delivery_reported"] == [
+        Kind.DEFERRED,
+        Kind.DEFERRED,
+        Kind.SENT,
+    ]
+
+
+def test_a_late_deferred_is_kept_but_not_told(dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]) -> None:
+    register(store)
+    dispatcher.dispatch([report(Kind.SENT, 9)], claim="c1")
+    heard.clear()
+    dispatcher.dispatch([report(Kind.DEFERRED, 1)], claim="c2")
+    delivery = store.get("m1")
+    assert heard == []
+    assert delivery is not None
+    assert delivery.status is Status.SENT
+    assert len(delivery.history) == 2
+
+
+def test_callbacks_get_the_report_first_and_immutable_ones_get_none(
+    dispatcher: Dispatcher, store: MemoryStore, published: Published
+) -> None:
+    register(store, sent=[sig("shop.paid", args=[7]), sig("shop.note", immutable=True)])
+    told = report(Kind.SENT)
+    dispatcher.dispatch([told], claim="c1")
+    assert published.tasks == [
+        ("shop.paid", callback_task_id(told, 0), (told.to_json(), 7)),
+        ("shop.note", callback_task_id(told, 1), ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "callback"),
+    [
+        (Kind.SENT, "sent"),
+        (Kind.ERROR, "error"),
+        (Kind.REJECTED, "error"),
+        (Kind.DEFERRED, "deferred"),
+        (Kind.BOUNCED, "bounced"),
+    ],
+)
+def test_each_outcome_calls_its_own_callback(
+    kind: Kind, callback: str, dispatcher: Dispatcher, store: MemoryStore, published: Published
+) -> None:
+    every = {name: [sig(f"on.{name}")] for name in ("sent", "error", "deferred", "bounced")}
+    store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW, callbacks=every)])
+    dispatcher.dispatch([report(kind)], claim="c1")
+    assert [name for name, _, _ in published.tasks] == [f"on.{callback}"]
+
+
+def test_a_broker_that_fails_leaves_the_report_for_the_next_try(
+    dispatcher: Dispatcher, store: MemoryStore, published: Published, heard: list[Any]
+) -> None:
+    register(store, sent=[sig("shop.paid")])
+    published.broker_is_down = True
+    with pytest.raises(OperationalError):
+        dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+    assert heard == []
+    published.broker_is_down = False
+    dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+    assert len(published.tasks) == 1
+    assert len(heard) == 2
+
+
+def test_a_handler_that_raises_is_kept_for_replay(
+    app: Celery, dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
+) -> None:
+    register(store)
+    is_broken = True
+
+    def fragile(**kwargs: Any) -> None:
+        if is_broken:
+            raise RuntimeError("database away")
+
+    mail_sent.connect(fragile, sender=app)
+    dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+    assert len(heard) == 2
+    assert store.failed() == ["m1"]
+    assert dispatcher.replay("m1") == (0, 1)
+    is_broken = False
+    assert dispatcher.replay("m1") == (1, 0)
+    assert store.failed() == []
+    assert dispatcher.replay("m1") == (0, 0)
+    assert len(heard) == 2
+
+
+def test_a_crash_between_two_reports_repeats_neither_the_told_one_nor_loses_the_other(
+    app: Celery, dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
+) -> None:
+    for message_id in ("m1", "m2"):
+        register(store, message_id)
+    batch = [report(Kind.SENT, 1, "m1"), report(Kind.SENT, 2, "m2")]
+
+    class Killed(BaseException):
+        pass
+
+    def die_in_the_second(report: Any, **kwargs: Any) -> None:
+        if report.message_id == "m2":
+            raise Killed
+
+    mail_sent.connect(die_in_the_second, sender=app)
+    with pytest.raises(Killed):
+        dispatcher.dispatch(batch, claim="c1")
+    mail_sent.disconnect(die_in_the_second, sender=app)
+    heard.clear()
+    dispatcher.dispatch(batch, claim="c1")
+    assert {told.message_id for _, told, _ in heard} == {"m2"}
+
+
+def test_unknown_messages_are_handed_back_and_told_without_a_delivery_when_adopted(
+    dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
+) -> None:
+    unknown = [report(Kind.SENT, message_id="stranger")]
+    assert dispatcher.dispatch(unknown, claim="c1") == unknown
+    assert heard == []
+    assert dispatcher.dispatch(unknown, claim="c1", adopt=True) == []
+    assert [delivery for _, _, delivery in heard] == [None, None]
+    dispatcher.dispatch(unknown, claim="c2", adopt=True)
+    assert len(heard) == 2
+
+
+def test_another_tenants_report_is_ignored(
+    dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW, tenant_id="acme")])
+    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")], claim="c1")
+    assert heard == []
+    assert "sent report is foreign" in caplog.text
+
+
+def test_no_log_holds_the_reason(
+    app: Celery, dispatcher: Dispatcher, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    register(store, error=[{"task": "x", "options": {"countdown": "soon"}, "args": ["bob@example.com"]}])
+
+    def broken(**kwargs: Any) -> None:
+        raise RuntimeError("nope")
+
+    mail_error.connect(broken, sender=app)
+    dispatcher.dispatch([report(Kind.ERROR, reason="550 bob@example.com unknown")], claim="c1")
+    assert "broken" in caplog.text
+    assert "bob@example.com" not in caplog.text
+
+
+def test_a_failing_event_holds_nothing_up(app: Celery, store: MemoryStore, heard: list[Any]) -> None:
+    def emit(kind: str, fields: Any) -> None:
+        raise OSError("no broker")
+
+    register(store)
+    Dispatcher(app=app, store=store, emit=emit).dispatch([report(Kind.SENT)], claim="c1")
+    assert len(heard) == 2
