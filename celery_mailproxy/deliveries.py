@@ -260,6 +260,8 @@ def merge_registration(existing: Delivery | None, registered: Delivery) -> Deliv
         return registered
     if existing.is_known:
         return existing
+    if existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id:
+        return registered
     return replace(registered, status=existing.status, history=existing.history, updated_at=registered.updated_at)
 
 

@@ -14,7 +14,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from email import policy
-from email._header_value_parser import get_unstructured
+from email._header_value_parser import ListSeparator, get_unstructured
 from email.utils import getaddresses
 from typing import Any
 
@@ -28,6 +28,8 @@ _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _SPECIALS = frozenset('()<>@,:;.\\"[]')
 _CHROME_LENGTH = len("=?utf-8?q??=")
 _Q_SAFE = frozenset(b"-!*+/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+#: What the parser calls text within quotes, and the comma between two addresses.
+_QUOTED, _COMMA = "ptext", "list-separator"
 _TRIES = 40
 
 
@@ -35,11 +37,8 @@ def text(name: str, value: str) -> str | None:
     """The value of an unstructured header (Subject, X-…), worded so that the proxy writes it whole; None: no way."""
     worded = _LINE_BREAKS.sub(" ", value) != value
     source = f"=?utf-8?b?{b64encode(value.encode()).decode()}?=" if worded else value
-    for indent in range(_TRIES):
-        candidate = " " * indent + source
-        if read_text(_fold(name, candidate)) == value:
-            return candidate
-    return None
+    candidates = (source, *_indented(source))
+    return next((one for one in candidates if read_text(_fold(name, one)) == value), None)
 
 
 def addresses(name: str, values: Sequence[str]) -> str | None:
@@ -48,16 +47,19 @@ def addresses(name: str, values: Sequence[str]) -> str | None:
     if plain.isascii() or _arrives(name, plain, values):
         # ASCII alone is never encoded, and both errors are errors of the encoding.
         return plain
-    header = ""
-    for index, value in enumerate(values):
-        # The comma belongs to the test: it is what an exactly full line damages.
-        wanted = [*values[: index + 1], "a@b.c"]
-        tries = (f"{header}{' ' * indent}{value}, " for indent in range(_TRIES))
-        found = next((one for one in tries if _arrives(name, f"{one}a@b.c", wanted)), None)
+    folding = _Folding([f"{name}: "])
+    pieces: list[str] = []
+    for value in values:
+        sources = (value, *_indented(value)) if not pieces else _indented(value)
+        trials = ((source, folding.after(name, source)) for source in sources)
+        expected = read_addresses(", ".join(values[: len(pieces) + 1]))
+        found = next(((one, trial) for one, trial in trials if trial.addresses(name) == expected), None)
         if found is None:
             return None
-        header = found
-    return header.removesuffix(", ")
+        pieces.append(found[0])
+        folding = found[1]
+    header = ",".join(pieces)
+    return header if _arrives(name, header, values) else None
 
 
 def read_text(folded: str) -> str:
@@ -75,16 +77,24 @@ def _arrives(name: str, header: str, values: Sequence[str]) -> bool:
     return read_addresses(_fold(name, header)) == read_addresses(", ".join(values))
 
 
+def _indented(value: str) -> Iterable[str]:
+    return (" " * indent + value for indent in range(1, _TRIES))
+
+
 def _unfold(value: str) -> str:
     return re.sub(r"\r?\n(?=[ \t])", "", value).strip(_WHITE)
 
 
 def _fold(name: str, value: str) -> str:
     """The header's value as `email` of Python 3.12 and before folds it, without the name."""
-    header: Any = policy.default.header_factory(name, value)
     lines = [f"{name}: "]
-    _Folding(lines).add([header._parse_tree])
+    _Folding(lines).add([_parse(name, value)])
     return "\n".join(lines)[len(name) + 1 :]
+
+
+def _parse(name: str, value: str) -> Any:
+    header: Any = policy.default.header_factory(name, value)
+    return header._parse_tree
 
 
 class _Folding:
@@ -101,10 +111,20 @@ class _Folding:
     def room(self) -> int:
         return LINE_LENGTH - len(self.lines[-1])
 
+    def after(self, name: str, source: str) -> _Folding:
+        """The folding with one more address, and the comma behind it: that is what a full line damages."""
+        folding = _Folding(list(self.lines))
+        folding.last_word, folding.encoding_wanted = self.last_word, self.encoding_wanted
+        folding.add([*_parse(name, source), ListSeparator])
+        return folding
+
+    def addresses(self, name: str) -> list[tuple[str, str]]:
+        return read_addresses("\n".join(self.lines)[len(name) + 1 :].removesuffix(","))
+
     def add(self, tree: Iterable[Any], *, encoding_allowed: bool = True) -> None:
         for part in tree:
             value = str(part)
-            if not value.isascii() or (part.token_type == "ptext" and not _SPECIALS.isdisjoint(value)):
+            if not value.isascii() or (part.token_type == _QUOTED and not _SPECIALS.isdisjoint(value)):
                 self.encoding_wanted = True
             if self.encoding_wanted and encoding_allowed:
                 self._add_encoded(part, value)
@@ -113,7 +133,7 @@ class _Folding:
 
     def _add_encoded(self, part: Any, value: str) -> None:
         self.encoding_wanted = False
-        if not part.as_ew_allowed:
+        if not _may_be_encoded(part):
             self.last_word = None
             if part.syntactic_break and self._add_on_one_line(part):
                 return
@@ -128,8 +148,8 @@ class _Folding:
         elif part.syntactic_break and len(value) < LINE_LENGTH and self._add_to_new_line(part):
             self.last_word = None
         elif not hasattr(part, "encode"):
-            self.add(part, encoding_allowed=encoding_allowed and part.as_ew_allowed)
-        elif part.as_ew_allowed and encoding_allowed:
+            self.add(part, encoding_allowed=encoding_allowed and _may_be_encoded(part))
+        elif encoding_allowed and _may_be_encoded(part):
             self._encode(value)
         elif not self._add_to_new_line(part):
             self.lines[-1] += value
@@ -190,6 +210,11 @@ class _Folding:
         while count > 0 and len(_encoded_word(text[:count])) > self.room:
             count -= 1
         return count
+
+
+def _may_be_encoded(part: Any) -> bool:
+    # Python 3.13 forbids it for the comma between two addresses; before, that was the error.
+    return bool(part.as_ew_allowed) or part.token_type == _COMMA
 
 
 def _encoded_word(text: str) -> str:

@@ -192,7 +192,7 @@ class ReportReceiver:
         try:
             parsed = parse_reports(request.body, tenant_id=tenant_id)
         except InvalidReport as exc:
-            return error_response(400, "bad_body", redact(str(exc)))
+            return error_response(400, "bad_body", f"{redact(str(exc))}.")
         _log_set_aside(parsed)
         if parsed.reports:
             try:

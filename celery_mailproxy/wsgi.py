@@ -16,7 +16,6 @@ from typing import Any
 from celery import Celery
 
 from .receiver import ReportReceiver, Request
-from .runtime import get_runtime
 
 __all__ = ["create_app", "request_head"]
 
@@ -32,7 +31,11 @@ def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = N
     `overrides` are options of `ReportReceiver` that differ from the app's settings, for example `report_path="/sync"`.
     `receiver` replaces the app's own. Raises `ConfigurationError`, so that a server with wrong settings does not start.
     """
-    receiver = receiver or get_runtime(app).receiver
+    if receiver is None:
+        # Not at the top: with a receiver of its own, an application needs neither store nor proxy client.
+        from .runtime import get_runtime
+
+        receiver = get_runtime(app).receiver
     if overrides:
         receiver = replace(receiver, **overrides)
 

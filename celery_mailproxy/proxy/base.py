@@ -100,6 +100,10 @@ class ProxyAPI(ABC):
     def read_accounts(self, body: Any) -> list[dict[str, Any]]:
         """The accounts in the answer to `list_accounts`."""
 
+    def activity(self) -> Call | None:
+        """Whether the proxy sends at all; None where the API has no such call."""
+        return None
+
     @abstractmethod
     def run_now(self, tenant_id: str) -> Call:
         """Wake the proxy's send and report loops."""

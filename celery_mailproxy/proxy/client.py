@@ -117,6 +117,11 @@ class ProxyClient:
         """The SMTP accounts of a tenant."""
         return self.api.read_accounts(self._ask(self.api.list_accounts(tenant_id)))
 
+    def is_active(self) -> bool | None:
+        """Whether the proxy sends what it has taken; None on the commands API, which does not tell."""
+        call = self.api.activity()
+        return None if call is None else bool(self._ask(call).get("active"))
+
     def run_now(self, tenant_id: str) -> None:
         """Wake the proxy's send and report loops."""
         self._ask(self.api.run_now(tenant_id))

@@ -37,5 +37,8 @@ class EntitiesAPI(ProxyAPI):
     def read_accounts(self, body: Any) -> list[dict[str, Any]]:
         return list(body)
 
+    def activity(self) -> Call | None:
+        return Call(method="GET", path="/instance/status")
+
     def run_now(self, tenant_id: str) -> Call:
         return Call(method="POST", path="/instance/run_now", json={"tenant_id": tenant_id})

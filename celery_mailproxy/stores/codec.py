@@ -180,11 +180,7 @@ def _usual_entries(report: DeliveryReport) -> Iterator[tuple[str, Mapping[str, A
 
 def _is_same_json(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     # `==` alone takes 1 for True and 1.0 for 1.
-    return len(one) == len(other) and one == other and _ordered_json(one) == _ordered_json(other)
-
-
-def _ordered_json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, default=repr)
+    return one == other and (not one or _ORDERED.encode(one) == _ORDERED.encode(dict(other)))
 
 
 def pack_claim(claim: str | None, message_id: str) -> str | None:
@@ -241,10 +237,10 @@ def unpack_time(text: str) -> datetime:
 def dump_json(value: Any) -> str:
     """JSON without blanks and line breaks, in UTF-8 where it can be. Raises `StoreError` for what JSON cannot say."""
     try:
-        text = _dumps(value, ensure_ascii=False)
+        text = _COMPACT.encode(value)
         text.encode()
     except UnicodeEncodeError:
-        return _dumps(value, ensure_ascii=True)
+        return _ASCII.encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
         raise StoreError(
             f"a delivery must be JSON-able: {exc}; keep to texts, numbers, lists and dicts in signatures"
@@ -252,11 +248,13 @@ def dump_json(value: Any) -> str:
     return text
 
 
-def _dumps(value: Any, *, ensure_ascii: bool) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, separators=(",", ":"), default=_mapping_to_dict)
-
-
 def _mapping_to_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON-able")
+
+
+# Made once: `json.dumps` makes one for each call that has options.
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_mapping_to_dict)
+_ASCII = json.JSONEncoder(separators=(",", ":"), default=_mapping_to_dict)
+_ORDERED = json.JSONEncoder(sort_keys=True, default=repr)

@@ -4,7 +4,8 @@ or as a cluster (see `redis_url` for the URLs).
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
 
-Each key expires by itself. The braces are a hash tag: whatever else is kept of one message shares its cluster slot.
+Messages expire by themselves; `failed` drops from the set what has gone. The braces are a hash tag:
+whatever else is kept of one message shares its cluster slot.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .codec import (
 from .redis_scripts import MARK_DISPATCHED, RECORD, REGISTER, Script
 from .redis_url import connect_redis
 from .rows import unique
-from .urls import hide_password
+from .urls import hide_password, hide_secrets_of
 
 __all__ = ["RedisStore"]
 
@@ -77,7 +78,8 @@ class RedisStore(DeliveryStore):
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now = self.clock()
         calls = [
-            (REGISTER, each.message_id, [*encode_delivery(each), *self._ttls_ms(each, now=now)]) for each in deliveries
+            (REGISTER, each.message_id, [*encode_delivery(each), *self._ttls_ms(each.updated_at, now=now)])
+            for each in deliveries
         ]
         return [
             delivery if value is None else _decode(delivery.message_id, value)
@@ -97,15 +99,15 @@ class RedisStore(DeliveryStore):
     ) -> list[Recorded]:
         now = self.clock()
         lease_us = int(self.retention.lease_seconds * 1_000_000)
+        ttls_ms = self._ttls_ms(now, now=now)
         by_message: dict[str, list[int]] = {}
         for index, report in enumerate(reports):
             by_message.setdefault(report.message_id, []).append(index)
         calls: list[_Call] = []
         for message_id, indexes in by_message.items():
-            orphan = adopt_orphan(reports[indexes[0]], now=now)
-            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, int(is_settled)]
-            arguments += self._ttls_ms(orphan, now=now)
-            arguments += encode_delivery(orphan) if adopt else ("", "")
+            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, int(is_settled), *ttls_ms]
+            orphan = adopt_orphan(reports[indexes[0]], now=now) if adopt else None
+            arguments += encode_delivery(orphan) if orphan else ("", "")
             for index in indexes:
                 arguments += _report_arguments(reports[index])
             calls.append((RECORD, message_id, arguments))
@@ -156,10 +158,9 @@ class RedisStore(DeliveryStore):
     def _key(self, message_id: str) -> str:
         return f"{self._prefix}{{{pack_text(message_id)}}}"
 
-    def _ttls_ms(self, delivery: Delivery, *, now: datetime) -> list[int]:
-        """Milliseconds to keep the delivery from now on, if it is ended then and if it is pending."""
-        probes = (_with_status(delivery, Status.SENT), _with_status(delivery, Status.NEW))
-        kept = (self.retention.expires_at(probe) - now for probe in probes)
+    def _ttls_ms(self, updated_at: datetime, *, now: datetime) -> list[int]:
+        """Milliseconds from now on to keep a delivery of that change: if it is ended, and if it is pending."""
+        kept = (self.retention.expires_at(_probe(status, updated_at)) - now for status in (Status.SENT, Status.NEW))
         # Redis refuses 0: what has expired already goes at once.
         return [max(1, left // timedelta(milliseconds=1)) for left in kept]
 
@@ -216,7 +217,7 @@ class RedisStore(DeliveryStore):
                     exc, redis_errors.AuthenticationError
                 )
                 if pause_seconds is None or not is_lost:
-                    raise StoreError(self._explain(exc)) from exc
+                    raise self._translated(exc) from (None if self._is_secret(exc) else exc)
                 time.sleep(pause_seconds)
         raise AssertionError("unreachable")
 
@@ -226,8 +227,14 @@ class RedisStore(DeliveryStore):
                 self._client = connect_redis(self._url)
             return self._client
 
-    def _explain(self, exc: Exception) -> str:
-        return f"the delivery store {hide_password(self._url)} cannot be used: {type(exc).__name__}: {exc}"
+    def _translated(self, exc: Exception) -> StoreError:
+        shown = hide_password(self._url)
+        text = hide_secrets_of(self._url, str(exc))
+        return StoreError(f"the delivery store {shown} cannot be used: {type(exc).__name__}: {text}")
+
+    def _is_secret(self, exc: Exception) -> bool:
+        # Where no master is found, some releases of redis-py quote the options of their connections.
+        return hide_secrets_of(self._url, str(exc)) != str(exc)
 
 
 def _scan(client: Any, *, key: str, cursor: Any) -> Any:
@@ -269,10 +276,5 @@ def _decode(message_id: str, value: bytes) -> Delivery:
     return decode_delivery(message_id, head, rest.partition("\n")[0])
 
 
-def _with_status(delivery: Delivery, status: Status) -> Delivery:
-    return Delivery(
-        message_id=delivery.message_id,
-        status=status,
-        created_at=delivery.created_at,
-        updated_at=delivery.updated_at,
-    )
+def _probe(status: Status, updated_at: datetime) -> Delivery:
+    return Delivery(message_id="", status=status, created_at=updated_at, updated_at=updated_at)

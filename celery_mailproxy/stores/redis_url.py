@@ -2,7 +2,7 @@
 
     redis://[user:password@]host[:port][/db]            one server
     rediss://…                                          the same over TLS
-    unix://[user:password@]/path/to/socket[?db=0]       the same over a Unix socket
+    unix://[user:password@]/path/to/socket[?db=0]       the same over a Unix socket (redis-py 4.6 or newer)
     sentinel://[user:password@]host[:port],host[:port]/master[?db=0][&sentinel_username=…][&sentinel_password=…]
     rediss+sentinel://…                                 the same over TLS
     redis+cluster://[user:password@]host[:port],host[:port]
@@ -78,7 +78,7 @@ def _sentinel_master(url: str) -> Any:
     master = unquote(parts.path).strip("/")
     if not master:
         raise ConfigurationError("a sentinel:// URL must name the master: sentinel://host:26379/mymaster")
-    sentinel_options: dict[str, Any] = dict(_SOCKET)
+    sentinel_options: dict[str, Any] = {**_SOCKET, **_single_options()}
     for name in ("username", "password"):
         if (value := options.pop(f"sentinel_{name}", None)) is not None:
             sentinel_options[name] = value

@@ -1,1 +1,37 @@
-"""Fixtures for the users' own tests."""
+"""Fixtures for the users' own tests. pytest finds them by itself where celery-mailproxy is installed.
+
+It is loaded in every project that has celery-mailproxy, whether it uses the fixtures or not: so it imports nothing
+but pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from celery_mailproxy.testing.fake_proxy import FakeProxy
+
+
+@pytest.fixture
+def mail_proxy() -> Iterator[FakeProxy]:
+    """A running `celery_mailproxy.testing.FakeProxy` with the entities API (genro-mail-proxy 0.7).
+
+    `mail_proxy.url` and `mail_proxy.token` are what the settings need, with `mail_proxy.tenant_id` and
+    `mail_proxy.account_id`; `mail_proxy.received` is what was submitted.
+    """
+    from celery_mailproxy.testing.fake_proxy import FakeProxy
+
+    with FakeProxy("entities") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def mail_proxy_commands() -> Iterator[FakeProxy]:
+    """The same with the commands API (genro-mail-proxy up to 0.6)."""
+    from celery_mailproxy.testing.fake_proxy import FakeProxy
+
+    with FakeProxy("commands") as proxy:
+        yield proxy

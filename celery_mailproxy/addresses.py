@@ -1,0 +1,144 @@
+"""`Mailbox`: one mail address with its display name, taken from text by the standard library's parser."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email import errors as email_errors
+from email import policy
+from email.headerregistry import Address, AddressHeader
+from email.utils import getaddresses
+from typing import Any, cast
+
+import idna
+
+from .errors import InvalidMessage, UnsupportedMessage
+
+__all__ = ["Mailbox", "has_line_break", "has_surrogate", "parse_mailbox", "parse_mailboxes"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Also at these does the proxy's Python break lines, and then refuses the header.
+_LINE_SEPARATOR = re.compile("[\x85\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\- \u00a1-\U0010ffff]+")
+_DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
+#: RFC 5321, 4.5.3.1.3: a path holds 256 characters, two of which are the angle brackets.
+_MAX_LENGTH = 254
+_HARMLESS_DEFECTS = (email_errors.ObsoleteHeaderDefect, email_errors.NonASCIILocalPartDefect)
+
+
+def has_line_break(text: str) -> bool:
+    """Whether the text holds a control character (CR and LF among them; not a tab), which no header may."""
+    return _CONTROL.search(text) is not None
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether the text holds a lone surrogate: half of a character, which cannot be encoded."""
+    return _SURROGATE.search(text) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """A display name (decoded, may be empty) and an address whose domain is ASCII (punycode where it has to be).
+
+    `str()` is the form for a header: `j@x.org`, `Jané Doe <j@x.org>` or `"Doe, Jané" <j@x.org>`.
+    """
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        if not self.name:
+            return self.address
+        if _ATOMS.fullmatch(self.name) and "=?" not in self.name:
+            return f"{self.name} <{self.address}>"
+        escaped = re.sub(r'([\\"])', r"\\\1", self.name)
+        return f'"{escaped}" <{self.address}>'
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one address have in common: the domain is compared without case (RFC 5321, 2.4)."""
+        local, _, domain = self.address.rpartition("@")
+        return f"{local}@{domain.lower()}"
+
+
+def parse_mailbox(argument: str, text: str) -> Mailbox:
+    """The one mailbox in the text, else `InvalidMessage` naming the argument."""
+    mailboxes = parse_mailboxes(argument, text)
+    if len(mailboxes) != 1:
+        raise InvalidMessage(argument, f"must be exactly one address, got {text!r}")
+    return mailboxes[0]
+
+
+def parse_mailboxes(argument: str, text: str) -> list[Mailbox]:
+    """The mailboxes in a comma-separated text (RFC 5322 `mailbox-list`, names may be non-ASCII).
+
+    Raises `InvalidMessage` where one is not an address, `UnsupportedMessage` for a non-ASCII part before the `@`.
+    """
+    if has_line_break(text) or _LINE_SEPARATOR.search(text):
+        raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
+    if has_surrogate(text):
+        raise InvalidMessage(argument, f"must be text without lone surrogates, got {text!r}")
+    header = _parse(argument, text)
+    if any(group.display_name is not None for group in header.groups):
+        raise InvalidMessage(argument, f"must list addresses, not a group, got {text!r}")
+    names = _names(header, text)
+    return [_mailbox(argument, name, address, text) for name, address in zip(names, header.addresses, strict=True)]
+
+
+def _parse(argument: str, text: str) -> AddressHeader:
+    problem = "must be an address like a@example.com or Name <a@example.com>"
+    if "," in text or '"' not in text:
+        problem += "; a name with a comma or another special character stands in double quotes"
+    try:
+        header = cast(AddressHeader, policy.default.header_factory("To", text))
+        broken = [defect for defect in cast(Any, header).defects if not isinstance(defect, _HARMLESS_DEFECTS)]
+    except Exception as exc:
+        # On broken input the standard library's parser raises whatever it stumbles over (IndexError, …).
+        raise InvalidMessage(argument, f"{problem}, got {text!r}") from exc
+    if broken or not all(address.username and address.domain for address in header.addresses):
+        raise InvalidMessage(argument, f"{problem}, got {text!r}")
+    return header
+
+
+def _names(header: AddressHeader, text: str) -> list[str]:
+    names = [address.display_name for address in header.addresses]
+    if text.count("=?") > 1:
+        # The parser puts a space between the encoded words of a long name; in unstructured text it does not.
+        sources = [name for name, address in getaddresses([text]) if address]
+        if len(sources) == len(names):
+            return [str(policy.default.header_factory("Subject", source)) for source in sources]
+    return names
+
+
+def _mailbox(argument: str, name: str, address: Address, text: str) -> Mailbox:
+    # An encoded word can hide what the text itself must not hold.
+    if has_line_break(name) or _LINE_SEPARATOR.search(name):
+        raise InvalidMessage(argument, f"must hold no line break in the display name, got {text!r}")
+    if has_surrogate(name + address.addr_spec):
+        raise InvalidMessage(argument, f"must hold encoded words that can be decoded, got {text!r}")
+    if not address.username.isascii():
+        raise UnsupportedMessage(
+            argument,
+            "must have only ASCII characters before the @: genro-mail-proxy and many servers lack SMTPUTF8 (RFC "
+            f"6531); ask for an ASCII alias of the mailbox, got {text!r}",
+        )
+    domain = _ascii_domain(argument, address.domain, text)
+    spec = Address(username=address.username, domain=domain).addr_spec
+    if re.search(r"\s", spec) or len(spec) > _MAX_LENGTH:
+        raise InvalidMessage(argument, f"must hold no space and at most {_MAX_LENGTH} characters, got {text!r}")
+    return Mailbox(name=re.sub("[ \t]+", " ", name).strip(), address=spec)
+
+
+def _ascii_domain(argument: str, domain: str, text: str) -> str:
+    if not domain.isascii():
+        try:
+            # IDNA 2008 with the UTS 46 mapping, as browsers do: the standard library's codec is IDNA 2003 and turns
+            # straße.de into the domain of somebody else.
+            return idna.encode(domain, uts46=True).decode("ascii")
+        except idna.IDNAError as exc:
+            raise InvalidMessage(argument, f"must have a domain that exists in DNS, got {text!r}") from exc
+    literal = domain.startswith("[") and domain.endswith("]")
+    if not literal and not _DOMAIN.fullmatch(domain):
+        raise InvalidMessage(argument, f"must have a domain after the @ such as example.com, got {text!r}")
+    return domain

@@ -1,0 +1,278 @@
+"""`Attachment`: a file that goes with a mail, as content or as a reference that the proxy resolves."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import mimetypes
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from email import message_from_bytes, policy
+from email.message import Message
+from email.mime.base import MIMEBase
+from typing import Any, Literal, cast
+
+from .addresses import has_line_break, has_surrogate
+from .errors import InvalidMessage, UnsupportedMessage
+
+__all__ = ["Attachment", "FetchMode", "message_bytes"]
+
+FetchMode = Literal["http_url", "filesystem", "endpoint"]
+
+_MIME_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
+#: RFC 5322, 3.6.8: printable ASCII without the colon.
+HEADER_NAME = re.compile(r"[!-9;-~]+")
+_OWN_HEADERS = frozenset(
+    {"content-type", "content-transfer-encoding", "content-disposition", "content-id", "mime-version"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One attachment: content of your own, or a reference (`from_url`, `from_path`, `from_endpoint`).
+
+    `mime_type` may carry parameters (`text/calendar; method=REQUEST`); without one it is guessed from the filename.
+    With a `content_id` the attachment is an inline image: `<img src="cid:logo">` shows that with `content_id="logo"`.
+    `headers` are further headers of the attachment's part. A whole message is `message/rfc822` with the message's
+    bytes for content; `is_part=True` says that the content is a ready-made MIME part with its own headers.
+
+    The proxy fetches a reference with the tenant's own credentials: an attachment holds none, for it lies on the
+    broker. Raises `InvalidMessage`, with `attachments` for the argument.
+    """
+
+    filename: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+    mime_type: str | None = None
+    content_id: str | None = None
+    disposition: Literal["attachment", "inline"] = "attachment"
+    headers: tuple[tuple[str, str], ...] = ()
+    is_part: bool = False
+    fetch_mode: FetchMode | None = None
+    storage_path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.content_id is not None:
+            # Both `<logo>` and `logo` are in use; the brackets belong to the header.
+            object.__setattr__(self, "content_id", self.content_id.removeprefix("<").removesuffix(">"))
+            object.__setattr__(self, "disposition", "inline")
+        _check_texts(self)
+        _check_source(self)
+        _check_mime_type(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
+        """What an http(s) URL holds when the mail is sent. The proxy sends the tenant's credentials to that URL."""
+        name = filename or url.split("?")[0].rstrip("/").rpartition("/")[2]
+        return cls(filename=name, mime_type=mime_type, fetch_mode="http_url", storage_path=url)
+
+    @classmethod
+    def from_path(cls, path: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
+        """A file on the **proxy's** disk, by its absolute path."""
+        name = filename or path.rpartition("/")[2]
+        return cls(filename=name, mime_type=mime_type, fetch_mode="filesystem", storage_path=path)
+
+    @classmethod
+    def from_endpoint(cls, params: str, *, filename: str, mime_type: str | None = None) -> Attachment:
+        """What the tenant's attachment URL answers to `{"storage_path": params}`, for example `invoice_id=7`."""
+        return cls(filename=filename, mime_type=mime_type, fetch_mode="endpoint", storage_path=params)
+
+    @classmethod
+    def from_any(cls, value: object) -> Attachment:
+        """From any of the usual forms.
+
+        An `Attachment`; a `(filename, content, mimetype)` tuple (the last one or two may be left out; content is
+        bytes, text or an email message); a MIME part (`MIMEBase`, or an `EmailMessage` with `Content-*` headers
+        only); an `EmailMessage` (attached whole, as `message/rfc822`); the object that `to_json` makes.
+        """
+        if isinstance(value, Attachment):
+            return value
+        if isinstance(value, Message):
+            return _from_message(value)
+        if isinstance(value, Mapping):
+            return cls.from_json(value)
+        if isinstance(value, (tuple, list)) and 1 <= len(value) <= 3:
+            return _from_tuple(*value)
+        raise InvalidMessage(
+            "attachments",
+            "must be an Attachment, a (filename, content, mimetype) tuple, an email message or part, or an object, got "
+            f"{type(value).__name__}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object; the content as base64, what is not set left out."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        if self.content is not None:
+            plain["content"] = base64.b64encode(self.content).decode("ascii")
+        if self.headers:
+            plain["headers"] = dict(self.headers)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Attachment:
+        """From the object that `to_json` makes. Text for `content` is base64; bytes are taken as they are."""
+        known = {one.name for one in fields(cls)}
+        for key in plain:
+            if key not in known:
+                raise InvalidMessage("attachments", _unknown_key(str(key), known))
+        arguments = {key: value for key, value in plain.items() if value is not None}
+        if isinstance(arguments.get("content"), str):
+            arguments["content"] = _decode_base64(arguments["content"])
+        headers = arguments.get("headers", {})
+        if not isinstance(headers, Mapping):
+            headers = dict(headers)
+        arguments["headers"] = tuple((str(name), str(value)) for name, value in headers.items())
+        return cls(**arguments)
+
+
+def message_bytes(message: Message) -> bytes:
+    """The message as 7-bit bytes with LF line ends and unfolded headers.
+
+    Unfolded, because folding is where the `email` package of some Python releases loses a space.
+    """
+    rules = message.policy.clone(cte_type="7bit", linesep="\n", max_line_length=0)
+    try:
+        return message.as_bytes(policy=rules)
+    except Exception as exc:
+        # A message put together wrongly fails somewhere inside the standard library's generator.
+        raise InvalidMessage("raw", f"must be a message that can be serialised ({exc})") from exc
+
+
+def _from_message(message: Message) -> Attachment:
+    own = {name.lower() for name in message.keys()}  # noqa: SIM118 - a Message iterates over its body's lines
+    part = isinstance(message, MIMEBase) or all(name.startswith("content-") or name == "mime-version" for name in own)
+    content = message_bytes(message)
+    if part:
+        return Attachment(content=content, is_part=True)
+    return Attachment(content=content, mime_type="message/rfc822")
+
+
+def _from_tuple(filename: object, content: object = None, mime_type: object = None) -> Attachment:
+    for name, value in (("filename", filename), ("mimetype", mime_type)):
+        if not (value is None or isinstance(value, str)):
+            raise InvalidMessage("attachments", f"must have text or nothing for {name}, got {value!r}")
+    filename, mime_type = cast("str | None", filename), cast("str | None", mime_type)
+    if isinstance(content, Message):
+        return Attachment(filename=filename, content=message_bytes(content), mime_type="message/rfc822")
+    if isinstance(content, str):
+        if has_surrogate(content):
+            raise InvalidMessage("attachments", "must have text without lone surrogates for content; give bytes")
+        mime_type = mime_type or _guess(filename, "text/plain")
+        if mime_type.startswith("text/") and "charset" not in mime_type:
+            mime_type += "; charset=utf-8"
+        content = content.encode()
+    if isinstance(content, (bytearray, memoryview)):
+        content = bytes(content)
+    if not isinstance(content, bytes):
+        raise InvalidMessage("attachments", f"must have content (bytes or text), got {type(content).__name__}")
+    return Attachment(filename=filename, content=content, mime_type=mime_type)
+
+
+def _guess(filename: str | None, default: str) -> str:
+    guessed, encoding = mimetypes.guess_type(filename or "")
+    # A .tar.gz is not a tar archive until it is unpacked.
+    return default if guessed is None or encoding is not None else guessed
+
+
+def _check_texts(attachment: Attachment) -> None:
+    texts = [
+        ("filename", attachment.filename),
+        ("content_id", attachment.content_id),
+        ("mime_type", attachment.mime_type),
+    ]
+    for name, value in (*texts, *attachment.headers):
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise InvalidMessage("attachments", f"must have text for {name}, got {value!r}")
+        if has_line_break(value) or has_surrogate(value):
+            raise InvalidMessage(
+                "attachments", f"must hold no line break or control character in {name}, got {value!r}"
+            )
+    for name, _ in attachment.headers:
+        if not HEADER_NAME.fullmatch(name):
+            raise InvalidMessage(
+                "attachments", f"must have header names of printable ASCII without colon, got {name!r}"
+            )
+        if name.lower() in _OWN_HEADERS:
+            raise InvalidMessage("attachments", f"must not set this header: its own fields do, got {name!r}")
+    cid = attachment.content_id
+    if cid is not None and (not cid or not cid.isascii() or re.search(r"[\s<>]", cid)):
+        raise InvalidMessage("attachments", f"must have a content_id of ASCII without spaces or <>, got {cid!r}")
+    if attachment.disposition not in ("attachment", "inline"):
+        raise InvalidMessage("attachments", f"must be 'attachment' or 'inline', got {attachment.disposition!r}")
+
+
+def _check_source(attachment: Attachment) -> None:
+    if attachment.fetch_mode is None:
+        if not isinstance(attachment.content, bytes):
+            raise InvalidMessage("attachments", "must have content, or be made by from_url, from_path or from_endpoint")
+        return
+    path = attachment.storage_path
+    if attachment.content is not None or not isinstance(path, str) or not path or has_surrogate(path):
+        raise InvalidMessage("attachments", f"must have either content or a reference's text, got {path!r}")
+    if attachment.content_id or attachment.headers or attachment.is_part or attachment.disposition != "attachment":
+        raise UnsupportedMessage(
+            "attachments",
+            "cannot be inline or have headers of its own when it is a reference: give its content instead",
+        )
+    if not attachment.filename:
+        raise InvalidMessage("attachments", f"must have a filename with a reference, got {attachment.filename!r}")
+    _check_reference(attachment.fetch_mode, path)
+
+
+def _check_reference(fetch_mode: str, path: str) -> None:
+    url = path.startswith(("http://", "https://"))
+    if fetch_mode == "http_url":
+        if not url or has_line_break(path) or re.search(r"[\s\[\]]", path):
+            # The proxy puts the URL in brackets of its own and reads up to the first closing one.
+            raise InvalidMessage("attachments", f"must be an http(s) URL without spaces and brackets, got {path!r}")
+    elif fetch_mode == "filesystem":
+        if not path.startswith("/") or "\0" in path:
+            raise InvalidMessage("attachments", f"must be an absolute path on the proxy's disk, got {path!r}")
+    elif fetch_mode == "endpoint":
+        if url or path.startswith("["):
+            # The proxy would take it for an address, and send the tenant's credentials there.
+            raise InvalidMessage("attachments", f"must not be a URL; use Attachment.from_url, got {path!r}")
+    else:
+        raise InvalidMessage(
+            "attachments", f"must have a fetch_mode http_url, filesystem or endpoint, got {fetch_mode!r}"
+        )
+
+
+def _check_mime_type(attachment: Attachment) -> None:
+    if attachment.is_part:
+        return
+    if attachment.mime_type is None:
+        object.__setattr__(attachment, "mime_type", _guess(attachment.filename, "application/octet-stream"))
+    mime_type = str(attachment.mime_type)
+    kind = mime_type.partition(";")[0].strip().lower()
+    if not _MIME_TYPE.fullmatch(kind) or not mime_type.isascii():
+        raise InvalidMessage("attachments", f"must have a mime_type like application/pdf, got {mime_type!r}")
+    if kind.startswith("multipart/") or (kind.startswith("message/") and kind != "message/rfc822"):
+        raise InvalidMessage(
+            "attachments", f"must be given as a ready-made MIME part with this mime_type, got {kind!r}"
+        )
+    if kind == "message/rfc822":
+        if attachment.fetch_mode is not None:
+            raise UnsupportedMessage(
+                "attachments", "cannot be a reference to a message: the proxy would encode it; give its content instead"
+            )
+        if not list(message_from_bytes(cast(bytes, attachment.content), policy=policy.compat32).keys()):
+            raise InvalidMessage("attachments", "must be a mail with headers when its mime_type is message/rfc822")
+
+
+def _decode_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.encode("ascii", "replace"), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidMessage("attachments", "must have base64 for content; give bytes or a tuple for text") from exc
+
+
+def _unknown_key(key: str, known: set[str]) -> str:
+    if key == "auth":
+        return "must not hold credentials, for it lies on the broker: the proxy uses the tenant's own (client_auth)"
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+    return f"must have known keys{hint}, got {key!r}"

@@ -1,0 +1,62 @@
+"""`celery -A proj mailproxy …`: commands for operators, as a plugin of Celery's own command line.
+
+Celery imports this module at every `celery` command, so it is kept light: a command is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import click
+from celery.bin.base import handle_preload_options
+from click_didyoumean import DYMMixin  # type: ignore[import-untyped]
+
+__all__ = ["mailproxy"]
+
+# The worker must know `--mailproxy-listen` before its arguments are parsed, and this is the one module of ours that
+# every `celery` command imports. What fails to import here must not take Celery's own commands away.
+with suppress(ImportError):
+    from ..listener import add_worker_option
+
+    add_worker_option()
+
+#: command → what it does, so that the overview loads none of them.
+_COMMANDS = {
+    "check": "Test each link of the chain, and say how to mend what fails.",
+    "prune": "Forget deliveries that have expired.",
+    "receiver": "Receive delivery reports in a process of its own.",
+    "replay": "Run failed handlers again.",
+    "send": "Send one mail.",
+    "status": "Show what became of a message.",
+    "tail": "Show what happens to mails, as it happens.",
+}
+
+
+class _LazyGroup(DYMMixin, click.Group):  # type: ignore[misc]
+    """A group whose commands are modules of this package, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+@handle_preload_options  # type: ignore[untyped-decorator]
+def mailproxy(ctx: click.Context, **preload_options: Any) -> None:
+    """Send mail through genro-mail-proxy, and look after its deliveries.
+
+    Begin with `celery -A proj mailproxy check`: it tests the settings, the broker, the workers, the store, the proxy
+    and the way back from it.
+    """

@@ -1,0 +1,143 @@
+"""`Checkup`: one run of `check`, link after link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from celery import Celery
+
+from ..conf import ServerSettings, Settings
+from ..errors import MailProxyError
+from ..runtime import forget_runtime, get_runtime
+from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
+from .callback_links import CallbackProbe
+from .follow import Followed
+from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
+from .proxy_links import ProxyProbe
+from .round_trip import NAME as ROUND_TRIP
+from .round_trip import round_trip
+from .terminal import plain
+
+__all__ = ["Checkup", "Request"]
+
+#: For a connection to the broker, and for the workers' answers to each of two questions.
+_BROKER_SECONDS = 5.0
+_WORKER_SECONDS = 1.0
+
+#: Without these a mail would not leave; without the others its way is the best test of all.
+_NEEDED_FOR_MAIL = frozenset({"settings", "broker", "store", "proxy", "API", "token", "tenant", "account"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked on the command line; None stands for the settings' own."""
+
+    server: str | None = None
+    tenant: str | None = None
+    account: str | None = None
+    from_email: str | None = None
+    callback_url: str | None = None
+    timeout_seconds: float = 60.0
+
+
+class Checkup:
+    """Tests an application's links. `found` is what has been found so far."""
+
+    def __init__(self, app: Celery, request: Request) -> None:
+        # Built anew: the application may have read its settings while it was not yet complete.
+        forget_runtime(app)
+        self.app = app
+        self.request = request
+        self._runtime = get_runtime(app)
+        self._is_readable = False
+        self._secrets: set[str] = set()
+        self.found: list[Link] = []
+
+    def links(self) -> Iterator[Link]:
+        """Every link but the round trip, as it is found."""
+        yield self._note(guarded("application", partial(check_application, self.app)))
+        yield self._note(self._settings_link())
+        yield self._note(guarded("broker", partial(check_broker, self.app, timeout_seconds=_BROKER_SECONDS)))
+        if not self._is_readable:
+            for name in ("workers", "store", "proxy"):
+                yield self._note(skipped(name, "needs the settings"))
+            return
+        yield self._note(self._workers_link())
+        yield self._note(guarded("store", partial(check_store, self._runtime)))
+        for name in self._server_names():
+            yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
+
+    def round_trips(self, address: str, watch: Callable[[str], Followed]) -> Iterator[Link]:
+        """A mail through each proxy; `watch(message id)` waits for its end."""
+        for name in self._server_names():
+            yield self._note(replace(self._round_trip_link(name, address, watch), server=name))
+
+    @property
+    def _settings(self) -> Settings:
+        return self._runtime.settings
+
+    def _settings_link(self) -> Link:
+        try:
+            self._secrets |= secrets_of(self.app, self._settings)
+            self._is_readable = True
+            return check_settings(self._settings)
+        except MailProxyError as exc:
+            return failed("settings", plain(str(exc)))
+
+    def _workers_link(self) -> Link:
+        if self._has_failed("broker"):
+            return skipped("workers", "needs the broker")
+        check = partial(check_workers, self.app, self._settings, timeout_seconds=_WORKER_SECONDS)
+        return guarded("workers", check)
+
+    def _server_names(self) -> Sequence[str]:
+        return [self.request.server] if self.request.server else self._settings.server_names()
+
+    def _server(self, name: str) -> ServerSettings:
+        server = self._settings.server(name)
+        return replace(
+            server, tenant=self.request.tenant or server.tenant, account=self.request.account or server.account
+        )
+
+    def _server_links(self, name: str) -> Iterator[Link]:
+        try:
+            server = self._server(name)
+        except MailProxyError as exc:
+            yield failed("proxy", plain(str(exc)))
+            return
+        with ProxyProbe(server) as probe:
+            yield from probe.links()
+            tenant = probe.tenant
+        callback = CallbackProbe(self._settings, tenant, server.tenant, url=self.request.callback_url)
+        self._secrets |= callback.secrets
+        yield from callback.links()
+
+    def _round_trip_link(self, name: str, address: str, watch: Callable[[str], Followed]) -> Link:
+        broken = [
+            link.name
+            for link in self.found
+            if link.outcome is Outcome.FAILED and link.name in _NEEDED_FOR_MAIL and link.server in (None, name)
+        ]
+        if broken:
+            return skipped(ROUND_TRIP, f"needs the {' and the '.join(broken)}")
+        send = partial(
+            round_trip,
+            self.app,
+            self._server(name),
+            address,
+            from_email=self.request.from_email,
+            through_worker=any(link.name == "workers" and link.outcome is Outcome.OK for link in self.found),
+            timeout_seconds=self.request.timeout_seconds,
+            watch=watch,
+        )
+        return guarded(ROUND_TRIP, send)
+
+    def _has_failed(self, name: str) -> bool:
+        return any(link.name == name and link.outcome is Outcome.FAILED for link in self.found)
+
+    def _note(self, link: Link) -> Link:
+        shown = hide_secrets(link, self._secrets)
+        self.found.append(shown)
+        return shown

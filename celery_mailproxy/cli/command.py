@@ -1,0 +1,68 @@
+"""`MailProxyCommand`: what the commands share. An error is one red line and exit code 1, not a traceback."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from ..errors import InvalidMessage, MailProxyError
+from .terminal import Terminal
+
+__all__ = ["MailProxyCommand", "app_of"]
+
+_TRACEBACK = f"{__name__}.traceback"
+
+
+class MailProxyCommand(click.Command):
+    """A command that tells `MailProxyError` and an unreachable broker in one line.
+
+    `argument_options` of a command's context maps arguments of `send_via_proxy` to the options that set them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_traceback_option())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (MailProxyError, OperationalError) as exc:
+            if ctx.meta.get(_TRACEBACK) or os.environ.get("CELERY_MAILPROXY_DEBUG"):
+                raise
+            Terminal.of(ctx).error(_one_line(exc, ctx))
+        raise click.exceptions.Exit(1)
+
+
+def app_of(ctx: click.Context, *, with_handlers: bool = False) -> Celery:
+    """The application that `celery -A` names; `with_handlers` imports its task modules, which connect its handlers."""
+    app: Celery = ctx.obj.app
+    if with_handlers:
+        app.loader.import_default_modules()
+    return app
+
+
+def _one_line(exc: Exception, ctx: click.Context) -> str:
+    if isinstance(exc, InvalidMessage):
+        options = ctx.meta.get("argument_options", {})
+        argument, bracket, index = exc.argument.partition("[")
+        return f"{options.get(argument, argument)}{bracket}{index}: {exc.problem}"
+    if isinstance(exc, OperationalError):
+        return f"the broker cannot be reached: {exc}. Start it, or correct broker_url."
+    return str(exc)
+
+
+def _traceback_option() -> click.Option:
+    def remember(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        ctx.meta[_TRACEBACK] = value
+
+    return click.Option(
+        ["--traceback"],
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Show the traceback of an error (also with CELERY_MAILPROXY_DEBUG=1).",
+    )

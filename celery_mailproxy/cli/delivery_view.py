@@ -1,0 +1,143 @@
+"""A delivery as the operator sees it: a panel in a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ..deliveries import Delivery, HistoryEntry, failed_entries
+from .terminal import STYLES, Terminal, ago, clock_time, local_time, plain, span
+
+__all__ = ["entry_text", "show_delivery"]
+
+#: Wider lines are hard to follow with the eye.
+_MAX_WIDTH = 110
+
+
+def show_delivery(terminal: Terminal, delivery: Delivery, *, now: datetime) -> None:
+    """Print one delivery."""
+    fields = list(_fields(delivery, now))
+    entries = [(_moment(entry, delivery), *_told_text(terminal, entry)) for entry in delivery.history]
+    hints = _hints(terminal, delivery)
+    if terminal.is_plain:
+        _show_plain(terminal, delivery, fields, entries, hints)
+        return
+    body = Table.grid(padding=(0, 2))
+    body.add_column(style="dim", no_wrap=True)
+    body.add_column(overflow="fold")
+    for name, value in fields:
+        body.add_row(name, value)
+    timeline = Table.grid(padding=(0, 2))
+    timeline.add_column(style="dim", no_wrap=True)
+    timeline.add_column(style="dim", no_wrap=True, justify="right")
+    timeline.add_column(no_wrap=True)
+    timeline.add_column(overflow="fold")
+    for (clock, elapsed), kind, remark in entries:
+        timeline.add_row(clock, elapsed, kind, remark)
+    parts: list[Text | Table] = [body, Text(), timeline if entries else Text("No report yet.", "dim")]
+    for hint in hints:
+        parts += [Text(), hint]
+    style = STYLES[delivery.status]
+    terminal.show(
+        Panel(
+            Group(*parts),
+            title=Text(plain(delivery.message_id), "bold"),
+            title_align="left",
+            subtitle=Text(str(delivery.status), f"bold {style}"),
+            subtitle_align="right",
+            border_style=style,
+            padding=(1, 2),
+            width=min(terminal.out.width, _MAX_WIDTH),
+        )
+    )
+
+
+def _show_plain(
+    terminal: Terminal,
+    delivery: Delivery,
+    fields: list[tuple[str, Text]],
+    entries: list[tuple[tuple[str, str], Text, Text]],
+    hints: list[Text],
+) -> None:
+    terminal.line(f"{plain(delivery.message_id)}: {delivery.status}")
+    for name, value in fields:
+        terminal.line(Text.assemble(f"  {name + ':':<10} ", value))
+    for (clock, elapsed), kind, remark in entries:
+        text = Text.assemble(f"  {clock}  {elapsed:>9}  ", kind, "  " if remark else "", remark)
+        text.rstrip()
+        terminal.line(text)
+    for hint in hints:
+        terminal.line(Text.assemble("  ", hint))
+
+
+def _fields(delivery: Delivery, now: datetime) -> Iterator[tuple[str, Text]]:
+    if not delivery.is_known:
+        yield "Note", Text("only reports are known: another application sent it, or its record has expired", "yellow")
+    if subject := delivery.summary.get("subject"):
+        yield "Subject", Text(plain(str(subject)))
+    if recipients := delivery.summary.get("recipients"):
+        yield "To", Text(f"{recipients} recipient{'' if recipients == 1 else 's'}")
+    yield "Status", Text.assemble((delivery.status.value, f"bold {STYLES[delivery.status]}"), _since(delivery, now))
+    if delivery.reason:
+        yield "Reason", Text(plain(delivery.reason))
+    yield "Created", Text(f"{local_time(delivery.created_at)} ({ago(delivery.created_at, now)})")
+    yield "Attempts", Text(str(delivery.attempts))
+    parts = [("", delivery.server), ("tenant ", delivery.tenant_id), ("account ", delivery.account_id)]
+    yield "Server", Text(", ".join(f"{name}{plain(value)}" for name, value in parts if value))
+    if delivery.batch_code:
+        yield "Batch", Text(plain(delivery.batch_code))
+    if delivery.task_id:
+        is_same = delivery.task_id == delivery.message_id
+        yield "Task", Text("the message id is its id", "dim") if is_same else Text(plain(delivery.task_id))
+
+
+def _since(delivery: Delivery, now: datetime) -> str:
+    if delivery.ended_at is not None:
+        # The proxy's times are whole seconds: the end can seem to lie before the beginning.
+        took = (delivery.ended_at - delivery.created_at).total_seconds()
+        return f" {ago(delivery.ended_at, now)}" + (f", {span(took)} after it was created" if took >= 1 else "")
+    return f" since {ago(delivery.updated_at, now).removesuffix(' ago')}"
+
+
+def _moment(entry: HistoryEntry, delivery: Delivery) -> tuple[str, str]:
+    elapsed = (entry.report.at - delivery.created_at).total_seconds()
+    clock = clock_time(entry.report.at)
+    if entry.report.at.astimezone().date() != delivery.created_at.astimezone().date():
+        clock = entry.report.at.astimezone().strftime("%d %b ") + clock
+    return clock, f"+{span(elapsed)}"
+
+
+def entry_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
+    """A report of the history as (its kind, with a mark; what there is to say of it)."""
+    report = entry.report
+    mark = terminal.symbol("○", "-") if entry.is_stale else terminal.symbol("●", "*")
+    kind = Text(f"{mark} {report.kind}", "dim" if entry.is_stale else STYLES[report.kind])
+    details = (report.pec_event, report.bounce_type, report.code, report.reason)
+    remarks = [Text(plain(detail)) for detail in details if detail]
+    if report.via != "proxy":
+        remarks.append(Text(f"via {plain(report.via)}", "dim"))
+    if entry.is_stale:
+        remarks.append(Text("(stale: came too late to count)", "dim"))
+    return kind, Text(" ").join(remarks)
+
+
+def _told_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
+    """`entry_text`, and whether the application has been told of it."""
+    kind, remark = entry_text(terminal, entry)
+    remarks = [remark] if remark else []
+    if not entry.is_stale and not entry.is_dispatched:
+        remarks.append(Text("(not told yet: its handlers run, or will when its task comes again)", "yellow"))
+    remarks += [Text(f"{terminal.symbol('✗', 'x')} {plain(name)} failed", "red") for name in entry.failed]
+    return kind, Text(" ").join(remarks)
+
+
+def _hints(terminal: Terminal, delivery: Delivery) -> list[Text]:
+    if not any(failed_entries(delivery)):
+        return []
+    replay = f"{terminal.program} replay {plain(delivery.message_id)}"
+    return [Text.assemble("Run the failed handlers again: ", (replay, "bold"))]

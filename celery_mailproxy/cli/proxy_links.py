@@ -1,0 +1,165 @@
+"""The links to one proxy: its URL, API, token, tenant and account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from ..conf import ServerSettings
+from ..errors import ProxyRequestError, ProxyUnavailable
+from ..proxy.client import ProxyClient
+from .links import Link, Outcome, failed, fine, guarded, skipped, warning
+
+__all__ = ["ProxyProbe"]
+
+_RELEASES = {"commands": "genro-mail-proxy up to 0.6", "entities": "genro-mail-proxy 0.7 on"}
+
+#: A tenant id to ask for where none is configured: a token is looked at before the tenant.
+_NO_TENANT = "-"
+
+
+class ProxyProbe:
+    """Asks one proxy, on behalf of one tenant. `tenant` is what it knows of the tenant, once `links` has run.
+
+    Use it as a context manager: leaving it closes its connections.
+    """
+
+    def __init__(self, server: ServerSettings, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.server = server
+        self.client = ProxyClient(server, transport=transport)
+        self._transport = transport
+        self.tenant: Mapping[str, Any] | None = None
+
+    def __enter__(self) -> ProxyProbe:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.close()
+
+    def links(self) -> Iterator[Link]:
+        """One link after the other. What can only fail again because of one that failed is skipped."""
+        for name, check in (("proxy", self._health), ("API", self._api), ("token", self._token)):
+            link = guarded(name, check)
+            yield link
+            if link.outcome is Outcome.FAILED:
+                for later in _AFTER[name]:
+                    yield skipped(later, f"needs the {name}")
+                return
+        yield guarded("sending", self._sending)
+        yield guarded("tenant", self._tenant)
+        yield guarded("account", self._account)
+
+    def _health(self) -> Link:
+        try:
+            self.client.health()
+        except ProxyUnavailable as exc:
+            return failed("proxy", str(exc), "Start the proxy, or correct mail_proxy_url.")
+        except ProxyRequestError as exc:
+            return failed("proxy", str(exc), "Correct mail_proxy_url: something else answers there.")
+        return fine("proxy", f"{self.server.url} answers")
+
+    def _api(self) -> Link:
+        configured = self.server.api
+        probe = ProxyClient(replace(self.server, api="auto"), transport=self._transport)
+        try:
+            spoken = probe.api.name
+        except (ProxyRequestError, ProxyUnavailable) as exc:
+            if configured == "auto":
+                return failed("API", str(exc), "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
+            return warning(
+                "API", f"{configured}, as set; the proxy does not tell", "None needed if mails are accepted."
+            )
+        finally:
+            probe.close()
+        if configured not in ("auto", spoken):
+            return failed(
+                "API",
+                f"the proxy speaks {spoken} ({_RELEASES[spoken]}), and mail_proxy_api is {configured!r}",
+                "Set mail_proxy_api to 'auto'.",
+            )
+        return fine("API", f"{spoken} ({_RELEASES[spoken]})")
+
+    def _token(self) -> Link:
+        try:
+            self.client.accounts(self.server.tenant or _NO_TENANT)
+        except ProxyRequestError as exc:
+            if exc.status in (401, 403):
+                what = "is wrong" if self.server.token else "is missing"
+                remedy = "Set mail_proxy_token to the proxy's API token (its GMP_API_TOKEN), or to the tenant's own."
+                return failed("token", f"the token {what}: the proxy answered {exc.status}", remedy)
+            raise
+        if not self.server.token:
+            remedy = "Give the proxy an API token (GMP_API_TOKEN), and set mail_proxy_token to it."
+            return warning("token", "none is set, and the proxy asks for none: anybody can send through it", remedy)
+        return fine("token", "accepted")
+
+    def _sending(self) -> Link:
+        try:
+            is_active = self.client.is_active()
+        except ProxyRequestError:
+            # For an administrator's token only, or not in this release.
+            is_active = None
+        if is_active is None:
+            return skipped("sending", "the proxy does not tell whether it is active")
+        if not is_active:
+            remedy = "Activate it: POST /instance/activate, or start it with start_active=True."
+            return failed("sending", "the proxy takes mails but is not active: it sends none", remedy)
+        return fine("sending", "the proxy is active")
+
+    def _tenant(self) -> Link:
+        if self.server.tenant is None:
+            remedy = "Set mail_proxy_tenant. The entities API refuses a mail without a tenant."
+            return warning("tenant", "mail_proxy_tenant is not set: each mail has to name its own", remedy)
+        name = self.server.tenant
+        remedy = "Create it on the proxy, or correct mail_proxy_tenant. Ids are case-sensitive."
+        try:
+            self.tenant = self.client.tenant(name)
+        except (ProxyRequestError, ProxyUnavailable) as exc:
+            # The entities API answers 500 for a tenant it does not know.
+            if exc.status in (404, 500):
+                return failed("tenant", f"the proxy knows no tenant {name!r}", remedy)
+            raise
+        if not self.tenant.get("active", True):
+            return failed("tenant", f"{name} is not active", "Activate it on the proxy: its mails are not sent.")
+        if suspended := self.tenant.get("suspended_batches"):
+            what = "it" if suspended == "*" else f"batch {suspended}"
+            return failed("tenant", f"{name}: sending of {what} is suspended", "Activate the tenant's batches again.")
+        return fine("tenant", f"{name}, active")
+
+    def _account(self) -> Link:
+        if self.server.tenant is None:
+            return skipped("account", "the proxy lists accounts by tenant: set mail_proxy_tenant")
+        if self.tenant is None:
+            return skipped("account", "needs the tenant")
+        wanted = self.server.account
+        accounts = {str(each.get("id")): each for each in self._accounts(self.server.tenant)}
+        listed = ", ".join(sorted(accounts)) or "no account"
+        if wanted is None:
+            remedy = "Set mail_proxy_account to one of them." if accounts else "Add an SMTP account to the tenant."
+            return warning("account", f"mail_proxy_account is not set; the tenant has {listed}", remedy)
+        if wanted not in accounts:
+            remedy = "Set mail_proxy_account to one that it has, or add the account on the proxy."
+            return failed("account", f"no account {wanted!r}: the tenant has {listed}", remedy)
+        account = accounts[wanted]
+        tls = ", TLS" if account.get("use_tls") else ""
+        return fine("account", f"{wanted}: {account.get('host')}:{account.get('port')}{tls}")
+
+    def _accounts(self, tenant_id: str) -> list[dict[str, Any]]:
+        try:
+            return self.client.accounts(tenant_id)
+        except ProxyUnavailable as exc:
+            if exc.status is not None:
+                raise
+        # After a 500 the proxy closes the connection without a word, and the next request on it fails.
+        return self.client.accounts(tenant_id)
+
+
+#: What there is no use in testing once a link has failed.
+_AFTER: Mapping[str, tuple[str, ...]] = {
+    "proxy": ("API", "token", "tenant", "account"),
+    "API": ("token", "tenant", "account"),
+    "token": ("tenant", "account"),
+}

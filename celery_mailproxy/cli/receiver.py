@@ -1,0 +1,82 @@
+"""`celery -A proj mailproxy receiver`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from celery.bin.base import LOG_LEVEL
+
+from ..errors import ConfigurationError
+from ..listener import ENVIRONMENT_VARIABLE, parse_address
+from ..runtime import get_runtime
+from .command import MailProxyCommand, app_of
+from .terminal import Terminal
+
+__all__ = ["command"]
+
+
+@click.command("receiver", cls=MailProxyCommand)
+@click.option(
+    "--listen",
+    default="127.0.0.1:9100",
+    show_default=True,
+    envvar=ENVIRONMENT_VARIABLE,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where to listen. :9100 is every address, port 0 a free one.",
+)
+@click.option("-l", "--loglevel", type=LOG_LEVEL, default="INFO", show_default=True, help="How much to log.")
+@click.pass_context
+def command(ctx: click.Context, listen: str, loglevel: int) -> None:
+    """Receive delivery reports in a process of its own, in the foreground. Ctrl-C or SIGTERM ends it.
+
+    A team that would rather not run one more process lets a worker do it, with
+    celery -A proj worker --mailproxy-listen HOST:PORT, or mounts
+    celery_mailproxy.wsgi or .asgi in its web application.
+
+    \b
+    Example:
+      celery -A proj mailproxy receiver --listen 0.0.0.0:9100
+    """
+    app = app_of(ctx, with_handlers=True)
+    host, port = _address(listen)
+    receiver = get_runtime(app).receiver
+    from .._report_server import ReportServer  # its server is an optional dependency
+
+    server = ReportServer(receiver, host=host, port=port)
+    app.log.setup(loglevel=loglevel, redirect_stdouts=False, colorize=False if ctx.obj.no_color else None)
+    # Before it starts, so that no moment is left in which a signal would cut a request off.
+    with _stop_signals() as stop:
+        server.start()
+        terminal = Terminal.of(ctx)
+        for url in server.urls:
+            terminal.line(f"Receiving delivery reports at {url.rstrip('/')}{receiver.report_path}")
+        terminal.note("Ctrl-C ends.")
+        stop.wait()
+        server.stop()
+    logging.getLogger(__name__).info("receiver stopped")
+
+
+def _address(listen: str) -> tuple[str, int]:
+    try:
+        return parse_address(listen)
+    except ConfigurationError as exc:
+        # The rule is the listener's, and its message names the worker's option.
+        raise ConfigurationError(str(exc).replace("--mailproxy-listen", "--listen")) from exc
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, while the block runs."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,82 @@
+"""`celery -A proj mailproxy replay`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from ..runtime import Runtime, get_runtime
+from .command import MailProxyCommand, app_of
+from .terminal import Terminal
+
+__all__ = ["command"]
+
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Replayed:
+    message_id: str
+    succeeded: int
+    failed: int
+    is_known: bool
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """In words, and their colour."""
+        if not self.is_known:
+            return "unknown message", "red"
+        if self.failed:
+            return f"{self.failed} failed again, {self.succeeded} succeeded", "red"
+        return (f"{self.succeeded} succeeded", "green") if self.succeeded else ("nothing had failed", "dim")
+
+
+@click.command("replay", cls=MailProxyCommand)
+@click.argument("message_ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "is_all", is_flag=True, help="Every message that has a failed handler.")
+@click.pass_context
+def command(ctx: click.Context, message_ids: tuple[str, ...], is_all: bool) -> None:
+    """Run signal handlers and callbacks again that raised; those that succeeded are not run twice.
+
+    They run in this process. Exit code 1 if one failed again: its traceback is
+    in this command's log, on standard error.
+
+    \b
+    Examples:
+      celery -A proj mailproxy replay 6f1c0c1e-7a3e-4c58-b0d5-2f7a9a4f5f3d
+      celery -A proj mailproxy replay --all
+    """
+    if is_all == bool(message_ids):
+        raise click.UsageError("Give the ids of messages, or --all.", ctx)
+    terminal = Terminal.of(ctx)
+    runtime = get_runtime(app_of(ctx, with_handlers=True))
+    ids = runtime.store.failed(limit=_AT_ONCE) if is_all else message_ids
+    if not ids:
+        terminal.line("No handler has failed.")
+        return
+    replayed = [_replay(runtime, message_id) for message_id in ids]
+    _show(terminal, replayed)
+    if any(each.failed or not each.is_known for each in replayed):
+        ctx.exit(1)
+
+
+def _replay(runtime: Runtime, message_id: str) -> _Replayed:
+    is_known = runtime.store.get(message_id) is not None
+    succeeded, failed = runtime.dispatcher.replay(message_id)
+    return _Replayed(message_id=message_id, succeeded=succeeded, failed=failed, is_known=is_known)
+
+
+def _show(terminal: Terminal, replayed: list[_Replayed]) -> None:
+    if terminal.is_plain:
+        for each in replayed:
+            terminal.line(f"{each.message_id}  {each.outcome[0]}")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("Message", overflow="fold")
+    table.add_column("Handlers")
+    for each in replayed:
+        table.add_row(each.message_id, Text(*each.outcome))
+    terminal.show(table)

@@ -1,0 +1,175 @@
+"""`celery -A proj mailproxy send`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+from uuid import uuid4
+
+import click
+from celery import Celery
+
+from ..deliveries import Status
+from ..errors import InvalidMessage, MessageRejected
+from ..messages import Attachment
+from ..outgoing import one_outgoing
+from ..runtime import Runtime, get_runtime
+from .command import MailProxyCommand, app_of
+from .follow import follow, follow_on
+from .terminal import Terminal, span
+
+__all__ = ["command", "publish", "submit"]
+
+_TASK = "celery_mailproxy.send_via_proxy"
+
+#: An argument of `send_via_proxy` → the option that gives it, for error messages.
+_OPTIONS: Mapping[str, str] = {
+    "account_id": "--account",
+    "attachments": "--attach",
+    "bcc": "--bcc",
+    "body": "--body",
+    "cc": "--cc",
+    "from_email": "--from",
+    "html_body": "--html-file",
+    "message_id": "--id",
+    "priority": "--priority",
+    "send_at": "--send-at",
+    "server": "--server",
+    "subject": "--subject",
+    "tenant_id": "--tenant",
+    "to": "--to",
+}
+
+_TEXT_FILE = click.File("r", encoding="utf-8")
+
+
+@click.command("send", cls=MailProxyCommand)
+@click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient; may be repeated.")
+@click.option("--cc", multiple=True, metavar="ADDRESS", help="A recipient in copy; may be repeated.")
+@click.option("--bcc", multiple=True, metavar="ADDRESS", help="A recipient whom the others do not see.")
+@click.option("--from", "from_email", metavar="ADDRESS", help="The sender.  [default: mail_proxy_from_email]")
+@click.option("--subject", default="", help="The subject.")
+@click.option("--body", help="The text.")
+@click.option("--body-file", type=_TEXT_FILE, metavar="FILE", help="A file with the text; - is standard input.")
+@click.option("--html-file", type=_TEXT_FILE, metavar="FILE", help="A file with the HTML body.")
+@click.option(
+    "--attach",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A file to attach; may be repeated.",
+)
+@click.option("--priority", metavar="PRIORITY", help="immediate, high, medium or low.  [default: medium]")
+@click.option("--account", "account_id", metavar="ID", help="The SMTP account, if not the configured one.")
+@click.option("--tenant", "tenant_id", metavar="ID", help="The tenant, if not the configured one.")
+@click.option("--server", metavar="NAME", help="One of mail_proxy_servers.")
+@click.option("--id", "message_id", metavar="ID", help="The message id.  [default: a new one]")
+@click.option("--send-at", metavar="TIME", help="Not before: 2030-01-31T09:00+01:00, or unix seconds.")
+@click.option("--direct", is_flag=True, help="Submit from this process, without broker and worker.")
+@click.option("--wait", is_flag=True, help="Follow the mail until it is sent or has failed.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to --wait.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, direct: bool, wait: bool, timeout: float, is_json: bool, **arguments: Any
+) -> None:
+    """Send one mail, and print its message id.
+
+    It goes through the broker and a worker, as a mail of your application does;
+    with --direct this process submits it itself. Exit code 1 if the mail is
+    refused or, with --wait, is not sent in time.
+
+    \b
+    Examples:
+      celery -A proj mailproxy send --to ann@example.com --body "It works."
+      report | celery -A proj mailproxy send --to ann@example.com \\
+          --subject Report --body-file - --attach figures.pdf --wait
+    """
+    ctx.meta["argument_options"] = _OPTIONS
+    terminal = Terminal.of(ctx)
+    app = app_of(ctx, with_handlers=True)
+    mail = _mail(**arguments)
+    message_id = mail.pop("message_id", None) or str(uuid4())
+    (submit if direct else publish)(app, mail, message_id)
+    if not is_json:
+        terminal.line(message_id)
+    elif not wait:
+        terminal.json({"id": message_id})
+    if wait and not _is_sent(terminal, get_runtime(app), message_id, timeout_seconds=timeout, is_json=is_json):
+        ctx.exit(1)
+
+
+def publish(app: Celery, mail: Mapping[str, Any], message_id: str, **options: Any) -> None:
+    """Publish the mail as a task whose id is the message id. Raises `InvalidMessage`, or kombu's `OperationalError`."""
+    _load_tasks()
+    app.tasks[_TASK].apply_async(kwargs={**mail, "message_id": message_id}, task_id=message_id, **options)
+
+
+def submit(app: Celery, mail: Mapping[str, Any], message_id: str) -> None:
+    """Submit the mail from this process. Raises any `MailProxyError`, `MessageRejected` among them."""
+    runtime = get_runtime(app)
+    outgoing = one_outgoing((), mail, settings=runtime.settings, message_id=message_id)
+    answer = runtime.submitter.submit([outgoing], task_id=message_id)
+    if message_id in answer.rejected:
+        raise MessageRejected(message_id, answer.rejected[message_id])
+
+
+def _is_sent(terminal: Terminal, runtime: Runtime, message_id: str, *, timeout_seconds: float, is_json: bool) -> bool:
+    """Follow the mail to its end, and say how it ended."""
+    if is_json:
+        followed = follow(runtime.store, message_id, timeout_seconds=timeout_seconds)
+        seconds = round(followed.seconds, 3)
+        fields = {"id": message_id, "status": followed.status.value, "seconds": seconds, "reason": followed.reason}
+        terminal.json(fields)
+    else:
+        followed = follow_on(terminal, runtime.store, message_id, timeout_seconds=timeout_seconds)
+        if not followed.status.is_end:
+            look = f"Look again: {terminal.program} status {message_id}"
+            terminal.error(f"the mail is still {followed.status} after {span(followed.seconds)}. {look}")
+    return followed.status is Status.SENT
+
+
+def _load_tasks() -> None:
+    """Make sure that our tasks are there: an application that only sends by name need not have imported them."""
+    from .. import tasks  # noqa: F401
+
+
+def _mail(
+    *, body: str | None, body_file: TextIO | None, html_file: TextIO | None, attach: tuple[Path, ...], **rest: Any
+) -> dict[str, Any]:
+    """The options as arguments of `send_via_proxy`."""
+    if body is not None and body_file is not None:
+        raise InvalidMessage("body", "cannot be given together with --body-file")
+    mail: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in rest.items()}
+    mail["body"] = body_file.read() if body_file else body
+    mail["html_body"] = html_file.read() if html_file else None
+    mail["attachments"] = [Attachment(filename=path.name, content=path.read_bytes()) for path in attach]
+    mail["send_at"] = _time(mail["send_at"])
+    if mail["body"] is None and mail["html_body"] is None:
+        mail["body"] = ""
+    return {name: value for name, value in mail.items() if value not in (None, [])}
+
+
+def _time(text: str | None) -> datetime | float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        # Python 3.10 does not know the Z.
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as exc:
+        raise InvalidMessage("send_at", f"must be a time like 2030-01-31T09:00+01:00, got {text!r}") from exc
+    # The operator's own clock is meant where he names no zone.
+    return at if at.tzinfo else at.astimezone()

@@ -1,0 +1,80 @@
+"""`celery -A proj mailproxy status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..deliveries import Delivery, HistoryEntry
+from ..reports import utcnow
+from ..runtime import get_runtime
+from .command import MailProxyCommand, app_of
+from .delivery_view import show_delivery
+from .terminal import Terminal
+
+__all__ = ["command"]
+
+
+@click.command("status", cls=MailProxyCommand)
+@click.argument("message_ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a message and line.")
+@click.pass_context
+def command(ctx: click.Context, message_ids: tuple[str, ...], is_json: bool) -> None:
+    """Show what became of a message: its status, times, reason, and every report that came.
+
+    ID is the message id: unless you gave one, the id of the task send_via_proxy.
+    Exit code 1 if a message is unknown. What a mail says is never shown, for it
+    is not kept.
+
+    \b
+    Example:
+      celery -A proj mailproxy status 6f1c0c1e-7a3e-4c58-b0d5-2f7a9a4f5f3d
+    """
+    terminal = Terminal.of(ctx)
+    store = get_runtime(app_of(ctx)).store
+    unknown = []
+    for message_id in message_ids:
+        delivery = store.get(message_id)
+        if delivery is None:
+            unknown.append(message_id)
+        elif is_json:
+            terminal.json(_to_json(delivery))
+        else:
+            show_delivery(terminal, delivery, now=utcnow())
+    for message_id in unknown:
+        terminal.error(f"no message {message_id!r} is known: it was never sent by this application, or has expired.")
+    if unknown:
+        ctx.exit(1)
+
+
+def _to_json(delivery: Delivery) -> dict[str, Any]:
+    times = {
+        name: None if at is None else at.isoformat()
+        for name, at in (
+            ("created_at", delivery.created_at),
+            ("updated_at", delivery.updated_at),
+            ("queued_at", delivery.queued_at),
+            ("sent_at", delivery.sent_at),
+            ("ended_at", delivery.ended_at),
+        )
+    }
+    names = ("message_id", "task_id", "server", "tenant_id", "account_id", "batch_code", "reason", "attempts")
+    return {
+        **{name: getattr(delivery, name) for name in names},
+        "status": delivery.status.value,
+        "is_known": delivery.is_known,
+        **times,
+        "summary": dict(delivery.summary),
+        "history": [_entry_to_json(entry) for entry in delivery.history],
+    }
+
+
+def _entry_to_json(entry: HistoryEntry) -> dict[str, Any]:
+    report = {key: value for key, value in entry.report.to_json().items() if key not in ("raw", "message_id")}
+    return {
+        **report,
+        "is_stale": entry.is_stale,
+        "is_dispatched": entry.is_dispatched,
+        "failed": list(entry.failed),
+    }

@@ -1,0 +1,108 @@
+"""`Terminal`: where the commands write. Colours and frames for people, plain lines for a pipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+__all__ = ["STYLES", "Terminal", "ago", "clock_time", "local_time", "plain", "span"]
+
+#: The colour of a status, and of a kind of report.
+STYLES = {
+    "new": "dim",
+    "queued": "cyan",
+    "deferred": "yellow",
+    "sent": "green",
+    "error": "red",
+    "bounced": "red",
+    "rejected": "red",
+    "pec": "magenta",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """Standard output and standard error. `is_plain` where nobody watches: no frames, nothing cut or wrapped.
+
+    `program` is how the operator called us, for commands that he may copy.
+    """
+
+    out: Console
+    err: Console
+    program: str = "celery -A proj mailproxy"
+
+    @classmethod
+    def of(cls, ctx: click.Context) -> Terminal:
+        """The terminal of a command: `celery --no-color` and the variable NO_COLOR are respected."""
+        # None lets rich look at NO_COLOR itself.
+        no_color = True if getattr(ctx.obj, "no_color", False) else None
+        options: dict[str, Any] = {"no_color": no_color, "highlight": False, "markup": False, "emoji": False}
+        app = ctx.find_root().params.get("app")
+        program = f"celery -A {app} mailproxy" if isinstance(app, str) else "celery -A proj mailproxy"
+        return cls(out=Console(**options), err=Console(stderr=True, **options), program=program)
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.out.is_terminal
+
+    def show(self, *renderables: RenderableType) -> None:
+        """Print for people."""
+        self.out.print(*renderables)
+
+    def line(self, text: str | Text = "") -> None:
+        """One line; in a pipe it stays one, however long."""
+        self.out.print(text, soft_wrap=self.is_plain)
+
+    def json(self, value: Any) -> None:
+        """One JSON document on one line, for programs."""
+        click.echo(json.dumps(value, ensure_ascii=False))
+
+    def note(self, text: str) -> None:
+        """A remark beside the output proper, on standard error."""
+        self.err.print(Text(text, "dim"), soft_wrap=not self.err.is_terminal)
+
+    def error(self, text: str) -> None:
+        message = Text.assemble(("Error: ", "bold red"), (plain(text), "red"))
+        self.err.print(message, soft_wrap=not self.err.is_terminal)
+
+    def symbol(self, symbol: str, instead: str) -> str:
+        """The symbol, or something in ASCII where the terminal has no other characters."""
+        return symbol if self.out.encoding.lower().startswith("utf") else instead
+
+
+def plain(text: str) -> str:
+    """The text on one line, without characters that would steer the terminal: an SMTP server wrote it."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def local_time(at: datetime) -> str:
+    """A moment as the operator's clock shows it: `2026-11-22 08:29:45 CET`."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def clock_time(at: datetime) -> str:
+    return at.astimezone().strftime("%H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units or less: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small_size, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // small_size
+            return f"{whole // size} {unit} {rest} {small_unit}" if rest else f"{whole // size} {unit}"
+    raise AssertionError(seconds)
+
+
+def ago(at: datetime, now: datetime) -> str:
+    return f"{span((now - at).total_seconds())} ago"

@@ -1,0 +1,261 @@
+"""From plain arguments to the fields of a `MailMessage`: every check of one mail, in the caller and in the worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from email import policy
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from .addresses import Mailbox, has_line_break, has_surrogate, parse_mailbox, parse_mailboxes
+from .attachments import HEADER_NAME, Attachment
+from .errors import InvalidMessage, UnsupportedMessage
+from .raw import RawMessage, parse_raw
+
+__all__ = ["compose"]
+
+_MAX_ID_LENGTH = 255
+_IN_RAW = ("subject", "body", "html_body", "attachments")
+#: What says how the message is built. In `headers` it would contradict the other arguments; a raw message keeps it.
+_STRUCTURE = frozenset(
+    {"content-type", "content-transfer-encoding", "content-disposition", "content-id", "mime-version"}
+)
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]+>")
+_EMPTY_GROUP = re.compile(r'[^:"<>@,;]*:\s*;')
+
+Headers = dict[str, tuple[str, str]]
+
+
+def compose(arguments: Mapping[str, Any], *, default_from: str | None) -> dict[str, Any]:
+    """The fields of the `MailMessage` that `normalise_arguments`' result describes, `message_id` among them.
+
+    Raises `InvalidMessage` for what is wrong or missing, `UnsupportedMessage` for what the proxy cannot express.
+    """
+    raw = _raw(arguments)
+    headers = _headers(arguments, raw)
+    composed: dict[str, Any] = {
+        "message_id": _identifier(arguments, "message_id"),
+        "server": arguments.get("server", "default"),
+        "send_at": arguments.get("send_at"),
+        "raw": arguments.get("raw"),
+        "body": _body(arguments, "body"),
+        "html_body": _body(arguments, "html_body"),
+        "subject": _subject(arguments, headers),
+        "attachments": _attachments(arguments),
+    }
+    for name in ("account_id", "tenant_id", "batch_code"):
+        if name in arguments:
+            composed[name] = _identifier(arguments, name)
+    composed.update(_senders(arguments, headers, default_from))
+    composed["reply_to"] = _reply_to(arguments, headers, raw)
+    composed.update(_recipients(arguments, headers, raw))
+    composed["headers"] = tuple(headers.values())
+    return composed
+
+
+def _raw(arguments: Mapping[str, Any]) -> RawMessage | None:
+    if "raw" not in arguments:
+        return None
+    for name in _IN_RAW:
+        if arguments.get(name):
+            raise InvalidMessage(name, "must not be given beside raw, which holds it: change the message itself")
+    return parse_raw(arguments["raw"])
+
+
+def _identifier(arguments: Mapping[str, Any], name: str) -> str:
+    value = str(arguments[name])
+    if not 1 <= len(value) <= _MAX_ID_LENGTH or not value.isprintable() or value != value.strip():
+        raise InvalidMessage(name, f"must be 1 to {_MAX_ID_LENGTH} visible characters, got {value!r}")
+    return value
+
+
+def _body(arguments: Mapping[str, Any], name: str) -> str | None:
+    value: str | None = arguments.get(name)
+    if value is not None and has_surrogate(value):
+        raise InvalidMessage(name, "must be text without lone surrogates: decode it with the right charset first")
+    return value
+
+
+def _attachments(arguments: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    found = []
+    for index, plain in enumerate(arguments.get("attachments", ())):
+        try:
+            found.append(Attachment.from_json(plain))
+        except InvalidMessage as exc:
+            raise type(exc)(f"attachments[{index}]", exc.problem) from exc
+    return tuple(found)
+
+
+def _headers(arguments: Mapping[str, Any], raw: RawMessage | None) -> Headers:
+    """By lower-case name: the name as given, and the value, decoded except where it holds addresses."""
+    headers: Headers = {}
+    if raw is not None:
+        for name, value in raw.headers.items():
+            if not name.lower().startswith("content-") and name.lower() != "mime-version":
+                headers[name.lower()] = (name, _value(f"raw[{name!r}]", name, value))
+    given: set[str] = set()
+    for name, value in arguments.get("headers", {}).items():
+        argument = f"headers[{name!r}]"
+        _check_name(argument, name, given)
+        headers[name.lower()] = (name, _value(argument, name, value))
+    return headers
+
+
+def _check_name(argument: str, name: str, given: set[str]) -> None:
+    lower = name.lower()
+    if not HEADER_NAME.fullmatch(name):
+        raise InvalidMessage(argument, f"must have a name of printable ASCII characters without colon, got {name!r}")
+    if lower in given:
+        raise InvalidMessage(argument, f"must stand in headers once, in whatever case, got {name!r}")
+    if lower in _STRUCTURE:
+        raise InvalidMessage(argument, f"must not be set: body, html_body and attachments decide it, got {name!r}")
+    if lower == "bcc":
+        raise InvalidMessage(argument, "must not be set: give the addresses as bcc")
+    given.add(lower)
+
+
+def _value(argument: str, name: str, value: str) -> str:
+    lower = name.lower()
+    if lower in ("resent-date", "resent-bcc"):
+        raise UnsupportedMessage(
+            argument, "must not be set: it makes genro-mail-proxy take the recipients from the Resent headers"
+        )
+    value = value.strip(" \t")
+    decoded = str(policy.default.header_factory("Subject", value)) if "=?" in value else value
+    # An encoded word can hide what the text itself must not hold.
+    for text in (value, decoded):
+        if has_line_break(text):
+            raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
+        if has_surrogate(text):
+            raise InvalidMessage(argument, f"must be text that can be decoded, got {text!r}")
+    if argument.startswith("headers"):
+        # A message that exists has the ones it has; new ones are made well.
+        _check_syntax(argument, lower, value)
+    if lower in ("from", "to", "cc", "bcc", "reply-to"):
+        return value
+    if lower == "sender":
+        return str(parse_mailbox(argument, value))
+    return decoded.strip(" \t")
+
+
+def _check_syntax(argument: str, lower: str, value: str) -> None:
+    if lower == "message-id" and not _MESSAGE_ID.fullmatch(value):
+        raise InvalidMessage(argument, f"must be an id in angle brackets, like <a1@example.com>, got {value!r}")
+    if lower == "date":
+        try:
+            parsedate_to_datetime(value)
+        except (TypeError, ValueError) as exc:
+            problem = f"must be a date like Fri, 31 Jan 2030 09:00:00 +0100, got {value!r}"
+            raise InvalidMessage(argument, problem) from exc
+
+
+def _subject(arguments: Mapping[str, Any], headers: Headers) -> str:
+    _, in_header = headers.pop("subject", ("", None))
+    if "subject" not in arguments:
+        return in_header or ""
+    subject = _value("subject", "Subject", arguments["subject"])
+    if in_header not in (None, subject):
+        raise InvalidMessage("headers['Subject']", f"must be left out: subject says something else, got {in_header!r}")
+    return subject
+
+
+def _senders(arguments: Mapping[str, Any], headers: Headers, default_from: str | None) -> dict[str, Any]:
+    """`from_email` and `return_path`. A From header is what is seen: then `from_email` is the envelope's sender."""
+    given: str | None = arguments.get("from_email")
+    _, visible = headers.pop("from", ("", None))
+    source = visible or given or default_from
+    if not source:
+        raise InvalidMessage("from_email", "must be given, or set once for all mails: mail_proxy_from_email")
+    sender = parse_mailbox("headers['From']" if visible else "from_email", source)
+    return_path: str | None = arguments.get("return_path")
+    if return_path is not None:
+        if return_path.strip() in ("", "<>"):
+            raise UnsupportedMessage(
+                "return_path", f"must be an address: genro-mail-proxy cannot send with none, got {return_path!r}"
+            )
+        path: str | None = parse_mailbox("return_path", return_path).address
+    else:
+        path = parse_mailbox("from_email", given).address if visible and given else None
+    return {"from_email": str(sender), "return_path": path}
+
+
+def _reply_to(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None) -> tuple[str, ...]:
+    _, in_header = headers.pop("reply-to", ("", None))
+    given = _mailboxes("reply_to", arguments.get("reply_to", ()))
+    found = parse_mailboxes("headers['Reply-To']", in_header) if in_header else []
+    if given and found and raw is None and _keys(given) != _keys(found):
+        raise InvalidMessage(
+            "headers['Reply-To']", f"must be left out: reply_to says something else, got {in_header!r}"
+        )
+    return tuple(map(str, given or found))
+
+
+def _mailboxes(argument: str, texts: Sequence[str]) -> list[Mailbox]:
+    """The mailboxes of a list of texts, each of which may hold several; of equal addresses the first."""
+    found: dict[str, Mailbox] = {}
+    for index, text in enumerate(texts):
+        for mailbox in parse_mailboxes(f"{argument}[{index}]", text):
+            found.setdefault(mailbox.key, mailbox)
+    return list(found.values())
+
+
+def _keys(mailboxes: Sequence[Mailbox]) -> set[str]:
+    return {mailbox.key for mailbox in mailboxes}
+
+
+def _recipients(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None) -> dict[str, tuple[str, ...]]:
+    to, cc, bcc = (_mailboxes(name, arguments.get(name, ())) for name in ("to", "cc", "bcc"))
+    seen_to, seen_cc = _visible(headers, "to"), _visible(headers, "cc")
+    bcc += _visible(headers, "bcc") or []
+    if raw is None:
+        to = _agreed("To", to, seen_to)
+        cc = _agreed("Cc", cc, seen_cc)
+    elif seen_to or seen_cc:
+        to, cc, bcc = _beside_raw(to, cc, bcc, seen_to or [], seen_cc or [])
+    if not (to or cc or bcc):
+        raise InvalidMessage("to", "must name a recipient, if not in to then in cc or bcc")
+    visible = _keys(to) | _keys(cc)
+    hidden = {mailbox.key: mailbox for mailbox in bcc if mailbox.key not in visible}
+    return {
+        "to": tuple(map(str, to)),
+        "cc": tuple(map(str, cc)),
+        # Nobody gets to see a name here.
+        "bcc": tuple(mailbox.address for mailbox in hidden.values()),
+    }
+
+
+def _visible(headers: Headers, name: str) -> list[Mailbox] | None:
+    _, text = headers.pop(name, ("", None))
+    if text is None:
+        return None
+    # "undisclosed-recipients:;" says that there are none to be seen.
+    return [] if _EMPTY_GROUP.fullmatch(text) else _mailboxes(f"headers[{name.title()!r}]", [text])
+
+
+def _agreed(name: str, given: list[Mailbox], seen: list[Mailbox] | None) -> list[Mailbox]:
+    """The recipients, as a visible header of the same addresses spells them."""
+    if seen is None:
+        return given
+    if _keys(seen) != _keys(given):
+        raise UnsupportedMessage(
+            f"headers[{name!r}]",
+            f"must hold the same addresses as {name.lower()}: genro-mail-proxy sends to whom it names; leave it out, "
+            f"or give the others as bcc, got {[str(mailbox) for mailbox in seen]!r}",
+        )
+    return seen
+
+
+def _beside_raw(
+    to: list[Mailbox], cc: list[Mailbox], bcc: list[Mailbox], seen_to: list[Mailbox], seen_cc: list[Mailbox]
+) -> tuple[list[Mailbox], list[Mailbox], list[Mailbox]]:
+    """A raw message's own To and Cc, and for bcc whoever else is given as a recipient."""
+    given = [*to, *cc]
+    missing = (_keys(seen_to) | _keys(seen_cc)) - _keys([*given, *bcc])
+    if given and missing:
+        raise UnsupportedMessage(
+            "to",
+            "must name everybody in the message's To and Cc: genro-mail-proxy sends to whom they name; leave to and cc "
+            f"out, or remove the address from the message, got {sorted(missing)!r}",
+        )
+    return seen_to, seen_cc, [*given, *bcc]

@@ -1,0 +1,172 @@
+"""From a `MailMessage` to the message object of the proxy's HTTP APIs, so that the same mail arrives.
+
+The proxy builds a mail of one text and attachments. Whatever is more goes through as a complete MIME tree: its text
+for `body`, and its `Content-Type` in `headers`, which the proxy sets over its own. A simple mail, and attachments that
+the proxy shall fetch, use the proxy's own fields.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.message import Message
+from email.utils import format_datetime
+from hashlib import sha256
+from typing import Any, cast
+
+from . import folding
+from .attachments import Attachment
+from .errors import UnsupportedMessage
+from .messages import MailMessage
+from .raw import parse_raw
+from .trees import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
+
+__all__ = ["encode"]
+
+#: What the proxy must be given for `to` when there is nobody to be seen in it.
+UNDISCLOSED = "undisclosed-recipients:;"
+#: Headers that no reader decodes: an encoded word in them, which a long word becomes, would be the end of their use.
+_NEVER_ENCODED = re.compile(r"references|in-reply-to|list-.*|dkim-signature|arc-.*|received|authentication-results")
+_ID_LEFT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+#: With this in a filename the proxy looks into its cache, and takes it out.
+_MD5_MARKER = re.compile(r"\{MD5:[A-Fa-f0-9]+\}")
+_MAX_FILENAME_LENGTH = 255
+
+
+def encode(message: MailMessage, *, now: datetime | None = None) -> dict[str, Any]:
+    """The message object for `POST /commands/add-messages` and `POST /messages/add_batch`; None is left out.
+
+    `now` is for the Date header of a mail that has none. Apart from it, the same message gives the same object. Raises
+    `UnsupportedMessage` for what the proxy cannot express.
+    """
+    headers: dict[str, str] = {}
+    content = _raw_content(message) if message.raw is not None else _content(message)
+    payload: dict[str, Any] = {
+        "id": message.message_id,
+        "tenant_id": message.tenant_id,
+        "account_id": message.account_id,
+        "batch_code": message.batch_code,
+        "priority": int(message.priority),
+        "deferred_ts": message.send_at,
+        **_addresses(message, headers),
+        "subject": _text("Subject", message.subject) or " ",
+        "body": content.body,
+        "content_type": content.subtype,
+        "attachments": list(content.attachments) or None,
+    }
+    if not message.subject:
+        # One API refuses an empty subject. A header is set over the field.
+        headers["Subject"] = ""
+    payload["message_id"] = _headers(message, headers, now or datetime.now(timezone.utc))
+    payload["headers"] = {**headers, **content.headers}
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """Everything below the mail's headers, in the proxy's fields."""
+
+    body: str
+    subtype: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: Sequence[Mapping[str, Any]] = ()
+
+
+def _addresses(message: MailMessage, headers: dict[str, str]) -> dict[str, Any]:
+    sender = _address_header("from_email", "From", [message.from_email])
+    bare = _bare(message.from_email)
+    fields: dict[str, Any] = {
+        "from": sender,
+        # Else the envelope's sender is `from` with its name, and a non-ASCII one asks for SMTPUTF8.
+        "return_path": message.return_path or (bare if sender != bare else None),
+        "to": list(message.to) or [UNDISCLOSED],
+        "cc": list(message.cc) or None,
+        "bcc": list(message.bcc) or None,
+    }
+    for name, values in (("To", message.to), ("Cc", message.cc)):
+        if values and (worded := _address_header(name.lower(), name, values)) != ", ".join(values):
+            # The fields are lists whose items the proxy strips; a header keeps the white space that is wanted.
+            headers[name] = worded
+    if message.reply_to:
+        fields["reply_to"] = _address_header("reply_to", "Reply-To", message.reply_to)
+    return fields
+
+
+def _address_header(argument: str, name: str, values: Sequence[str]) -> str:
+    worded = folding.addresses(name, values)
+    if worded is None:
+        raise UnsupportedMessage(
+            argument, f"must have shorter display names: folded, they get damaged in the proxy, got {list(values)!r}"
+        )
+    return worded
+
+
+def _bare(mailbox: str) -> str:
+    return folding.read_addresses(mailbox)[0][1]
+
+
+def _text(name: str, value: str) -> str:
+    worded = folding.text(name, value)
+    if worded is None:
+        raise UnsupportedMessage(
+            f"headers[{name!r}]", f"must be worded otherwise: folded, it gets damaged in the proxy, got {value!r}"
+        )
+    return worded
+
+
+def _headers(message: MailMessage, headers: dict[str, str], now: datetime) -> str:
+    """Add the message's own headers; the result is the Message-ID."""
+    message_id = None
+    has_date = False
+    for name, value in message.headers:
+        lower = name.lower()
+        if lower == "message-id":
+            message_id = value
+        elif lower == "sender":
+            headers[name] = _address_header(f"headers[{name!r}]", name, [value])
+        elif _NEVER_ENCODED.fullmatch(lower) and any(len(word) >= folding.LINE_LENGTH for word in value.split()):
+            raise UnsupportedMessage(
+                f"headers[{name!r}]",
+                f"must have no word of more than {folding.LINE_LENGTH - 1} characters: the proxy makes encoded words "
+                f"of it, which nobody decodes in this header, got {value!r}",
+            )
+        else:
+            headers[name] = value if lower == "date" else _text(name, value)
+            has_date = has_date or lower == "date"
+    if not has_date:
+        headers["Date"] = format_datetime(_date(message, now))
+    return message_id or _own_message_id(message)
+
+
+def _date(message: MailMessage, now: datetime) -> datetime:
+    # A mail that waits is dated when it goes: readers sort by this.
+    waits_until = datetime.fromtimestamp(message.send_at or 0, timezone.utc)
+    return max(now.astimezone(timezone.utc).replace(microsecond=0), waits_until)
+
+
+def _own_message_id(message: MailMessage) -> str:
+    """From the id that a retry has in common with the first try, so that the two are one mail to any reader."""
+    left = message.message_id
+    if len(left) > 64 or not _ID_LEFT.fullmatch(left):
+        left = sha256(left.encode()).hexdigest()[:32]
+    return f"<{left}@{_bare(message.from_email).rpartition('@')[2]}>"
+
+
+def _content(message: MailMessage) -> _Content:
+    references = [one for one in message.attachments if one.fetch_mode is not None]
+    inline = [one for one in message.attachments if one.content_id is not None and message.html_body is not None]
+    others = [one for one in message.attachments if one.fetch_mode is None and one not in inline]
+    if message.body is not None and message.html_body is not None:
+        body = None
+    else:
+        body = _simple(message)
+    if references:
+        fetched = [_proxy_attachment(one) for one in message.attachments if one not in inline]
+        return _with_attachments(body or _tree(_body_part(message, inline)), message, inline, fetched)
+    if body is not None and not message.attachments:
+        return body
+    part = _body_part(message, inline)
+    return _tree(multipart("mixed", [part, *map(attachment_part, others)]) if others else part)

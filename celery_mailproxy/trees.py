@@ -1,0 +1,132 @@
+"""MIME trees that survive the proxy: ASCII in lines of 78 characters, so that it has nothing to encode anew.
+
+The proxy sets a tree's text as if it were plain text. Text that is not ASCII, or has one longer line, it would encode
+as a whole, and what arrives would be no tree any more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from email import message_from_bytes, policy
+from email.encoders import encode_base64, encode_quopri
+from email.headerregistry import ContentTypeHeader
+from email.message import EmailMessage, Message, MIMEPart
+from hashlib import sha256
+from typing import Any, cast
+
+from . import folding
+from .attachments import Attachment
+from .errors import InvalidMessage, UnsupportedMessage
+
+__all__ = ["attachment_part", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
+
+_POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=folding.LINE_LENGTH)
+_UNSAFE = re.compile(rf"[^\n]{{{folding.LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
+#: Of the control characters, text may hold these; others make it travel as base64, for servers may choke on them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_MAX_CONTENT_ID_LENGTH = folding.LINE_LENGTH - len(" <>")
+
+
+def is_safe(text: str) -> bool:
+    """Whether the proxy leaves the text as it is."""
+    return _UNSAFE.search(text) is None
+
+
+def text_part(text: str, subtype: str) -> MIMEPart:
+    """A `text/plain` or `text/html` part: 7-bit, quoted-printable or base64, whichever is shortest and safe."""
+    part = MIMEPart(policy=_POLICY)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    part.set_content(text, subtype=subtype, charset="utf-8", cte="base64" if _CONTROL.search(lines) else None)
+    return part
+
+
+def multipart(kind: str, parts: Sequence[Message], *, number: int = 0) -> MIMEPart:
+    """A multipart of the parts. Its boundary follows from their content, so that a retry sends the same text."""
+    digest = sha256(str(number).encode())
+    for part in parts:
+        digest.update(part.as_bytes(policy=_POLICY))
+    container = MIMEPart(policy=_POLICY)
+    value = f'multipart/{kind}; boundary="=_{digest.hexdigest()[:40]}"'
+    if kind == "related":
+        # RFC 2387, 3.1: it says what the root, the first part, is.
+        value += f'; type="{parts[0].get_content_type()}"'
+    container["Content-Type"] = value
+    for part in parts:
+        container.attach(part)
+    return container
+
+
+def attachment_part(attachment: Attachment) -> Message:
+    """The part of an attachment that has content."""
+    content = cast(bytes, attachment.content)
+    if attachment.is_part:
+        return parse_tree(content)
+    part = MIMEPart(policy=_POLICY)
+    kind = cast(ContentTypeHeader, policy.default.header_factory("Content-Type", cast(str, attachment.mime_type)))
+    if kind.content_type == "message/rfc822":
+        part["Content-Type"] = kind.content_type
+        part["Content-Disposition"] = attachment.disposition
+        if attachment.filename:
+            part.set_param("filename", attachment.filename, header="Content-Disposition")
+        part.set_payload([parse_tree(content)])
+    else:
+        part.set_content(
+            content,
+            maintype=kind.maintype,
+            subtype=kind.subtype,
+            params=dict(kind.params),
+            disposition=attachment.disposition,
+            filename=attachment.filename,
+        )
+    if attachment.content_id is not None:
+        part["Content-ID"] = f"<{attachment.content_id}>"
+    for name, value in attachment.headers:
+        part[name] = folding.text(name, value) or value
+    return part
+
+
+def parse_tree(content: bytes) -> EmailMessage:
+    """A message or a part from its bytes, every leaf brought to 7-bit lines that are short enough."""
+    message = cast(EmailMessage, message_from_bytes(content, policy=cast(Any, _POLICY)))
+    for part in message.walk():
+        if part.get_content_type() == "multipart/signed" and not is_safe(content.decode("ascii", "replace")):
+            raise UnsupportedMessage(
+                "raw",
+                "must not be signed (multipart/signed) and have 8-bit text or lines over 78 characters: the proxy "
+                "would encode those, and the signature would break; sign what is already encoded",
+            )
+        _make_short(part)
+    return message
+
+
+def tree_text(tree: Message) -> tuple[dict[str, str], str]:
+    """The tree's own headers, and the text of what is in it. Raises `UnsupportedMessage` if a header is too long."""
+    head, _, body = tree.as_bytes(policy=_POLICY).decode("ascii").partition("\n\n")
+    if not is_safe(body):
+        lines: Iterable[str] = (line for line in body.split("\n") if not is_safe(line))
+        raise UnsupportedMessage(
+            "attachments",
+            f"must not have headers with a word of more than {folding.LINE_LENGTH - 1} characters: it cannot be "
+            f"folded; shorten it, got {next(iter(lines))!r}",
+        )
+    return {name: " ".join(str(value).split()) for name, value in tree.items()}, body
+
+
+def _make_short(part: Message) -> None:
+    if part.is_multipart():
+        # What stands before and behind the parts is no content (RFC 2046, 5.1.1).
+        part.preamble = part.preamble if is_safe(part.preamble or "") else None
+        part.epilogue = part.epilogue if is_safe(part.epilogue or "") else None
+        return
+    payload = part.get_payload()
+    if not isinstance(payload, str) or is_safe(payload):
+        return
+    content = part.get_payload(decode=True)
+    if not isinstance(content, bytes):
+        raise InvalidMessage("raw", "must have parts that can be decoded")
+    if part.get_content_maintype() in ("message", "multipart"):
+        raise InvalidMessage("raw", f"must have a whole {part.get_content_type()} part, with boundary and headers")
+    del part["Content-Transfer-Encoding"]
+    part.set_payload(content)
+    (encode_quopri if part.get_content_maintype() == "text" else encode_base64)(part)

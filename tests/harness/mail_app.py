@@ -1,0 +1,69 @@
+"""A Celery project as a user would write it, configured by the environment; it runs in real worker processes.
+
+Whatever is told to it goes as a JSON line into the file `TEST_EVENTS`, so that a test sees the events of every
+process, killed ones included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from celery_mailproxy import send_many_via_proxy, send_via_proxy, signals
+
+__all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
+
+EVENTS = Path(os.environ.get("TEST_EVENTS", os.devnull))
+
+app = Celery("mail_app", include=["celery_mailproxy.tasks"])
+app.conf.update(json.loads(os.environ.get("TEST_CONF", "{}")))
+app.conf.update(broker_connection_retry_on_startup=True, worker_cancel_long_running_tasks_on_connection_loss=True)
+
+
+def note(**event: Any) -> None:
+    """Append one line; O_APPEND makes it whole whoever else writes."""
+    with EVENTS.open("ab", buffering=0) as file:
+        file.write(json.dumps({"pid": os.getpid(), "time": time.time(), **event}).encode() + b"\n")
+
+
+def on_signal(signal: Any, report: Any, delivery: Any, **kwargs: Any) -> None:
+    note(
+        what="signal",
+        name=signal.name,
+        id=report.message_id,
+        status=delivery.status.value if delivery else None,
+        reason=report.reason,
+    )
+    _hang_where_told(report.message_id, report.kind.value)
+
+
+def _hang_where_told(message_id: str, kind: str) -> None:
+    """Wait to be killed, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events."""
+    gate = EVENTS.with_name(f"{message_id}.{kind}.hang")
+    if gate.exists():
+        gate.rename(gate.with_suffix(".hung"))
+        time.sleep(60)
+
+
+for each in (
+    signals.mail_queued,
+    signals.mail_rejected,
+    signals.mail_sent,
+    signals.mail_error,
+    signals.mail_deferred,
+    signals.mail_bounced,
+    signals.mail_pec,
+):
+    each.connect(on_signal)
+
+
+@app.task(bind=True)
+def noted(self: Any, report: dict[str, Any], tag: str) -> str:
+    """A chained task: notes the report that it got."""
+    note(what="task", name=f"noted:{tag}", id=report["message_id"], kind=report["kind"], task_id=self.request.id)
+    return tag

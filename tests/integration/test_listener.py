@@ -1,0 +1,453 @@
+"""The worker's own listener: in real worker processes of every pool, and its server by itself."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import pytest
+import uvicorn
+from celery import Celery
+from celery.bin.worker import worker as worker_command
+
+from celery_mailproxy import asgi, listener
+from celery_mailproxy._report_server import ReportServer
+from celery_mailproxy.errors import ConfigurationError
+from celery_mailproxy.receiver import ReportReceiver
+from celery_mailproxy.reports import DeliveryReport
+from celery_mailproxy.testing.ports import free_port
+from tests.harness.services import CeleryWorker
+
+pytestmark = pytest.mark.integration
+
+HEADERS = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+POOLS = ["solo", "threads", "prefork", "gevent", "eventlet"]
+
+#: A project whose receiver notes what it accepts, hangs where it is told to, and runs tasks.
+PROJECT = """
+import os, time
+from pathlib import Path
+from celery import Celery
+from celery_mailproxy import listener
+from celery_mailproxy.receiver import ReportReceiver
+
+FOLDER = Path(os.environ["TEST_FOLDER"])
+app = Celery("project", broker="memory://")
+app.conf.worker_prefetch_multiplier = 1
+
+@app.task
+def touch(name):
+    (FOLDER / name).touch()
+
+def accept(reports):
+    for name in (report.message_id for report in reports):
+        if name.startswith("task"):
+            touch.delay(name)
+            continue
+        (FOLDER / name).touch()
+        while name.startswith("hang") and not (FOLDER / "go").exists():
+            time.sleep(0.02)
+
+listener.install(app, receiver=ReportReceiver(accept=accept, tokens={None: ("secret",)}))
+"""
+
+#: A project as users write it: the command line plugin brings the option, the settings bring the receiver.
+PLAIN_PROJECT = """
+import os
+from pathlib import Path
+from celery import Celery
+from celery_mailproxy.signals import delivery_reported
+
+app = Celery("project", broker="memory://")
+app.conf.update(
+    mail_proxy_sync_token="secret",
+    mail_proxy_park_seconds=0,
+    mail_proxy_store=f"sqlite:///{os.environ['TEST_FOLDER']}/store.sqlite3",
+)
+
+@delivery_reported.connect
+def told(report, **kwargs):
+    (Path(os.environ["TEST_FOLDER"]) / report.message_id).touch()
+"""
+
+
+def body(*ids: str) -> str:
+    return json.dumps({"delivery_report": [{"id": each, "sent_ts": 1795324468} for each in ids]})
+
+
+class Worker(CeleryWorker):
+    """A worker of one of the projects above, listening on a free port."""
+
+    def __init__(self, folder: Path, *options: str, project: str = PROJECT, listen: str = "127.0.0.1:0") -> None:
+        self.notes = folder
+        (folder / "listening_project.py").write_text(project)
+        env = {
+            "TEST_FOLDER": str(folder),
+            "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
+        }
+        super().__init__("listening_project", options=["--mailproxy-listen", listen, *options], env=env, cwd=folder)
+
+    @property
+    def url(self) -> str:
+        return self.wait_for_log(r"mailproxy listener on (http://\S+)")[1]
+
+    def report(self, *ids: str) -> httpx.Response:
+        return httpx.post(f"{self.url}/mail-proxy/sync", content=body(*ids), headers=HEADERS, timeout=30)
+
+    def wait_for_note(self, name: str) -> None:
+        wait_until((self.notes / name).exists, f"no note {name}; the log:\n{self.log[-3000:]}")
+
+
+def wait_until(is_true: Callable[[], bool], problem: str, *, timeout_seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not is_true():
+        assert time.monotonic() < deadline, problem
+        time.sleep(0.02)
+
+
+def refuses_connections(url: str) -> bool:
+    address = url.removeprefix("http://").split(":")
+    try:
+        socket.create_connection((address[0], int(address[1])), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def open_files(pid: int, *, kind: str = "") -> set[str]:
+    """The open files of a process as the kernel numbers them, `socket:[4711]`; none of one that is ending."""
+    found = set()
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            found.add(os.readlink(entry))
+    return {each for each in found if each.startswith(kind)}
+
+
+@contextmanager
+def in_background(call: Callable[[], Any]) -> Iterator[Any]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(call)
+
+
+@pytest.fixture(params=POOLS)
+def pool(request: pytest.FixtureRequest) -> str:
+    if request.param in ("gevent", "eventlet") and importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
+
+
+# In a worker
+
+
+def test_warm_shutdown_lets_the_request_in_flight_finish(pool: str, tmp_path: Path) -> None:
+    with Worker(tmp_path, "-P", pool, "-c", "2") as worker:
+        url = worker.url
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        assert worker.report("task-1").json()["accepted"] == 1
+        worker.wait_for_note("task-1")
+        with in_background(lambda: worker.report("hang-1")) as answer:
+            worker.wait_for_note("hang-1")
+            assert worker.process is not None
+            worker.process.terminate()
+            wait_until(lambda: refuses_connections(url), "it still takes connections")
+            (tmp_path / "go").touch()
+            assert answer.result(timeout=20).json()["accepted"] == 1
+        assert worker.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_other_signals_end_it_as_well(how: signal.Signals, tmp_path: Path) -> None:
+    with Worker(tmp_path, "-P", "threads", "-c", "1") as worker:
+        url = worker.url
+        assert worker.process is not None
+        worker.process.send_signal(how)
+        worker.process.wait(20)
+        assert refuses_connections(url)
+
+
+def test_cold_shutdown_does_not_wait_for_requests(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, "-P", "prefork", "-c", "1")
+    with worker, in_background(lambda: worker.report("hang-1")) as answer:
+        worker.wait_for_note("hang-1")
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGQUIT)
+        worker.process.wait(20)
+        assert isinstance(answer.exception(timeout=20), httpx.TransportError), "unanswered is not acknowledged"
+
+
+def test_killed_worker_leaves_neither_port_nor_connections_with_its_children(tmp_path: Path) -> None:
+    with Worker(tmp_path, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "1") as worker:
+        url = worker.url
+        with in_background(lambda: worker.report("hang-1")) as answer:
+            worker.wait_for_note("hang-1")
+            assert worker.process is not None
+            first_children = set(worker.pool_pids())
+            # Children that are forked while the request is in flight.
+            for index in range(4):
+                assert worker.report(f"task-{index}").status_code == 200
+                worker.wait_for_note(f"task-{index}")
+            children = lambda: [pid for pid in worker.pool_pids() if open_files(pid)]  # noqa: E731
+            wait_until(lambda: len(set(children()) - first_children) == 2, "the children were not replaced")
+            if sys.platform == "linux":
+                own = open_files(worker.process.pid, kind="socket:")
+                assert len(own) == 2, "the port and the connection"
+                assert not any(own & open_files(child) for child in children())
+            worker.kill_parent()
+            assert refuses_connections(url)
+            assert isinstance(answer.exception(timeout=5), httpx.TransportError)
+
+
+def test_children_are_replaced_under_load_without_a_deadlock(tmp_path: Path) -> None:
+    with Worker(tmp_path, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "1") as worker:
+        url = worker.url
+        names = [f"task-{index}" for index in range(12)]
+        with httpx.Client(headers=HEADERS, timeout=30) as client, ThreadPoolExecutor(4) as executor:
+            post = lambda name: client.post(f"{url}/mail-proxy/sync", content=body(name)).status_code  # noqa: E731
+            assert set(executor.map(post, names)) == {200}
+        for name in names:
+            worker.wait_for_note(name)
+
+
+def test_port_in_use_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        worker = Worker(tmp_path, "-P", "solo", listen=f"127.0.0.1:{port}")
+        with pytest.raises(RuntimeError, match="ended at its start") as info, worker:
+            pass
+    assert f"Error: the mailproxy listener cannot listen on 127.0.0.1:{port}: port {port} is in use" in str(info.value)
+    assert "Traceback" not in str(info.value)
+
+
+def test_option_and_tasks_come_with_the_installed_package(tmp_path: Path) -> None:
+    with Worker(tmp_path, "-P", "solo", project=PLAIN_PROJECT) as worker:
+        assert worker.report("m1", "m2").json() == {"ok": True, "queued": 0, "accepted": 2, "set_aside": 0}
+        worker.wait_for_note("m1")
+        worker.wait_for_note("m2")
+
+
+def test_missing_token_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    project = PLAIN_PROJECT.replace('mail_proxy_sync_token="secret",', "")
+    worker = Worker(tmp_path, "-P", "solo", project=project)
+    with pytest.raises(RuntimeError, match="Error: mail_proxy_sync_token must be set"), worker:
+        pass
+
+
+# The option
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:9100", ("0.0.0.0", 9100)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:9100", ("::1", 9100)),
+        (":9100", ("", 9100)),
+        ("*:9100", ("", 9100)),
+        ("9100", ("", 9100)),
+    ],
+)
+def test_address_can_be_written_in_several_ways(text: str, address: tuple[str, int]) -> None:
+    assert listener.parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "host:", "host:http", "host:65536", "::1:9100", "[host]:1", "h:-1"])
+def test_bad_address_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--mailproxy-listen must be HOST:PORT") as info:
+        listener.parse_address(text)
+    assert repr(text) in str(info.value)
+
+
+def test_option_is_added_once_however_often_it_is_asked_for() -> None:
+    for app in (Celery(), Celery()):
+        listener.install(app)
+        listener.install(app)
+        assert app.steps["worker"] == {listener.ListenerStep}
+    listener.add_worker_option()
+    options = [option for option in worker_command.params if option.name == "mailproxy_listen"]
+    assert len(options) == 1
+    with pytest.raises(click.BadParameter, match="'nonsense'"):
+        options[0].process_value(click.Context(worker_command), "nonsense")
+
+
+def test_worker_without_the_option_has_no_listener() -> None:
+    app = Celery(broker="memory://")
+    listener.install(app)
+    step = listener.ListenerStep(app)
+    assert not step.include_if(app)
+
+
+def test_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "celery_mailproxy._report_server")
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    with pytest.raises(listener.CannotListen, match=r'pip install "celery-mailproxy\[server\]"'):
+        listener.ListenerStep(Celery(), mailproxy_listen=":0").create(Celery())
+
+
+# The server
+
+
+@pytest.fixture
+def kept() -> list[DeliveryReport]:
+    return []
+
+
+@pytest.fixture
+def receiver(kept: list[DeliveryReport]) -> ReportReceiver:
+    return ReportReceiver(accept=kept.extend, tokens={None: ("secret",)}, max_report_bytes=200_000)
+
+
+@contextmanager
+def serving(receiver: ReportReceiver, host: str = "127.0.0.1") -> Iterator[ReportServer]:
+    server = ReportServer(receiver, host=host, port=0)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(drain_seconds=5)
+
+
+def exchange(url: str, *pieces: bytes) -> bytes:
+    """What the server answers to these bytes, until it closes the connection or half a second passes."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=0.5) as client:
+        for piece in pieces:
+            client.sendall(piece)
+        answer = b""
+        try:
+            while piece := client.recv(65536):
+                answer += piece
+        except TimeoutError:
+            answer += b"<still open>"
+    return answer
+
+
+def head(*, token: str = "wrong", **headers: Any) -> bytes:
+    lines = ["POST /mail-proxy/sync HTTP/1.1", "Host: test", f"Authorization: Bearer {token}"]
+    lines += [
+        "Content-Type: application/json",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def test_large_body_without_a_token_is_refused_before_it_is_sent(receiver: ReportReceiver) -> None:
+    with serving(receiver) as server:
+        for expect in ({}, {"Expect": "100-continue"}):
+            answer = exchange(server.urls[0], head(Content_Length=150_000, **expect))
+            assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+            assert answer.lower().count(b"www-authenticate") == 2
+            assert answer.count(b"Content-Length") == 1
+            assert b"<still open>" not in answer
+    assert receiver.counts.responses == {("reports", 401): 2}
+
+
+def test_small_body_without_a_token_leaves_the_connection_usable(receiver: ReportReceiver) -> None:
+    with serving(receiver) as server:
+        client = http.client.HTTPConnection(server.urls[0].removeprefix("http://"))
+        for token, status in (("wrong", 401), ("secret", 200)):
+            client.request("POST", "/mail-proxy/sync", body("m1"), {**HEADERS, "Authorization": f"Bearer {token}"})
+            response = client.getresponse()
+            response.read()
+            assert response.status == status
+        client.close()
+
+
+@pytest.mark.parametrize("token", ["secret", "wrong"])
+def test_too_large_is_413_with_json_and_tells_strangers_nothing(receiver: ReportReceiver, token: str) -> None:
+    status = b"413" if token == "secret" else b"401"
+    with serving(receiver) as server:
+        declared = exchange(server.urls[0], head(token=token, Content_Length=200_001))
+        chunk = b"%x\r\n%s\r\n" % (50_000, b" " * 50_000)
+        chunked = exchange(server.urls[0], head(token=token, Transfer_Encoding="chunked"), *[chunk] * 5)
+    for answer in (declared, chunked):
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b'"ok": false' in answer
+
+
+def test_largest_body_is_taken_also_in_chunks(receiver: ReportReceiver, kept: list[DeliveryReport]) -> None:
+    largest = body("m1").encode().ljust(200_000)
+    with serving(receiver) as server:
+        for content in (largest, iter([largest[:100_000], largest[100_000:]])):
+            response = httpx.post(f"{server.urls[0]}/mail-proxy/sync", content=content, headers=HEADERS)
+            assert response.status_code == 200
+    assert len(kept) == 2
+
+
+def test_stop_closes_idle_connections_at_once(receiver: ReportReceiver) -> None:
+    with serving(receiver) as server, httpx.Client() as client:
+        client.get(f"{server.urls[0]}/health")
+        started = time.monotonic()
+        server.stop(drain_seconds=10)
+        assert time.monotonic() - started < 3
+
+
+def test_stop_gives_up_requests_that_take_too_long(receiver: ReportReceiver) -> None:
+    gate = threading.Event()
+
+    def accept(reports: Sequence[DeliveryReport]) -> None:
+        gate.wait(20)
+
+    receiver = ReportReceiver(accept=accept, tokens={None: ("secret",)})
+    with serving(receiver) as server:
+        url = f"{server.urls[0]}/mail-proxy/sync"
+        with in_background(lambda: httpx.post(url, content=body("m1"), headers=HEADERS, timeout=20)) as answer:
+            time.sleep(0.3)
+            server.stop(drain_seconds=0.2)
+            assert isinstance(answer.exception(timeout=5), httpx.TransportError)
+            gate.set()
+
+
+def test_host_name_is_served_on_each_of_its_addresses(receiver: ReportReceiver) -> None:
+    with serving(receiver, host="localhost") as server:
+        assert len({url.rpartition(":")[2] for url in server.urls}) == 1
+        for url in server.urls:
+            assert httpx.get(f"{url}/health").status_code == 200
+
+
+def test_unknown_host_is_named(receiver: ReportReceiver) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on host\.invalid:9100"):
+        ReportServer(receiver, host="host.invalid", port=9100)
+
+
+def test_server_that_was_never_started_can_be_stopped(receiver: ReportReceiver) -> None:
+    server = ReportServer(receiver, host="127.0.0.1", port=0)
+    url = server.urls[0]
+    server.stop()
+    assert refuses_connections(url)
+
+
+# Another server
+
+
+def test_uvicorn_serves_the_asgi_application(receiver: ReportReceiver, kept: list[DeliveryReport]) -> None:
+    port = free_port()
+    config = uvicorn.Config(asgi.create_app(receiver=receiver), port=port, lifespan="on", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "uvicorn has not started")
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.head(f"{url}/health").status_code == 200
+        assert httpx.post(f"{url}/mail-proxy/sync/", content=body("m1"), headers=HEADERS).status_code == 200
+        large = httpx.post(f"{url}/mail-proxy/sync", content=iter([b" " * 150_000] * 2), headers=HEADERS)
+        assert large.status_code == 413
+        assert exchange(url, head(Content_Length=150_000)).startswith(b"HTTP/1.1 401")
+    finally:
+        server.should_exit = True
+        thread.join(20)
+    assert [report.message_id for report in kept] == ["m1"]

@@ -1,0 +1,244 @@
+"""The Redis store where Redis is restarted, forgets its scripts, hangs, is a cluster, or is found through sentinels."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from celery_mailproxy.deliveries import Dispatched, Status, Verdict
+from celery_mailproxy.errors import ConfigurationError, StoreError
+from celery_mailproxy.reports import Kind
+from celery_mailproxy.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.stores.redis import RedisStore
+from celery_mailproxy.testing.ports import free_port
+from tests.contract.store_values import delivery, new_id, report
+from tests.harness.services import RedisCluster, RedisSentinel, RedisServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[RedisSentinel]:
+    with RedisSentinel() as server:
+        yield server
+
+
+def go_through_all(store: DeliveryStore) -> None:
+    """Each method once, over keys of many slots."""
+    ids = [new_id() for _ in range(60)]
+    assert store.check()
+    assert store.register([delivery(each) for each in ids]) == [delivery(each) for each in ids]
+    assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-1")} == {Verdict.NEW}
+    assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-2")} == {Verdict.DUPLICATE}
+    store.mark_dispatched([Dispatched(message_id=each, key=report(each).key, failed=("x",)) for each in ids[:5]])
+    assert set(store.failed()) == set(ids[:5])
+    store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ids])
+    assert store.failed() == []
+    (orphan,) = store.record([report(new_id(), Kind.DEFERRED)], claim="task-1", adopt=True)
+    assert orphan.delivery is not None
+    assert not orphan.delivery.is_known
+    for message_id in ids:
+        found = store.get(message_id)
+        assert found is not None
+        assert found.status is Status.SENT
+
+
+def test_server_that_was_restarted_is_found_again(own_server: RedisServer) -> None:
+    store = open_store(own_server.url, retention=Retention())
+    go_through_all(store)
+    kept = new_id()
+    store.register([delivery(kept)])
+    own_server.kill()
+    with pytest.raises(StoreError, match="cannot be used: ConnectionError"):
+        store.get(kept)
+    own_server.start()
+    # Neither the connections nor the scripts are there any more.
+    assert [answer.verdict for answer in store.record([report(kept)], claim="task-1")] == [Verdict.NEW]
+    go_through_all(store)
+    store.close()
+
+
+def test_forgotten_scripts_are_sent_again(own_server: RedisServer) -> None:
+    store = open_store(own_server.url, retention=Retention())
+    go_through_all(store)
+    with own_server.client() as client:
+        client.script_flush()
+        go_through_all(store)
+        evals = client.info("commandstats")["cmdstat_eval"]["calls"]
+        go_through_all(store)
+        # EVAL with the whole text only once after each loss.
+        assert client.info("commandstats")["cmdstat_eval"]["calls"] == evals
+    store.close()
+
+
+def test_call_is_one_round_trip(own_server: RedisServer) -> None:
+    store = open_store(own_server.url, retention=Retention())
+    go_through_all(store)
+    ids = [new_id() for _ in range(100)]
+    with own_server.client() as client:
+        before = client.info()["total_reads_processed"]
+        store.register([delivery(each) for each in ids])
+        store.record([report(each) for each in ids], claim="task-1")
+        store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ids])
+        # A batch of 40 kB may reach the server in a few pieces; a hundred round trips each would be 300.
+        assert client.info()["total_reads_processed"] - before < 30
+    store.close()
+
+
+def test_later_segments_of_a_record_survive_every_transition(own_server: RedisServer) -> None:
+    segments = b'\n{"state":"waiting","n":1e99,"empty":[]}\nlast \\ "\xc3\xa9"'
+    store = RedisStore(own_server.url, Retention())
+    store.record([report("m", Kind.DEFERRED)], claim="task-1", adopt=True)
+    with own_server.client() as client:
+        client.append(store._key("m"), segments)
+        store.register([delivery("m", summary={"subject": "s"})])
+        assert client.get(store._key("m")).endswith(segments)
+        store.record([report("m", Kind.SENT, 1), report("m", Kind.DEFERRED, 2)], claim="task-1")
+        store.mark_dispatched([Dispatched(message_id="m", key=report("m", Kind.SENT, 1).key, failed=("x",))])
+        assert client.get(store._key("m")).endswith(segments)
+    found = store.get("m")
+    assert found is not None
+    assert (found.status, found.summary) == (Status.SENT, {"subject": "s"})
+    store.close()
+
+
+def test_damaged_record_is_a_store_error(own_server: RedisServer) -> None:
+    store = RedisStore(own_server.url, Retention())
+    with own_server.client() as client:
+        client.set(store._key("m"), "nonsense")
+    with pytest.raises(StoreError, match="'m' is damaged"):
+        store.get("m")
+    for call in (
+        lambda: store.record([report("m")], claim="task-1"),
+        lambda: store.register([delivery("m")]),
+        lambda: store.mark_dispatched([Dispatched(message_id="m", key="k")]),
+    ):
+        with pytest.raises(StoreError, match="cannot be used: ResponseError"):
+            call()
+    store.close()
+
+
+def test_cluster(cluster: RedisCluster) -> None:
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
+    store = open_store(f"redis+cluster://{hosts}", retention=Retention())
+    go_through_all(store)
+    for node in cluster.nodes:
+        with node.client() as client:
+            client.script_flush()
+            assert client.dbsize() > 0
+    go_through_all(store)
+    store.close()
+    go_through_all(store)
+    store.close()
+
+
+def test_sentinel(sentinel: RedisSentinel) -> None:
+    url = f"sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{sentinel.service_name}?db=3"
+    store = open_store(url, retention=Retention())
+    go_through_all(store)
+    with sentinel.master.client(3) as client:
+        assert client.dbsize() > 0
+    store.close()
+
+
+def test_sentinels_that_do_not_know_the_master(sentinel: RedisSentinel) -> None:
+    store = open_store(f"sentinel://127.0.0.1:{sentinel.port}/nobody", retention=Retention())
+    with pytest.raises(StoreError, match="nobody"):
+        store.check()
+    store.close()
+
+
+def test_password_is_used_and_never_shown(own_server: RedisServer) -> None:
+    with own_server.client() as client:
+        client.config_set("requirepass", "s3:cr@t/")
+    place = f"127.0.0.1:{own_server.port}"
+    store = open_store(f"redis://:{quote('s3:cr@t/', safe='')}@{place}", retention=Retention())
+    go_through_all(store)
+    assert "cr" not in store.check() + repr(store)
+    store.close()
+    wrong = open_store(f"redis://:wr0ng@{place}", retention=Retention())
+    with pytest.raises(StoreError, match="AuthenticationError") as caught:
+        wrong.check()
+    assert "wr0ng" not in str(caught.value)
+    wrong.close()
+
+
+def test_unix_socket() -> None:
+    with RedisServer(options={"unixsocket": "redis.sock"}) as server:
+        store = open_store(f"unix://{server.folder}/redis.sock?db=2", retention=Retention())
+        go_through_all(store)
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:s3cret@127.0.0.1:{port}/0",
+        "redis://:s3cret@127.0.0.1:{port}",
+        "redis+cluster://user:s3cret@127.0.0.1:{port}",
+        "sentinel://user:s3cret@127.0.0.1:{port}/mymaster?sentinel_password=s3cret",
+        "unix://:s3cret@/nowhere/redis.sock",
+    ],
+)
+# redis-py 4 leaves a Unix socket open that it could not connect.
+@pytest.mark.filterwarnings("ignore:.*AF_UNIX:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*AF_UNIX:ResourceWarning")
+def test_no_server_is_a_store_error_without_the_password(url: str) -> None:
+    store = open_store(url.format(port=free_port()), retention=Retention())
+    started = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        store.get("m")
+    assert time.monotonic() - started < 5
+    logged = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in logged + repr(store)
+    assert "***" in str(caught.value)
+    store.close()
+    del caught
+    gc.collect()
+
+
+def test_server_that_hangs_is_a_store_error_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}?socket_timeout=0.3", retention=Retention())
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=r"TimeoutError"):
+            store.get("m")
+        assert time.monotonic() - started < 3
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:s3cret@host:port",
+        "redis://:s3cret@host?no_such_option=1",
+        "sentinel://:s3cret@host",
+        "sentinel://:s3cret@host/m?no_such_option=1",
+        "sentinel://:s3cret@host/m?db=x",
+        "sentinel://:s3cret@,/m",
+        "redis+cluster://:s3cret@:1",
+    ],
+)
+def test_url_that_makes_no_sense_is_a_configuration_error(url: str) -> None:
+    store = open_store(url, retention=Retention())
+    with pytest.raises(ConfigurationError) as caught:
+        store.check()
+    assert "s3cret" not in str(caught.value)

@@ -1,0 +1,265 @@
+"""The SQLite store among processes, threads and forks, and on files that are not as they should be."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from celery_mailproxy.deliveries import Dispatched, Status, Verdict
+from celery_mailproxy.errors import ConfigurationError, StoreError
+from celery_mailproxy.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.stores.sqlite import SQLiteStore
+from tests.contract.store_values import START, delivery, report, sent_entry
+
+pytestmark = pytest.mark.integration
+
+# A writer says what it has done only when the store has acknowledged it.
+REGISTER = """
+import itertools, sys
+from celery_mailproxy.deliveries import Delivery
+from celery_mailproxy.reports import utcnow
+from celery_mailproxy.stores import Retention, open_store
+store = open_store(sys.argv[1], retention=Retention())
+for number in itertools.count():
+    names = [f"{sys.argv[2]}-{number}-{n}" for n in range(3)]
+    store.register([Delivery(message_id=name, created_at=utcnow(), updated_at=utcnow()) for name in names])
+    print(*names, flush=True)
+"""
+RECORD = """
+import sys
+from celery_mailproxy.deliveries import Dispatched, Verdict
+from celery_mailproxy.reports import parse_entry
+from celery_mailproxy.stores import Retention, open_store
+store = open_store(sys.argv[1], retention=Retention())
+sys.stdin.readline()
+for start in range(0, 200, 20):
+    reports = [parse_entry({"id": f"m-{n}", "sent_ts": 1795324468})[0] for n in range(start, start + 20)]
+    new = [r.report for r in store.record(reports, claim=sys.argv[2]) if r.verdict is Verdict.NEW]
+    store.mark_dispatched([Dispatched(message_id=r.message_id, key=r.key) for r in new])
+    print(*(r.message_id for r in new), flush=True)
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/folder/deliveries.db?synchronous=normal"
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    # Warnings are errors there too: a connection left open would be one.
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_record_each_report_once(url: str) -> None:
+    store = open_store(url, retention=Retention())
+    store.register([delivery(f"m-{number}") for number in range(200)])
+    processes = [start(RECORD, url, f"task-{number}") for number in range(4)]
+    outputs = [process.communicate("go\n", timeout=60) for process in processes]
+    assert [error for _, error in outputs] == [""] * 4
+    assert Counter(" ".join(text for text, _ in outputs).split()) == Counter(f"m-{n}" for n in range(200))
+    store.close()
+
+
+def test_killed_writer_loses_nothing_that_was_acknowledged(url: str) -> None:
+    processes = [start(REGISTER, url, f"w{number}") for number in range(3)]
+    time.sleep(1.5)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    # A line that the kill cut off was not acknowledged.
+    outputs = [[line for line in p.communicate()[0].splitlines(True) if line.endswith("\n")] for p in processes]
+    names = " ".join(line for lines in outputs for line in lines).split()
+    assert len(names) > 30
+    store = open_store(url, retention=Retention())
+    assert [name for name in names if store.get(name) is None] == []
+    # Of the call that was killed, all is there or nothing.
+    for number, lines in enumerate(outputs):
+        assert len({store.get(f"w{number}-{len(lines)}-{n}") is None for n in range(3)}) == 1
+    go_on(store)
+
+
+def go_on(store: DeliveryStore) -> None:
+    store.register([delivery("after")])
+    assert store.record([report("after")], claim="task-1")[0].verdict is Verdict.NEW
+    store.close()
+
+
+def test_processes_that_open_a_new_file_together(url: str) -> None:
+    processes = [start(REGISTER, url, f"w{number}") for number in range(6)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("w")
+    for process in processes:
+        process.kill()
+        assert process.communicate()[1] == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_store_used_before_a_fork_serves_parent_and_child(url: str) -> None:
+    store = open_store(url, retention=Retention())
+    store.register([delivery("m"), delivery("n")])
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if store.record([report("m")], claim="child")[0].verdict is Verdict.NEW:
+                gc.collect()
+                store.close()
+                status = 0
+        finally:
+            os._exit(status)
+    assert store.record([report("n")], claim="parent")[0].verdict is Verdict.NEW
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.record([report("m")], claim="parent")[0].verdict is Verdict.DUPLICATE
+    go_on(store)
+
+
+def test_threads_that_end_leave_no_connection_open(url: str) -> None:
+    store = open_store(url, retention=Retention())
+    for number in range(20):
+        thread = threading.Thread(target=store.register, args=([delivery(f"m-{number}")],))
+        thread.start()
+        thread.join()
+    assert isinstance(store, SQLiteStore)
+    assert len(store._pool._idle) == 1
+    del store
+    gc.collect()  # An open connection would warn here, and warnings are errors.
+
+
+def test_close_during_calls_of_other_threads(url: str) -> None:
+    store = open_store(url, retention=Retention())
+    problems: list[BaseException] = []
+
+    def work(name: str) -> None:
+        try:
+            for number in range(40):
+                store.register([delivery(f"{name}-{number}")])
+        except BaseException as exc:
+            problems.append(exc)
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        store.close()
+        time.sleep(0.002)
+    assert problems == []
+    assert all(store.get(f"w{number}-39") for number in range(4))
+    store.close()
+
+
+# --- files that are not as they should be
+
+
+def test_locked_file_is_a_store_error_in_time(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "d.db", Retention(), timeout_seconds=0.2)
+    store.register([delivery("m")])
+    other = sqlite3.connect(tmp_path / "d.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"locked by another process for more than 0\.2 s"):
+        store.record([report("m")], claim="task-1")
+    # Readers do not wait for writers.
+    assert store.get("m") == delivery("m")
+    other.execute("ROLLBACK")
+    other.close()
+    go_on(store)
+
+
+def test_file_of_something_else_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "d.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="is damaged"):
+        SQLiteStore(tmp_path / "d.db", Retention()).check()
+
+
+def test_damaged_file_is_a_store_error(tmp_path: Path) -> None:
+    path = tmp_path / "d.db"
+    store = SQLiteStore(path, Retention())
+    store.register([delivery(f"m-{number}") for number in range(200)])
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(StoreError, match="is damaged"):
+        store.get("m-1")
+    store.close()
+
+
+def test_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="its folder must be writable"):
+        SQLiteStore(tmp_path / "file" / "d.db", Retention()).check()
+
+
+def test_folder_in_place_of_the_file_is_a_store_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be used"):
+        SQLiteStore(tmp_path, Retention()).check()
+
+
+def test_file_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "d.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="schema version 99, this release knows up to 1; upgrade"):
+        SQLiteStore(tmp_path / "d.db", Retention()).check()
+
+
+def test_prune_works_in_batches(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "d.db", Retention(ttl_seconds=0))
+    names = [f"m-{number}" for number in range(1300)]
+    store.register([delivery(name, status=Status.SENT) for name in names])
+    assert [store.prune(now=START) for _ in range(3)] == [1000, 300, 0]
+    store.close()
+
+
+def test_failed_reports_and_expired_deliveries_are_found_by_an_index(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "d.db", Retention())
+    store.register([delivery("m")])
+    store.record([sent_entry("m")], claim="task-1")
+    store.mark_dispatched([Dispatched(message_id="m", key=sent_entry("m").key, failed=("x",))])
+    assert store.failed() == ["m"]
+    store.close()
+    connection = sqlite3.connect(tmp_path / "d.db")
+    for condition, index in (("has_failed = 1", "deliveries_failed"), ("expires_ms <= 5", "deliveries_expires")):
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT rowid FROM deliveries WHERE {condition}").fetchall()
+        assert index in str(plan)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://d.db",
+        "sqlite:///d.db?mode=ro",
+        "sqlite:///d.db?synchronous=off",
+        "sqlite:///d.db?timeout_seconds=long",
+        "sqlite:///d.db?timeout_seconds=nan",
+    ],
+)
+def test_url_that_makes_no_sense_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be"):
+        open_store(url, retention=Retention())
+
+
+def test_relative_path_is_taken_from_where_the_store_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sqlite:///sub/d%20x.db", retention=Retention())
+    monkeypatch.chdir("/")
+    assert store.check().endswith(f"{tmp_path}/sub/d x.db")
+    assert (tmp_path / "sub" / "d x.db").exists()
+    store.close()

@@ -1,0 +1,347 @@
+"""What `FakeProxy` does beyond the contract: planned outcomes, planned failures, reports on demand."""
+
+from __future__ import annotations
+
+import smtplib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from celery_mailproxy import testing
+from celery_mailproxy.errors import ConfigurationError
+from celery_mailproxy.testing import FakeProxy, MailSink
+from celery_mailproxy.testing.outcomes import Step, bounced, deferred, error, pec, sent
+
+from ..harness.report_sink import ReportSink
+
+API = Literal["commands", "entities"]
+
+
+@pytest.fixture
+def proxy(report_sink: ReportSink) -> Iterator[FakeProxy]:
+    with FakeProxy() as proxy:
+        proxy.report_to(report_sink.url, bearer_token="secret")
+        yield proxy
+
+
+def message(name: str, to: str = "to@example.com", **fields: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "tenant_id": FakeProxy.tenant_id,
+        "account_id": FakeProxy.account_id,
+        "from": "from@example.com",
+        "to": [to],
+        "subject": "Subject",
+        "body": "Body",
+        **fields,
+    }
+
+
+def kinds(reports: list[dict[str, Any]]) -> list[str]:
+    """Which report it is, in order, by its time's key."""
+    return [next(key for key in report if key.endswith("_ts")) for report in reports]
+
+
+def test_names_of_the_package_are_sorted_and_all_there() -> None:
+    assert sorted(testing.__all__) == testing.__all__
+    assert all(getattr(testing, name) for name in testing.__all__)
+    assert set(testing.__all__) <= set(dir(testing))
+    with pytest.raises(AttributeError, match="no attribute 'Nope'"):
+        _ = testing.Nope
+
+
+def test_pytest_plugin_imports_no_more_than_pytest() -> None:
+    # It is loaded in every project that has celery-mailproxy installed.
+    script = (
+        "import sys, pytest; before = set(sys.modules); import celery_mailproxy.testing.pytest_plugin\n"
+        "heavy = {'httpx', 'aiosmtpd', 'celery_mailproxy.testing.fake_proxy'} & (set(sys.modules) - before)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_fixtures_are_running_proxies(mail_proxy: FakeProxy, mail_proxy_commands: FakeProxy) -> None:
+    assert mail_proxy.submit([message("m")]).json()["queued"] == 1
+    assert mail_proxy_commands.submit([message("m")]).json()["queued"] == 1
+    assert [mail_proxy.api, mail_proxy_commands.api] == ["entities", "commands"]
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        "match", ["m", "to@example.com", lambda message: message["subject"] == "Subject"], ids=["id", "to", "function"]
+    )
+    def test_plan_matches_by_id_recipient_or_function(
+        self, proxy: FakeProxy, report_sink: ReportSink, match: Any
+    ) -> None:
+        proxy.plan(match, error("550 no such user"))
+        proxy.submit([message("m", to="To <to@example.com>" if match == "to@example.com" else "to@example.com")])
+        assert report_sink.wait_for_reports(1)[0]["error"] == "550 no such user"
+        assert proxy.delivered == []
+
+    def test_later_plan_goes_before_an_earlier_one(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", error())
+        proxy.plan("m", sent())
+        proxy.submit([message("m")])
+        assert kinds(report_sink.wait_for_reports(1)) == ["sent_ts"]
+
+    def test_steps_are_taken_and_reported_in_order(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", deferred("451 later"), deferred(), sent(), pec("pec_delivery", details="ok"), bounced())
+        proxy.submit([message("m")])
+        reports = report_sink.wait_for_reports(5)
+        assert kinds(reports) == ["deferred_ts", "deferred_ts", "sent_ts", "pec_ts", "bounce_ts"]
+        assert reports[0]["deferred_reason"] == "451 later"
+        assert reports[3] == {
+            "id": "m",
+            "pec_event": "pec_delivery",
+            "pec_ts": reports[3]["pec_ts"],
+            "pec_details": "ok",
+        }
+        bounce = {"bounce_type": "hard", "bounce_code": "550", "bounce_reason": "no such user"}
+        assert reports[4] == {"id": "m", "bounce_ts": reports[4]["bounce_ts"], **bounce}
+
+    def test_commands_api_reports_sent_and_error_only(self, report_sink: ReportSink) -> None:
+        with FakeProxy("commands") as proxy:
+            proxy.report_to(report_sink.url)
+            proxy.plan("m", deferred(), sent(), bounced())
+            proxy.submit([message("m")])
+            (report,) = report_sink.wait_for_reports(1)
+            assert set(report) == {"id", "sent_ts", "error_ts", "error"}
+            assert len(report_sink.requests) == 1
+
+    def test_step_waits_for_its_delay(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", deferred(), sent(delay_seconds=0.3))
+        started = time.monotonic()
+        proxy.submit([message("m")])
+        report_sink.wait_for_reports(1)
+        assert proxy.messages(proxy.tenant_id)[0]["status"] == "deferred"
+        report_sink.wait_for_reports(2)
+        assert time.monotonic() - started >= 0.3
+
+    def test_mail_without_steps_is_never_heard_of(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("silent")
+        proxy.submit([message("silent"), message("after")])
+        assert [report["id"] for report in report_sink.wait_for_reports(1)] == ["after"]
+        assert [known["status"] for known in proxy.messages(proxy.tenant_id)] == ["pending", "sent"]
+
+    def test_what_was_submitted_and_what_was_sent_are_kept(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("bad", error())
+        proxy.submit([message("good"), message("bad")])
+        report_sink.wait_for_reports(2)
+        proxy.submit([message("good")])
+        assert [known["id"] for known in proxy.received] == ["good", "bad", "good"]
+        assert [known["subject"] for known in proxy.delivered] == ["Subject"]
+        submissions = [request for request in proxy.requests if request.path == "/messages/add_batch"]
+        assert [len(request.json()["messages"]) for request in submissions] == [2, 1]
+        assert {request.status for request in submissions} == {200}
+
+
+class TestReportsOnDemand:
+    @pytest.fixture
+    def manual(self, report_sink: ReportSink) -> Iterator[FakeProxy]:
+        with FakeProxy(reports=False) as proxy:
+            proxy.report_to(report_sink.url, bearer_token="secret")
+            yield proxy
+
+    def test_reports_wait_until_they_are_sent(self, manual: FakeProxy, report_sink: ReportSink) -> None:
+        manual.submit([message("a"), message("b")])
+        assert manual.send_reports() == 2
+        assert [report["id"] for report in report_sink.requests[0].reports] == ["a", "b"]
+        assert manual.pending_reports == []
+        assert manual.send_reports() == 0
+
+    def test_refused_reports_stay_pending(self, manual: FakeProxy, report_sink: ReportSink) -> None:
+        report_sink.answer_next(503)
+        manual.submit([message("a")])
+        assert manual.send_reports() == 0
+        assert [report["id"] for report in manual.pending_reports] == ["a"]
+        assert manual.send_reports() == 1
+
+    def test_reports_can_be_repeated_and_reversed(self, manual: FakeProxy, report_sink: ReportSink) -> None:
+        manual.submit([message("a"), message("b")])
+        assert manual.send_reports(repeat=2, reverse=True) == 2
+        assert [[report["id"] for report in request.reports] for request in report_sink.requests] == [["b", "a"]] * 2
+
+    @pytest.mark.parametrize("api", ["commands", "entities"])
+    def test_any_entry_can_be_reported(self, api: API, report_sink: ReportSink) -> None:
+        with FakeProxy(api) as proxy:
+            proxy.report_to(report_sink.url, basic_auth=("user", "secret"))
+            answer = proxy.report(proxy.entry("m", error("why"), timestamp=7), {"nonsense": True})
+            assert answer.json()["ok"] is True
+            (request,) = report_sink.requests
+            assert request.reports[0]["error_ts"] == 7
+            assert request.reports[1] == {"nonsense": True}
+            assert request.headers["Authorization"].startswith("Basic ")
+
+    def test_entry_that_the_api_never_reports_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="sent and error only, got 'deferred'"):
+            FakeProxy("commands").entry("m", deferred())
+
+    def test_report_without_a_url_says_what_to_do(self, manual: FakeProxy) -> None:
+        manual.add_tenant("elsewhere")
+        with pytest.raises(ValueError, match="call report_to"):
+            manual.report({"id": "m"}, tenant_id="elsewhere")
+
+    def test_reports_that_nobody_takes_come_when_there_is_a_url(self, report_sink: ReportSink) -> None:
+        with FakeProxy() as proxy:
+            proxy.submit([message("m")])
+            proxy.report_to(report_sink.url)
+            assert report_sink.wait_for_reports(1)[0]["id"] == "m"
+
+    def test_refused_reports_come_again_by_themselves(self, report_sink: ReportSink) -> None:
+        with FakeProxy(resend_seconds=0.05) as proxy:
+            proxy.report_to(report_sink.url)
+            report_sink.answer_next(503, 503)
+            proxy.submit([message("m")])
+            report_sink.wait_for_reports(3)
+            assert len(report_sink.requests) == 3
+
+    def test_large_reports_come_in_batches(self, report_sink: ReportSink) -> None:
+        with FakeProxy(batch_size=3, reports=False) as proxy:
+            proxy.report_to(report_sink.url)
+            proxy.submit([message(f"m{number}") for number in range(7)])
+            assert proxy.send_reports() == 7
+            assert [len(request.reports) for request in report_sink.requests] == [3, 3, 1]
+
+    def test_report_can_overtake_the_answer(self, report_sink: ReportSink) -> None:
+        with FakeProxy(report_before_answer=True) as proxy:
+            proxy.report_to(report_sink.url)
+            proxy.submit([message("m")])
+            # No waiting: the report was there before the answer.
+            assert [report["id"] for report in report_sink.requests[0].reports] == ["m"]
+
+
+class TestFailures:
+    def test_failing_submission_is_not_taken(self, proxy: FakeProxy) -> None:
+        proxy.fail_next(2, status=429, retry_after_seconds=7)
+        for _ in range(2):
+            answer = proxy.submit([message("m")])
+            assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+        assert proxy.received == []
+        assert proxy.submit([message("m")]).status_code == 200
+
+    def test_failing_submission_may_be_taken(self, proxy: FakeProxy) -> None:
+        proxy.fail_next(status=502, accepted=True)
+        assert proxy.submit([message("m")]).status_code == 502
+        assert [known["id"] for known in proxy.received] == ["m"]
+
+    def test_other_requests_do_not_fail_unless_asked(self, proxy: FakeProxy) -> None:
+        proxy.fail_next()
+        assert proxy.messages(proxy.tenant_id) == []
+        proxy.submit([])
+        proxy.fail_next(status=500, any_request=True)
+        with pytest.raises(httpx.HTTPStatusError):
+            proxy.messages(proxy.tenant_id)
+
+    def test_answer_can_be_lost(self, proxy: FakeProxy) -> None:
+        proxy.lose_next_answer()
+        with pytest.raises(httpx.RemoteProtocolError):
+            proxy.submit([message("m")])
+        assert [known["id"] for known in proxy.received] == ["m"]
+        assert proxy.requests[-1].status is None
+        assert proxy.submit([message("m")]).status_code == 200
+
+    def test_answer_can_hang_until_the_client_gives_up(self, proxy: FakeProxy) -> None:
+        proxy.lose_next_answer(hang_seconds=60)
+        body, headers = {"messages": [message("m")]}, {"X-API-Token": proxy.token}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{proxy.url}/messages/add_batch", json=body, headers=headers, timeout=0.2, trust_env=False)
+        assert [known["id"] for known in proxy.received] == ["m"]
+
+    def test_request_can_be_lost_before_it_is_taken(self, proxy: FakeProxy) -> None:
+        proxy.lose_next_answer(accepted=False)
+        with pytest.raises(httpx.RemoteProtocolError):
+            proxy.submit([message("m")])
+        assert proxy.received == []
+
+    def test_connections_are_refused_while_it_is_down(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.submit([message("before")])
+        report_sink.wait_for_reports(1)
+        with proxy.down(), pytest.raises(httpx.ConnectError):
+            proxy.submit([message("m")])
+        proxy.submit([message("after")])
+        assert [known["id"] for known in proxy.received] == ["before", "after"]
+
+    def test_stopping_does_not_wait_for_open_connections(self, report_sink: ReportSink) -> None:
+        proxy = FakeProxy()
+        proxy.start()
+        with httpx.Client(base_url=proxy.url, trust_env=False) as client:
+            client.get("/health")
+            started = time.monotonic()
+            proxy.stop()
+            assert time.monotonic() - started < 2
+            with pytest.raises(httpx.TransportError):
+                client.get("/health")
+
+    def test_proxy_that_is_not_running_says_so(self) -> None:
+        with pytest.raises(RuntimeError, match="not running"):
+            FakeProxy().fail_next()
+
+
+def test_thousands_of_mails_are_taken_and_reported_in_seconds(report_sink: ReportSink) -> None:
+    with FakeProxy() as proxy:
+        proxy.report_to(report_sink.url)
+        started = time.monotonic()
+        for start in range(0, 3000, 100):
+            proxy.submit([message(f"m{number}") for number in range(start, start + 100)])
+        report_sink.wait_for_reports(3000)
+        assert time.monotonic() - started < 10
+        assert len(proxy.delivered) == 3000
+
+
+def test_step_is_a_value() -> None:
+    assert sent() == Step(kind="sent")
+    assert error("x") != error("y")
+
+
+class TestMailSink:
+    def test_mail_is_kept_with_its_envelope(self, mail_sink: MailSink) -> None:
+        with smtplib.SMTP(mail_sink.host, mail_sink.port) as client:
+            client.sendmail("from@example.com", ["a@example.com", "b@example.com"], "Subject: Hi\n\nBody\n")
+            assert not client.has_extn("smtputf8")
+        (mail,) = mail_sink.wait_for(1)
+        assert (mail.mail_from, mail.rcpt_to) == ("from@example.com", ("a@example.com", "b@example.com"))
+        assert mail.raw == b"Subject: Hi\r\n\r\nBody\r\n"
+        assert mail.message["Subject"] == "Hi"
+        assert mail_sink.mails_to("b@example.com") == [mail]
+
+    @pytest.mark.parametrize(("name", "code"), [("refused", 550), ("later", 451)])
+    def test_recipient_is_refused_by_name(self, mail_sink: MailSink, name: str, code: int) -> None:
+        recipient = f"{name}-1@example.com"
+        with (
+            smtplib.SMTP(mail_sink.host, mail_sink.port) as client,
+            pytest.raises(smtplib.SMTPRecipientsRefused) as refusal,
+        ):
+            client.sendmail("from@example.com", [recipient], "Subject: Hi\n\nBody\n")
+        assert refusal.value.recipients[recipient][0] == code
+        assert mail_sink.mails == []
+
+    def test_scripted_answers_come_first(self, mail_sink: MailSink) -> None:
+        mail_sink.answer_next("a@example.com", "451 4.3.0 try later")
+        with smtplib.SMTP(mail_sink.host, mail_sink.port) as client:
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                client.sendmail("from@example.com", ["a@example.com"], "Subject: 1\n\nBody\n")
+            client.sendmail("from@example.com", ["a@example.com"], "Subject: 2\n\nBody\n")
+        assert [mail.message["Subject"] for mail in mail_sink.mails] == ["2"]
+
+    def test_waiting_for_too_many_mails_ends(self, mail_sink: MailSink) -> None:
+        with pytest.raises(TimeoutError, match="0 of 1 mails"):
+            mail_sink.wait_for(1, timeout_seconds=0.05)
+
+    def test_stopping_hangs_up_on_open_connections(self) -> None:
+        with MailSink() as sink:
+            client = smtplib.SMTP(sink.host, sink.port)
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.noop()
+        client.close()
+
+    def test_missing_library_names_its_cure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "aiosmtpd.controller", None)
+        monkeypatch.delitem(sys.modules, "celery_mailproxy.testing.smtp_server", raising=False)
+        monkeypatch.delattr(testing, "smtp_server", raising=False)
+        with pytest.raises(ConfigurationError, match=r'pip install "celery-mailproxy\[demo\]"'):
+            MailSink().start()

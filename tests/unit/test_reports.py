@@ -1,0 +1,171 @@
+"""Reading what the proxy reports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_mailproxy import reports
+from celery_mailproxy.errors import InvalidReport
+from celery_mailproxy.reports import DeliveryReport, Kind, parse_entry, parse_reports
+
+AT = datetime.fromtimestamp(1795324468, timezone.utc)
+
+
+def body(*entries: Any) -> bytes:
+    return json.dumps({"delivery_report": entries}).encode()
+
+
+def test_public_names_are_sorted() -> None:
+    assert reports.__all__ == sorted(reports.__all__)
+
+
+def test_entry_of_the_commands_api() -> None:
+    entry = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
+    (report,) = parse_entry(entry)
+    assert (report.kind, report.message_id, report.at, report.reason) == (Kind.SENT, "m1", AT, None)
+    assert report.raw == entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "fields"),
+    [
+        ({"sent_ts": 1795324468}, Kind.SENT, {}),
+        ({"error_ts": 1795324468, "error": "no account"}, Kind.ERROR, {"reason": "no account"}),
+        ({"deferred_ts": 1795324468, "deferred_reason": "rate_limit"}, Kind.DEFERRED, {"reason": "rate_limit"}),
+        (
+            {"bounce_ts": 1795324468, "bounce_type": "hard", "bounce_code": "550", "bounce_reason": "no such user"},
+            Kind.BOUNCED,
+            {"reason": "no such user", "code": "550", "bounce_type": "hard"},
+        ),
+        (
+            {"pec_ts": 1795324468, "pec_event": "pec_delivery", "pec_details": "ok"},
+            Kind.PEC,
+            {"reason": "ok", "pec_event": "pec_delivery"},
+        ),
+    ],
+)
+def test_entry_of_the_entities_api(entry: dict[str, Any], kind: Kind, fields: dict[str, str]) -> None:
+    (report,) = parse_entry({"id": "m", **entry}, tenant_id="t1")
+    assert (report.kind, report.at, report.tenant_id) == (kind, AT, "t1")
+    assert {name: getattr(report, name) for name in fields} == fields
+
+
+def test_entry_with_several_times_is_several_reports_oldest_first() -> None:
+    found = parse_entry({"id": "m", "sent_ts": 20, "deferred_ts": 10, "bounce_ts": 30})
+    assert [report.kind for report in found] == [Kind.DEFERRED, Kind.SENT, Kind.BOUNCED]
+
+
+def test_reason_is_cut_and_made_a_text() -> None:
+    (report,) = parse_entry({"id": "m", "error_ts": 1, "error": "x" * 5000})
+    assert report.reason == "x" * 2000
+    (report,) = parse_entry({"id": "m", "bounce_ts": 1, "bounce_code": 550})
+    assert report.code == "550"
+
+
+BAD_ENTRIES = [
+    None,
+    [],
+    "m",
+    {},
+    {"id": ""},
+    {"id": "x" * 256, "sent_ts": 1},
+    {"id": 7, "sent_ts": 1},
+    {"id": "m"},
+    {"id": "m", "sent_ts": None},
+    {"id": "m", "sent_ts": "1"},
+    {"id": "m", "sent_ts": True},
+    {"id": "m", "sent_ts": [1]},
+    {"id": "m", "sent_ts": 1e300},
+    {"id": "m", "sent_ts": 10**400},
+    {"id": "m", "sent_ts": -(10**15)},
+    {"id": "m", "sent_ts": float("nan")},
+    {"id": "m", "sent_ts": float("inf")},
+]
+
+
+@pytest.mark.parametrize("entry", BAD_ENTRIES, ids=lambda entry: repr(entry)[:30])
+def test_bad_entry_is_set_aside_and_the_others_count(entry: Any) -> None:
+    parsed = parse_reports(body({"id": "a", "sent_ts": 1}, entry, {"id": "b", "sent_ts": 1}), tenant_id="t")
+    assert [report.message_id for report in parsed.reports] == ["a", "b"]
+    (aside,) = parsed.set_aside
+    assert aside.problem
+
+
+def test_entry_set_aside_is_named_by_its_id() -> None:
+    (aside,) = parse_reports(body({"id": "m9", "sent_ts": "soon"})).set_aside
+    assert aside.message_id == "m9"
+    assert "sent_ts must be a number" in aside.problem
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe", b"[]", b"7", b"{}", b'{"delivery_report": {}}', b"[" * 100_000, b"9" * 5000]
+)
+def test_body_of_another_shape_is_refused(text: bytes) -> None:
+    with pytest.raises(InvalidReport, match="the body must be"):
+        parse_reports(text)
+
+
+def test_empty_body_of_the_periodic_sync() -> None:
+    parsed = parse_reports(body())
+    assert (parsed.reports, parsed.set_aside) == ((), ())
+
+
+@given(st.binary(max_size=60) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(body))
+def test_nothing_but_invalid_report_is_ever_raised(text: bytes) -> None:
+    with contextlib.suppress(InvalidReport):
+        parse_reports(text)
+
+
+@given(
+    st.builds(
+        DeliveryReport,
+        kind=st.sampled_from(Kind),
+        message_id=st.text(min_size=1),
+        at=st.integers(-(10**15), 10**16).map(lambda number: AT + timedelta(microseconds=number)),
+        reason=st.none() | st.text(),
+        code=st.none() | st.text(),
+        bounce_type=st.none() | st.text(),
+        pec_event=st.none() | st.text(),
+        tenant_id=st.none() | st.text(),
+        via=st.text(),
+        raw=st.dictionaries(st.text(), st.integers() | st.text()),
+    )
+)
+def test_report_comes_back_from_json(report: DeliveryReport) -> None:
+    assert DeliveryReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+@pytest.mark.parametrize("data", [{}, {"kind": "odd"}, [], None, {"kind": "sent", "message_id": "m", "at": "soon"}])
+def test_what_to_json_did_not_write_is_refused(data: Any) -> None:
+    with pytest.raises(InvalidReport, match=r"not a report written by DeliveryReport\.to_json"):
+        DeliveryReport.from_json(data)
+
+
+def test_naive_time_is_refused() -> None:
+    with pytest.raises(InvalidReport, match="aware"):
+        DeliveryReport(kind=Kind.SENT, message_id="m", at=AT.replace(tzinfo=None))
+
+
+def test_key_tells_reports_of_one_message_apart() -> None:
+    def key(kind: Kind, second: int = 0, **fields: str) -> str:
+        return DeliveryReport(kind=kind, message_id="m", at=AT + timedelta(seconds=second), **fields).key
+
+    assert key(Kind.SENT) == "sent:1795324468"
+    assert key(Kind.SENT) != key(Kind.SENT, 1)
+    assert key(Kind.DEFERRED) != key(Kind.ERROR)
+    assert key(Kind.BOUNCED, code="550") != key(Kind.BOUNCED, code="551")
+    assert key(Kind.PEC, pec_event="acceptance") != key(Kind.PEC, pec_event="delivery")
+    # The answer to a submission has no time of its own.
+    assert key(Kind.QUEUED) == key(Kind.QUEUED, 9)
+    assert key(Kind.REJECTED) == key(Kind.REJECTED, 9)
+
+
+def test_repr_shows_no_reason() -> None:
+    assert "j@e.com" not in repr(parse_entry({"id": "m", "error_ts": 1, "error": "550 j@e.com"})[0])
