@@ -209,17 +209,21 @@ def record_report(
     now: datetime,
     lease_seconds: float,
     is_settled: bool = False,
+    only_new: bool = False,
 ) -> tuple[Delivery, Verdict]:
     """The delivery after the report, and whether the report is to be dispatched by `claim`.
 
     The same claim may come again (its worker died, the broker redelivered): it goes on. Another claim gets
-    `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`.
+    `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`. With `only_new` a report
+    counts only where nothing has been heard of the message yet; else it is `STALE` and leaves no trace.
     """
     if report.tenant_id and delivery.tenant_id and report.tenant_id != delivery.tenant_id:
         return delivery, Verdict.FOREIGN
     for index, entry in enumerate(delivery.history):
         if entry.report.key == report.key:
             return _claim_again(delivery, index, claim=claim, now=now, lease_seconds=lease_seconds)
+    if only_new and delivery.status is not Status.NEW:
+        return delivery, Verdict.STALE
     status = TRANSITIONS[delivery.status].get(report.kind)
     is_repeated = report.kind in ONCE and any(e.report.kind is report.kind for e in delivery.history)
     if status is None or is_repeated:

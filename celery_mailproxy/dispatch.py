@@ -58,16 +58,19 @@ class Dispatcher:
         self._store = store
         self._emit = emit
 
-    def dispatch(self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False) -> list[DeliveryReport]:
+    def dispatch(
+        self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False, only_new: bool = False
+    ) -> list[DeliveryReport]:
         """Record the reports, and tell those that are news; the answer is those of unknown messages.
 
         `claim` names who dispatches: the same claim may come again after a crash and goes on where it was. With
-        `adopt` unknown messages are told too, with `delivery=None`. Raises `StoreError` when the store, and kombu's
+        `adopt` unknown messages are told too, with `delivery=None`; with `only_new` messages of which anything has been
+        heard are passed over. Raises `StoreError` when the store, and kombu's
         `OperationalError` when the broker fails; what has been told by then is not told again.
         """
         unknown = []
         silent: list[Dispatched] = []
-        for recorded in self._store.record(_in_order(reports), claim=claim, adopt=adopt):
+        for recorded in self._store.record(_in_order(reports), claim=claim, adopt=adopt, only_new=only_new):
             if recorded.verdict is Verdict.UNKNOWN:
                 unknown.append(recorded.report)
             elif recorded.verdict is Verdict.NEW:
@@ -189,5 +192,7 @@ def _dispatched(recorded: Recorded, failed: Sequence[str] = ()) -> Dispatched:
 
 def _log_passed_over(recorded: Recorded) -> None:
     report = recorded.report
-    level = logging.WARNING if recorded.verdict is Verdict.FOREIGN else logging.DEBUG
+    # A mail that we had given up and that was sent all the same is worth a look, and so is another tenant's report.
+    is_odd = recorded.verdict is Verdict.FOREIGN or (recorded.verdict is Verdict.STALE and report.kind is Kind.SENT)
+    level = logging.WARNING if is_odd else logging.DEBUG
     logger.log(level, "message %s: %s report is %s", report.message_id, report.kind, recorded.verdict)

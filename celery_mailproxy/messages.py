@@ -84,7 +84,7 @@ class MailMessage:
         a sender. Raises `InvalidMessage` for what is wrong, `UnsupportedMessage` for what the proxy cannot express.
         """
         plain = {"message_id": message_id, **normalise_arguments(arguments)}
-        composed = compose(plain, default_from=default_from)
+        composed: dict[str, Any] = compose(plain, default_from=default_from)
         composed["priority"] = Priority(plain.get("priority", Priority.MEDIUM))
         return cls(**composed)
 

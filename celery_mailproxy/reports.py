@@ -69,9 +69,10 @@ class DeliveryReport:
     def key(self) -> str:
         """What makes two reports of one message the same report: the wire carries no event id.
 
-        The answer to a submission has no time of its own, so it is the same however often it is given.
+        What a submission came to has no time of its own, so it is the same however often it is found out.
         """
-        if self.kind in (Kind.QUEUED, Kind.REJECTED):
+        is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
+        if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
             return str(self.kind.value)
         parts = [self.kind.value, f"{self.at.timestamp():.0f}", self.pec_event or self.code or ""]
         return ":".join(part for part in parts if part)

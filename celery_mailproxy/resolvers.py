@@ -7,9 +7,9 @@
         pdf = render_invoice(params["invoice_id"])
         return Attachment(filename="invoice.pdf", content=pdf, mime_type="application/pdf")
 
-A mail with `Attachment.from_endpoint("invoice_id=7")` makes the proxy ask for the storage path `invoice_id=7`. It is
-read as a query string, and its **first key** chooses the resolver: the one registered for that key, else the one
-registered without a key (`@attachment_resolver`), else none, and the proxy is told 404.
+A mail with `Attachment.from_endpoint("invoice_id=7", filename="invoice.pdf")` makes the proxy ask for the storage path
+`invoice_id=7`. It is read as a query string, and its **first key** chooses the resolver: the one registered for that
+key, else the one registered without a key (`@attachment_resolver`), else none, and the proxy is told 404.
 
 The module with the resolvers must be imported in the process that runs the receiver.
 """
@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 from .errors import ConfigurationError, MailProxyError
 
 if TYPE_CHECKING:
-    from .messages import Attachment
+    from .attachments import Attachment
 
 __all__ = [
     "DEFAULT_REGISTRY",

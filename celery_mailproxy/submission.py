@@ -72,14 +72,12 @@ class Submitter:
         return answer
 
     def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
-        """End those messages as `error` that the proxy is not known to have; the ids of those that ended so."""
-        pending = [
-            message_id
-            for message_id in message_ids
-            if (delivery := self._store.get(message_id)) is not None and delivery.status is Status.NEW
-        ]
-        self._dispatcher.dispatch([_report(Kind.ERROR, each, reason) for each in pending], claim=task_id)
-        return pending
+        """End those messages as `error` of which nothing has been heard; the ids of those that have ended so."""
+        ids = list(message_ids)
+        reports = [_report(Kind.ERROR, each, reason) for each in ids]
+        self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
+        kept = {message_id: self._store.get(message_id) for message_id in ids}
+        return [message_id for message_id, delivery in kept.items() if delivery and _known_answer(delivery).rejected]
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""

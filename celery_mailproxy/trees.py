@@ -6,10 +6,11 @@ as a whole, and what arrives would be no tree any more.
 
 from __future__ import annotations
 
+import base64
+import quopri
 import re
 from collections.abc import Iterable, Sequence
 from email import message_from_bytes, policy
-from email.encoders import encode_base64, encode_quopri
 from email.headerregistry import ContentTypeHeader
 from email.message import EmailMessage, Message, MIMEPart
 from hashlib import sha256
@@ -19,7 +20,7 @@ from . import folding
 from .attachments import Attachment
 from .errors import InvalidMessage, UnsupportedMessage
 
-__all__ = ["attachment_part", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
+__all__ = ["attachment_part", "has_control", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
 
 _POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=folding.LINE_LENGTH)
 _UNSAFE = re.compile(rf"[^\n]{{{folding.LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
@@ -33,24 +34,30 @@ def is_safe(text: str) -> bool:
     return _UNSAFE.search(text) is None
 
 
+def has_control(text: str) -> bool:
+    """Whether the text holds control characters that are neither a tab nor a line end."""
+    return _CONTROL.search(text.replace("\r\n", "\n").replace("\r", "\n")) is not None
+
+
 def text_part(text: str, subtype: str) -> MIMEPart:
     """A `text/plain` or `text/html` part: 7-bit, quoted-printable or base64, whichever is shortest and safe."""
-    part = MIMEPart(policy=_POLICY)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    part.set_content(text, subtype=subtype, charset="utf-8", cte="base64" if _CONTROL.search(lines) else None)
+    # Quoted-printable allows 76 characters only (RFC 2045, 6.7).
+    part = MIMEPart(policy=_POLICY.clone(max_line_length=76))
+    part.set_content(text, subtype=subtype, charset="utf-8", cte="base64" if has_control(text) else None)
     return part
 
 
-def multipart(kind: str, parts: Sequence[Message], *, number: int = 0) -> MIMEPart:
-    """A multipart of the parts. Its boundary follows from their content, so that a retry sends the same text."""
-    digest = sha256(str(number).encode())
-    for part in parts:
-        digest.update(part.as_bytes(policy=_POLICY))
-    container = MIMEPart(policy=_POLICY)
-    value = f'multipart/{kind}; boundary="=_{digest.hexdigest()[:40]}"'
+def multipart(kind: str, parts: Sequence[Message], *, seed: str) -> Message:
+    """A multipart of the parts.
+
+    Its boundary follows from the kind and the seed: a retry sends the same text. The seed has to come from the content,
+    for whoever writes a part's text must not be able to foresee the boundary.
+    """
+    value = f'multipart/{kind}; boundary="=_{sha256(f"{kind} {seed}".encode()).hexdigest()[:40]}"'
     if kind == "related":
         # RFC 2387, 3.1: it says what the root, the first part, is.
         value += f'; type="{parts[0].get_content_type()}"'
+    container: Message = MIMEPart(policy=_POLICY)
     container["Content-Type"] = value
     for part in parts:
         container.attach(part)
@@ -102,7 +109,7 @@ def parse_tree(content: bytes) -> EmailMessage:
 
 def tree_text(tree: Message) -> tuple[dict[str, str], str]:
     """The tree's own headers, and the text of what is in it. Raises `UnsupportedMessage` if a header is too long."""
-    head, _, body = tree.as_bytes(policy=_POLICY).decode("ascii").partition("\n\n")
+    _, _, body = tree.as_bytes(policy=_POLICY).decode("ascii").partition("\n\n")
     if not is_safe(body):
         lines: Iterable[str] = (line for line in body.split("\n") if not is_safe(line))
         raise UnsupportedMessage(
@@ -127,6 +134,9 @@ def _make_short(part: Message) -> None:
         raise InvalidMessage("raw", "must have parts that can be decoded")
     if part.get_content_maintype() in ("message", "multipart"):
         raise InvalidMessage("raw", f"must have a whole {part.get_content_type()} part, with boundary and headers")
+    encoded, encoding = base64.encodebytes(content).decode("ascii"), "base64"
+    if part.get_content_maintype() == "text" and is_safe(readable := quopri.encodestring(content).decode("ascii")):
+        encoded, encoding = readable, "quoted-printable"
     del part["Content-Transfer-Encoding"]
-    part.set_payload(content)
-    (encode_quopri if part.get_content_maintype() == "text" else encode_base64)(part)
+    part["Content-Transfer-Encoding"] = encoding
+    part.set_payload(encoded)

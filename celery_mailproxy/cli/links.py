@@ -75,10 +75,12 @@ def guarded(name: str, check: Callable[[], Link], *, remedy: str | None = None) 
 
 
 def hide_secrets(link: Link, secrets: Iterable[str]) -> Link:
-    """The link with each of the secrets blotted out, in case somebody else's error message quotes one."""
-    found, remedy = link.found, link.remedy
+    """The link with each of the secrets blotted out, in case somebody else's error message quotes one.
+
+    What was found only: a remedy is all our own words, and quotes nobody.
+    """
+    found = link.found
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             found = found.replace(secret, "***")
-            remedy = remedy.replace(secret, "***") if remedy else remedy
-    return replace(link, found=found, remedy=remedy)
+    return replace(link, found=found)

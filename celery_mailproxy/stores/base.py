@@ -59,12 +59,14 @@ class DeliveryStore(ABC):
         claim: str,
         adopt: bool = False,
         is_settled: bool = False,
+        only_new: bool = False,
     ) -> list[Recorded]:
         """Apply the reports in the order given (see `deliveries.record_report`); one answer each, in that order.
 
         A report of an unknown message changes nothing and is answered `UNKNOWN`, or with `adopt` a delivery is made
         for it (`is_known=False`). With `is_settled` new reports count as dispatched at once: for callers who know
-        that nobody listens. Callers leave repetitions within one call out. One round trip for all.
+        that nobody listens. With `only_new` they count only where nothing has been heard of the message yet. Callers
+        leave repetitions within one call out. One round trip for all.
         """
 
     @abstractmethod

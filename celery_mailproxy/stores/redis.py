@@ -96,6 +96,7 @@ class RedisStore(DeliveryStore):
         claim: str,
         adopt: bool = False,
         is_settled: bool = False,
+        only_new: bool = False,
     ) -> list[Recorded]:
         now = self.clock()
         lease_us = int(self.retention.lease_seconds * 1_000_000)
@@ -105,7 +106,8 @@ class RedisStore(DeliveryStore):
             by_message.setdefault(report.message_id, []).append(index)
         calls: list[_Call] = []
         for message_id, indexes in by_message.items():
-            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, int(is_settled), *ttls_ms]
+            flags = (int(is_settled), int(only_new))
+            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, *flags, *ttls_ms]
             orphan = adopt_orphan(reports[indexes[0]], now=now) if adopt else None
             arguments += encode_delivery(orphan) if orphan else ("", "")
             for index in indexes:

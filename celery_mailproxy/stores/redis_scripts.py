@@ -95,13 +95,13 @@ return value
 """
 )
 
-#: KEYS: record. ARGV: now, claim, lease in microseconds, dispatched (1 or 0), milliseconds to keep it if ended, if
-#: pending, then head and static of an orphan (empty: do not adopt), then key, tenant and text of each report.
+#: KEYS: record. ARGV: now, claim, lease in microseconds, dispatched (1 or 0), only new (1 or 0), milliseconds to keep
+#: it if ended, if pending, then head and static of an orphan (empty: do not adopt), then key, tenant and text of each report.
 #: Answers nothing where the record is unknown, else a verdict for each report, and the value that is kept.
 RECORD = Script(
     _COMMON
     + """
-local now, claim, lease, dispatched, ended, pending, orphan, static = unpack(ARGV, 1, 8)
+local now, claim, lease, dispatched, only_new, ended, pending, orphan, static = unpack(ARGV, 1, 9)
 local value = redis.call('GET', KEYS[1])
 if not value then
   if orphan == '' then return false end
@@ -134,6 +134,7 @@ local function apply(key, tenant, report)
   if is_foreign(tenant, head[TENANT]) then return 'foreign' end
   local index = find(head, key)
   if index then return claim_again(head[index]) end
+  if only_new == '1' and head[STATUS] ~= 'new' then return 'stale' end
   local kind = kind_of(key)
   local status = NEXT[head[STATUS]][kind]
   head[UPDATED], is_updated = now, true
@@ -147,7 +148,7 @@ local function apply(key, tenant, report)
 end
 
 local answer = {}
-for index = 9, #ARGV, 3 do
+for index = 10, #ARGV, 3 do
   answer[#answer + 1] = apply(ARGV[index], ARGV[index + 1], ARGV[index + 2])
 end
 if is_updated or is_changed then

@@ -66,6 +66,7 @@ class RowStore(DeliveryStore):
         claim: str,
         adopt: bool = False,
         is_settled: bool = False,
+        only_new: bool = False,
     ) -> list[Recorded]:
         now = self.clock()
         verdicts: list[Verdict] = []
@@ -84,6 +85,7 @@ class RowStore(DeliveryStore):
                     now=now,
                     lease_seconds=self.retention.lease_seconds,
                     is_settled=is_settled,
+                    only_new=only_new,
                 )
                 verdicts.append(verdict)
                 if after is not before:

@@ -505,7 +505,9 @@ class Model:
         self.deliveries[registered.message_id] = merged
         return merged
 
-    def record(self, clock: Clock, reported: DeliveryReport, claim: str, adopt: bool, is_settled: bool) -> Verdict:
+    def record(
+        self, clock: Clock, reported: DeliveryReport, claim: str, adopt: bool, is_settled: bool, only_new: bool
+    ) -> Verdict:
         existing = self.deliveries.get(reported.message_id)
         if existing is None:
             if not adopt:
@@ -518,6 +520,7 @@ class Model:
             now=clock.now,
             lease_seconds=RETENTION.lease_seconds,
             is_settled=is_settled,
+            only_new=only_new,
         )
         return verdict
 
@@ -548,6 +551,7 @@ recordings = st.tuples(
     st.lists(some_reports, max_size=5),
     st.sampled_from(["task-1", "task-2", "m"]),
     st.booleans(),
+    st.sampled_from([False, False, True]),
     st.sampled_from([False, False, True]),
 )
 marks = st.tuples(
@@ -581,9 +585,9 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
                 model.mark_dispatched(each)
         else:
             reported = [renamed(each, run) for each in arguments[0]]
-            claim, adopt, is_settled = arguments[1:]
-            answers = store.record(reported, claim=claim, adopt=adopt, is_settled=is_settled)
-            expected = [model.record(clock, each, claim, adopt, is_settled) for each in reported]
+            claim, adopt, is_settled, only_new = arguments[1:]
+            answers = store.record(reported, claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new)
+            expected = [model.record(clock, each, claim, adopt, is_settled, only_new) for each in reported]
             assert [answer.verdict for answer in answers] == expected
             assert [answer.delivery for answer in answers] == [model.deliveries.get(e.message_id) for e in reported]
         assert [store.get(run + each) for each in NAMES] == [model.deliveries.get(run + each) for each in NAMES]

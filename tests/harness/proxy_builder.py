@@ -37,9 +37,7 @@ class ProxyBuilder:
 
     def __init__(self, api: Literal["commands", "entities"], *, python: Path, sys_path: Iterable[Path] = ()) -> None:
         command = [str(python), "-I", str(_SCRIPT), api, *map(str, sys_path)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="ascii"
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="ascii")
 
     def __enter__(self) -> ProxyBuilder:
         return self

@@ -1,4 +1,4 @@
-"""The commands of `celery mailproxy` as an operator runs them: real proxies, a real worker, real terminals' absence."""
+"""The commands of `celery mailproxy` as an operator runs them, against real proxies and a real worker."""
 
 from __future__ import annotations
 
@@ -109,14 +109,15 @@ def background(conf: dict[str, Any], output: Path, *args: str) -> Iterator[Backg
 
 
 def test_check_of_a_sound_installation_finds_every_link_in_order(stack: MailStack, sink: MailSink) -> None:
-    result = run(stack.conf, "check", "--send-to", "check@example.com", "--timeout", "30")
+    address = f"check-{stack.tenant.proxy.api}@example.com"
+    result = run(stack.conf, "check", "--send-to", address, "--timeout", "30")
     assert result.returncode == 0, result.stdout + result.stderr
     outcomes = {line.split()[0] for line in result.stdout.splitlines() if not line.startswith(("Sending", " "))}
     # The commands API does not tell whether it is active.
     skipped = {"skipped"} if stack.tenant.proxy.api == "commands" else set()
     assert outcomes - {"14", "15"} == {"ok"} | skipped
     assert "through broker and worker; sent and reported" in result.stdout
-    (mail,) = sink.mails_to("check@example.com")
+    (mail,) = sink.mails_to(address)
     assert mail.message["Subject"] == "celery-mailproxy check"
     for secret in (stack.tenant.proxy.token, stack.tenant.sync_token):
         assert secret not in result.stdout + result.stderr
@@ -195,11 +196,12 @@ def test_check_tells_where_a_mail_is_stuck(stack: MailStack) -> None:
 
 def test_a_mail_is_sent_followed_and_looked_up(stack: MailStack, sink: MailSink) -> None:
     message_id = f"cli-{uuid4()}"
-    arguments = ["--to", "cli@example.com", "--subject", "Grüße", "--body", "Hallo", "--id", message_id]
+    address = f"{message_id}@example.com"
+    arguments = ["--to", address, "--subject", "Grüße", "--body", "Hallo", "--id", message_id]
     sent = run(stack.conf, "send", *arguments, "--wait", "--timeout", "30")
     assert sent.returncode == 0, sent.stdout + sent.stderr
     assert sent.stdout.splitlines()[0] == message_id
-    assert [mail.message["Subject"] for mail in sink.mails_to("cli@example.com")] == ["Grüße"]
+    assert [mail.message["Subject"] for mail in sink.mails_to(address)] == ["Grüße"]
     status = json.loads(run(stack.conf, "status", message_id, "--json").stdout)
     assert status["status"] == "sent"
     assert status["task_id"] == message_id

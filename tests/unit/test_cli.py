@@ -263,7 +263,7 @@ def test_replay_wants_ids_or_all(run: Run) -> None:
 def test_prune_says_how_many_it_forgot(run: Run, app: Celery, remember: Callable[..., Delivery]) -> None:
     remember("m1", report(Kind.SENT))
     remember("m2")
-    app.conf.mail_proxy_store_ttl_seconds = 0.001
+    app.conf.mail_proxy_store_ttl_seconds = 1e-6
     forget_runtime(app)
     assert run("prune").stdout == "1 expired delivery forgotten.\n"
     assert run("prune").stdout == "0 expired deliveries forgotten.\n"
@@ -651,10 +651,9 @@ def test_a_tenant_without_a_url_gets_no_reports() -> None:
     assert links["callback"].outcome is Outcome.OK
 
 
-def test_secrets_are_blotted_out_wherever_they_stand() -> None:
-    link = replace(fine("x", "Error near 'tok-12345'"), remedy="not tok-12345")
-    hidden = hide_secrets(link, {"tok-12345", "e"})
-    assert (hidden.found, hidden.remedy) == ("Error near '***'", "not ***")
+def test_secrets_that_others_quote_are_blotted_out() -> None:
+    hidden = hide_secrets(fine("x", "Error near 'tok-12345'"), {"tok-12345", "e"})
+    assert hidden.found == "Error near '***'"
 
 
 class _receiver:

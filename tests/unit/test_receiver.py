@@ -8,11 +8,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from celery_mailproxy import resolvers as resolvers_module
+from celery_mailproxy.attachments import Attachment
 from celery_mailproxy.conf import UNSET
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.receiver import ReportReceiver, Request, Response
@@ -396,20 +398,15 @@ def test_what_is_wrong_is_told_in_order_path_method_token_size_type(receiver: Re
 # Attachments
 
 
-class Pdf:
-    """What an `Attachment` with content looks like."""
-
-    filename = "faktura č. 7.pdf"
-    content = b"%PDF"
-    mime_type = "application/pdf"
+PDF = Attachment(filename="faktura č. 7.pdf", content=b"%PDF", mime_type="application/pdf")
 
 
 def test_resolver_gives_the_content(receiver: ReportReceiver, registry: ResolverRegistry) -> None:
     seen: list[tuple[AttachmentParams, str | None]] = []
 
-    def pdf(params: AttachmentParams, tenant: str | None) -> Any:
+    def pdf(params: AttachmentParams, tenant: str | None) -> Attachment:
         seen.append((params, tenant))
-        return Pdf()
+        return PDF
 
     registry.register(pdf)
     receiver = replace(receiver, tokens={"acme": ("secret",)})
@@ -455,19 +452,22 @@ def test_text_and_bytes_are_attachments_too(
 
 
 def test_names_and_types_cannot_break_out_of_a_header(receiver: ReportReceiver, registry: ResolverRegistry) -> None:
-    attachment = Pdf()
-    attachment.filename, attachment.mime_type = 'a"\r\nSet-Cookie: x.pdf', "text/html\r\nSet-Cookie: x"
-    registry.register(lambda params, tenant: attachment)  # type: ignore[arg-type, return-value]
+    # An Attachment refuses such values itself; a resolver may return an object of the user's own.
+    hostile = SimpleNamespace(content=b"", filename='a"\r\nSet-Cookie: x', mime_type="text/html\r\nSet-Cookie: x")
+    registry.register(lambda params, tenant: hostile)  # type: ignore[arg-type, return-value]
     headers = dict(receiver.handle(ask()).headers)
     assert not any(c in value for value in headers.values() for c in "\r\n")
     assert headers["Content-Type"] == "application/octet-stream"
 
 
 def test_media_type_is_guessed_by_the_name(receiver: ReportReceiver, registry: ResolverRegistry) -> None:
-    attachment = Pdf()
-    attachment.mime_type = None  # type: ignore[assignment]
-    registry.register(lambda params, tenant: attachment)  # type: ignore[arg-type, return-value]
+    registry.register(lambda params, tenant: Attachment(filename="a.pdf", content=b"%PDF"))
     assert dict(receiver.handle(ask()).headers)["Content-Type"] == "application/pdf"
+
+
+def test_reference_is_no_content(receiver: ReportReceiver, registry: ResolverRegistry) -> None:
+    registry.register(lambda params, tenant: Attachment.from_url("https://example.com/a.pdf"))
+    assert problem(receiver.handle(ask())) == (500, "resolver_failed")
 
 
 def test_without_a_resolver_it_is_404_and_says_how_to_register_one(receiver: ReportReceiver) -> None:
