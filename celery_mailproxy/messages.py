@@ -103,7 +103,9 @@ class MailMessage:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> MailMessage:
         """From the object that `to_json` makes; for those of one's own making there is `from_arguments`."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
         values["priority"] = Priority(plain.get("priority", Priority.MEDIUM))
         values["attachments"] = tuple(Attachment.from_json(one) for one in plain.get("attachments", ()))
         values["headers"] = tuple((str(name), str(value)) for name, value in plain.get("headers", {}).items())

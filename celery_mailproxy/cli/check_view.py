@@ -49,10 +49,11 @@ def show_links(terminal: Terminal, links: Sequence[Link], *, with_header: bool =
     for link in links:
         if is_several and link.server != server:
             table.add_section()
+            table.add_row("", Text(link.server or "", "bold"), "")
         server = link.server
         mark, style = _LOOKS[link.outcome]
         sign = Text(f"{terminal.symbol(mark, ' ')} {link.outcome}", style)
-        table.add_row(sign, Text(_name(link, is_several), _text_style(link)), _found(terminal, link))
+        table.add_row(sign, Text(link.name, _text_style(link)), _found(terminal, link))
     terminal.show(table)
 
 
@@ -69,14 +70,10 @@ def _text_style(link: Link) -> str:
 
 
 def _show_plain(terminal: Terminal, link: Link, *, with_server: bool) -> None:
-    name = _name(link, with_server)
+    name = f"{link.server}: {link.name}" if with_server and link.server else link.name
     terminal.line(f"{link.outcome.value:<{_OUTCOME_WIDTH}}  {name:<{_NAME_WIDTH}}  {link.found}")
     if link.remedy:
         terminal.line(f"{'':<{_OUTCOME_WIDTH}}  {'':<{_NAME_WIDTH}}  -> {link.remedy}")
-
-
-def _name(link: Link, with_server: bool) -> str:
-    return f"{link.server}: {link.name}" if with_server and link.server else link.name
 
 
 def show_verdict(terminal: Terminal, links: Sequence[Link]) -> None:

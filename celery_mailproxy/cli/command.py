@@ -51,7 +51,8 @@ def _one_line(exc: Exception, ctx: click.Context) -> str:
         argument, bracket, index = exc.argument.partition("[")
         return f"{options.get(argument, argument)}{bracket}{index}: {exc.problem}"
     if isinstance(exc, OperationalError):
-        return f"the broker cannot be reached: {exc}. Start it, or correct broker_url."
+        problem = str(exc).rstrip(".")
+        return f"the broker cannot be reached: {problem}. Start it, or correct broker_url."
     return str(exc)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -22,52 +22,51 @@ _MAX_WIDTH = 110
 def show_delivery(terminal: Terminal, delivery: Delivery, *, now: datetime) -> None:
     """Print one delivery."""
     fields = list(_fields(delivery, now))
-    entries = [(_moment(entry, delivery), *_told_text(terminal, entry)) for entry in delivery.history]
+    entries = [(*_moment(entry, delivery), *_told_text(terminal, entry)) for entry in delivery.history]
     hints = _hints(terminal, delivery)
     if terminal.is_plain:
         _show_plain(terminal, delivery, fields, entries, hints)
         return
-    body = Table.grid(padding=(0, 2))
-    body.add_column(style="dim", no_wrap=True)
-    body.add_column(overflow="fold")
-    for name, value in fields:
-        body.add_row(name, value)
-    timeline = Table.grid(padding=(0, 2))
-    timeline.add_column(style="dim", no_wrap=True)
-    timeline.add_column(style="dim", no_wrap=True, justify="right")
-    timeline.add_column(no_wrap=True)
-    timeline.add_column(overflow="fold")
-    for (clock, elapsed), kind, remark in entries:
-        timeline.add_row(clock, elapsed, kind, remark)
-    parts: list[Text | Table] = [body, Text(), timeline if entries else Text("No report yet.", "dim")]
+    parts: list[RenderableType] = [_grid(fields, dim=1), Text()]
+    parts.append(_grid(entries, dim=2) if entries else Text("No report yet.", "dim"))
     for hint in hints:
         parts += [Text(), hint]
     style = STYLES[delivery.status]
-    terminal.show(
-        Panel(
-            Group(*parts),
-            title=Text(plain(delivery.message_id), "bold"),
-            title_align="left",
-            subtitle=Text(str(delivery.status), f"bold {style}"),
-            subtitle_align="right",
-            border_style=style,
-            padding=(1, 2),
-            width=min(terminal.out.width, _MAX_WIDTH),
-        )
+    panel = Panel(
+        Group(*parts),
+        title=Text(plain(delivery.message_id), "bold"),
+        title_align="left",
+        subtitle=Text(str(delivery.status), f"bold {style}"),
+        subtitle_align="right",
+        border_style=style,
+        padding=(1, 2),
+        width=min(terminal.out.width, _MAX_WIDTH),
     )
+    terminal.show(panel)
+
+
+def _grid(rows: Sequence[Sequence[str | Text]], *, dim: int) -> Table:
+    """Rows in columns, the first `dim` of them dimmed; what is too long is folded in the last."""
+    grid = Table.grid(padding=(0, 2))
+    last = len(rows[0]) - 1
+    for index in range(last + 1):
+        grid.add_column(style="dim" if index < dim else "", no_wrap=index < last, overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def _show_plain(
     terminal: Terminal,
     delivery: Delivery,
     fields: list[tuple[str, Text]],
-    entries: list[tuple[tuple[str, str], Text, Text]],
+    entries: list[tuple[str, str, Text, Text]],
     hints: list[Text],
 ) -> None:
     terminal.line(f"{plain(delivery.message_id)}: {delivery.status}")
     for name, value in fields:
         terminal.line(Text.assemble(f"  {name + ':':<10} ", value))
-    for (clock, elapsed), kind, remark in entries:
+    for clock, elapsed, kind, remark in entries:
         text = Text.assemble(f"  {clock}  {elapsed:>9}  ", kind, "  " if remark else "", remark)
         text.rstrip()
         terminal.line(text)
@@ -101,7 +100,7 @@ def _since(delivery: Delivery, now: datetime) -> str:
         # The proxy's times are whole seconds: the end can seem to lie before the beginning.
         took = (delivery.ended_at - delivery.created_at).total_seconds()
         return f" {ago(delivery.ended_at, now)}" + (f", {span(took)} after it was created" if took >= 1 else "")
-    return f" since {ago(delivery.updated_at, now).removesuffix(' ago')}"
+    return f" for {span((now - delivery.updated_at).total_seconds())}"
 
 
 def _moment(entry: HistoryEntry, delivery: Delivery) -> tuple[str, str]:

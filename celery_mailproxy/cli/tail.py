@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from celery import Celery
+from kombu.exceptions import OperationalError
 from rich.text import Text
 
 from ..reports import Kind
@@ -69,7 +70,7 @@ def _tail(app: Celery, terminal: Terminal, kinds: Collection[str], show: Show) -
                 terminal.note(f"Listening for mail events on {shown_url(connection)}. Ctrl-C ends.")
                 failures = 0
                 _capture(app, connection, on_event)
-            except (*connection.connection_errors, *connection.channel_errors, OSError) as exc:
+            except (*connection.connection_errors, *connection.channel_errors, OperationalError) as exc:
                 pause = _RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)]
                 failures += 1
                 terminal.note(f"The broker is gone ({plain(str(exc))}); trying again in {pause:g} s.")

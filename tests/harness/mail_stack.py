@@ -1,4 +1,4 @@
-"""A whole installation on real parts: broker, store, worker process with its listener, and a proxy that reports to it."""
+"""A whole installation on real parts: broker, store, worker with its listener, and a proxy that reports to it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 from celery import Celery
 
+import celery_mailproxy.tasks  # noqa: F401 - registers the shared tasks
 from celery_mailproxy.runtime import forget_runtime, get_delivery
 from celery_mailproxy.testing.ports import free_port
 
@@ -134,7 +135,13 @@ class MailStack:
     def wait_until(self, condition: Callable[[], Any], *, what: str = "", timeout_seconds: float = 30.0) -> Any:
         """Wait for the condition and return its value; the error shows what was told and the worker's last lines."""
         deadline = time.monotonic() + timeout_seconds
+        nudge_at = time.monotonic() + 2
         while not (value := condition()):
+            if time.monotonic() > nudge_at:
+                # What the proxy could not report it tries again within five minutes, or when it is told to.
+                nudge_at = time.monotonic() + 1
+                with suppress(httpx.HTTPError):
+                    self.tenant.proxy.run_now(self.tenant.id)
             if time.monotonic() > deadline:
                 log = "\n".join(self.worker.log.splitlines()[-30:])
                 raise TimeoutError(f"not within {timeout_seconds:g} s: {what}\n{self.events}\n{log}")

@@ -234,6 +234,23 @@ def test_tail_comes_back_when_the_broker_does(tmp_path: Path) -> None:
             assert tail.end(signal.SIGINT) == 0
 
 
+@pytest.mark.parametrize("scheme", ["amqp", "redis"])
+def test_a_broker_that_is_down_is_waited_for_by_tail_and_an_error_for_send(scheme: str, tmp_path: Path) -> None:
+    conf = {
+        "broker_url": f"{scheme}://user:hunter2@127.0.0.1:{free_port()}//",
+        "mail_proxy_url": "http://127.0.0.1:1",
+        "mail_proxy_from_email": "shop@example.com",
+    }
+    with background(conf, tmp_path / "tail", "tail") as tail:
+        tail.wait_for("trying again in", times=2)
+        assert tail.end(signal.SIGINT) == 0
+    result = run(conf, "send", "--to", "ann@example.com")
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("Error: the broker cannot be reached: ")
+    assert "hunter2" not in line + tail.output.read_text()
+
+
 def test_receiver_serves_until_it_is_told_to_end(stack: MailStack, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/mail-proxy/sync"

@@ -131,12 +131,8 @@ def test_reports_wait_at_the_proxy_while_the_broker_is_down(
         stack.worker.start()
         stack.wait_until(lambda: stack.post_reports().status_code == 200, what="the listener")
 
-        def asked_again() -> bool:
-            tenant.proxy.run_now(tenant.id)
-            time.sleep(0.3)
-            return stack.told(first).keys() >= DONE.keys() and stack.told(second).keys() >= DONE.keys()
-
-        stack.wait_until(asked_again, what="both reports", timeout_seconds=60)
+        for message_id in (first, second):
+            stack.wait_told(message_id, *DONE, timeout_seconds=60)
         stack.settle()
         assert stack.told(first) == stack.told(second) == DONE
         assert len(mail_sink.mails) == 2

@@ -33,17 +33,18 @@ def sink() -> Iterator[MailSink]:
 def stack(real_proxy: RealProxy, broker_url: str, sink: MailSink) -> Iterator[MailStack]:
     tenant = ProxyTenant(proxy=real_proxy, smtp_host=sink.host, smtp_port=sink.port)
     tenant.add()
-    with MailStack(tenant, broker_url=broker_url) as stack:
+    with MailStack(tenant, broker_url=broker_url, conf={"mail_proxy_chunk_size": 10}) as stack:
         yield stack
 
 
 def test_a_sent_mail_fires_its_signals_and_its_chained_task_once(stack: MailStack, sink: MailSink) -> None:
-    result = stack.send(to=["ann@example.com"], subject="Grüße", body="Hallo")
+    recipient = f"ann-{stack.tenant.suffix}@example.com"
+    result = stack.send(to=[recipient], subject="Grüße", body="Hallo")
     stack.wait_told(result.id, "mail_queued", "mail_sent", "noted:sent")
     stack.settle(0.5)
     assert stack.told(result.id) == {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
     assert result.get(timeout=5) == {"id": result.id, "queued": 1, "rejected": []}
-    assert [mail.message["Subject"] for mail in sink.mails_to("ann@example.com")] == ["Grüße"]
+    assert [mail.message["Subject"] for mail in sink.mails_to(recipient)] == ["Grüße"]
     delivery = stack.delivery(result.id)
     assert delivery.status is Status.SENT
     assert delivery.sent_at is not None
@@ -112,9 +113,9 @@ def test_a_rejected_mail_ends_at_once_and_fires_error(stack: MailStack) -> None:
 
 
 def test_many_mails_go_in_chunks_and_each_is_told(stack: MailStack, sink: MailSink) -> None:
-    stack.app.conf.mail_proxy_chunk_size = 10
     task = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
-    mails = [{"to": [f"many{n}@example.com"], "subject": f"n {n}", "body": "x"} for n in range(25)]
+    recipients = [f"many{n}-{stack.tenant.suffix}@example.com" for n in range(25)]
+    mails = [{"to": [recipient], "subject": "x", "body": "x"} for recipient in recipients]
     group = task.delay(mails)
     results = group.get(timeout=30, disable_sync_subtasks=False)
     assert [result["queued"] for result in results] == [10, 10, 5]
@@ -122,7 +123,7 @@ def test_many_mails_go_in_chunks_and_each_is_told(stack: MailStack, sink: MailSi
     assert len(set(ids)) == 25
     for message_id in ids:
         stack.wait_told(message_id, "mail_queued", "mail_sent")
-    assert all(len(sink.mails_to(f"many{n}@example.com")) == 1 for n in range(25))
+    assert all(len(sink.mails_to(recipient)) == 1 for recipient in recipients)
 
 
 def test_a_rejected_message_does_not_take_its_neighbours_down(stack: MailStack, sink: MailSink) -> None:

@@ -21,6 +21,7 @@ from celery_mailproxy.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf import _ELSEWHERE, UNSET, Settings
 from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
+from celery_mailproxy.stores import Retention, open_store
 from celery_mailproxy.testing import pytest_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,15 @@ def test_every_setting_that_a_page_mentions_exists(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"\bmail_proxy_\w+", text)) <= known
     assert {name.removeprefix("CELERY_") for name in re.findall(r"\b(?:CELERY_)?MAIL_PROXY_\w+", text)} <= variables
+
+
+def test_every_store_that_a_page_names_can_be_opened() -> None:
+    schemes = r"(?:sqlite|memory|unix|sentinel|redis\+cluster|redis)://[^`…\s]*"
+    texts = (DOCS / "how-to/stores.md", DOCS / "reference/settings.md")
+    urls = {url for page in texts for url in re.findall(rf"`?({schemes})", page.read_text())}
+    assert len(urls) >= 9
+    for url in urls:
+        open_store(url.rstrip("'"), retention=Retention()).close()
 
 
 # Commands

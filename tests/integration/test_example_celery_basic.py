@@ -1,0 +1,150 @@
+"""What the documentation shows, run as its reader would: the quick starts, the calls of curl, examples/celery_basic."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from celery_mailproxy.testing import MailSink, RealProxy
+from celery_mailproxy.testing.ports import free_port
+
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.services import CeleryWorker, RedisServer
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/celery_basic"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language, dedented."""
+    text = (ROOT / page).read_text()
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
+
+
+def environment(tenant: ProxyTenant, redis_server: RedisServer, folder: Path) -> dict[str, str]:
+    """What the pages export, and a broker, queue and store of the test's own."""
+    return {
+        "CELERY_BROKER_URL": redis_server.url_of(5),
+        "MAIL_PROXY_URL": tenant.proxy.url,
+        "MAIL_PROXY_TOKEN": tenant.proxy.token,
+        "MAIL_PROXY_TENANT": tenant.id,
+        "MAIL_PROXY_ACCOUNT": tenant.account_id,
+        "MAIL_PROXY_SYNC_TOKEN": tenant.sync_token,
+        "MAIL_PROXY_STORE": f"sqlite:///{folder}/deliveries.sqlite3",
+        # Before whatever else is called shop.
+        "PYTHONPATH": str(folder),
+    }
+
+
+@contextlib.contextmanager
+def running_worker(
+    tenant: ProxyTenant, app: str, *, cwd: Path, env: dict[str, str], redis_server: RedisServer
+) -> Iterator[CeleryWorker]:
+    """The worker of the page, with its listener on a free port, to which the tenant reports."""
+    with redis_server.client(5) as client:
+        client.flushdb()
+    port = free_port()
+    options = ["--concurrency", "2", "--mailproxy-listen", f"localhost:{port}"]
+    with CeleryWorker(app, options=options, env=env, cwd=cwd, name=f"example-{uuid.uuid4().hex[:6]}") as worker:
+        tenant.add(f"http://localhost:{port}")
+        yield worker
+
+
+def run(*command: str, cwd: Path, env: dict[str, str]) -> str:
+    """The output of `python …` beside the worker."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, **env},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_quick_start_of_the_readme_works(
+    tenant: ProxyTenant, mail_sink: MailSink, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    code = blocks("README.md", "python")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (tmp_path / "shop.py").write_text(code)
+    env = environment(tenant, redis_server, tmp_path)
+    console = "".join(blocks("README.md", "console"))
+    (call,) = re.findall(r'^\$ python -c "(.*)"$', console, re.MULTILINE)
+    with running_worker(tenant, "shop", cwd=tmp_path, env=env, redis_server=redis_server) as worker:
+        run("-c", call, cwd=tmp_path, env=env)
+        worker.wait_for_log(r"order 7 is on its way: its mail was sent", timeout_seconds=30)
+        (mail,) = mail_sink.wait_for(1)
+        assert mail.rcpt_to == ("ann@example.com",)
+        assert mail.message["Subject"] == "Order 7"
+
+
+def test_the_tutorial_works(
+    tenant: ProxyTenant, mail_sink: MailSink, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    (code,) = blocks("docs/tutorial/quick-start.md", "python")
+    (tmp_path / "shop.py").write_text(code)
+    env = environment(tenant, redis_server, tmp_path)
+    console = "".join(blocks("docs/tutorial/quick-start.md", "console"))
+    (call,) = re.findall(r'^\$ python -c "(.*)"$', console, re.MULTILINE)
+    with running_worker(tenant, "shop", cwd=tmp_path, env=env, redis_server=redis_server) as worker:
+        message_id = run("-c", call, cwd=tmp_path, env=env).strip()
+        worker.wait_for_log(r"order 7 is on its way: its mail was sent", timeout_seconds=30)
+        mailproxy = ("-m", "celery", "-A", "shop", "mailproxy")
+        status = run(*mailproxy, "status", message_id, "--json", cwd=tmp_path, env=env)
+        assert '"status": "sent"' in status
+        assert '"ok": true' in run(*mailproxy, "check", "--json", cwd=tmp_path, env=env)
+        run("-c", call.replace("ann@", "spam@"), cwd=tmp_path, env=env)
+        worker.wait_for_log(r"mail \S+ was given up", timeout_seconds=30)
+
+
+def test_the_calls_of_curl_set_a_tenant_up(real_proxy: RealProxy) -> None:
+    page = "docs/how-to/receiving.md"
+    entities, commands = blocks(page, "bash")
+    assert blocks("docs/tutorial/quick-start.md", "bash") == [entities]
+    suffix = uuid.uuid4().hex[:8]
+    script = {"entities": entities, "commands": commands}[real_proxy.api].replace('"shop"', f'"shop-{suffix}"')
+    env = {**os.environ, "MAIL_PROXY_URL": real_proxy.url, "MAIL_PROXY_TOKEN": real_proxy.token}
+    env["MAIL_PROXY_SYNC_TOKEN"] = "a-token"
+    done = subprocess.run(["bash", "-euc", script], env=env, text=True, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    headers = {"X-API-Token": real_proxy.token}
+    path = {"entities": "/tenants/get", "commands": f"/tenant/shop-{suffix}"}[real_proxy.api]
+    with httpx.Client(base_url=real_proxy.url, headers=headers, trust_env=False) as client:
+        tenant = client.get(path, params={"tenant_id": f"shop-{suffix}"}).raise_for_status().json()
+    assert tenant["client_base_url"] == "http://localhost:9100"
+    assert tenant["client_auth"]["method"] == "bearer"
+
+
+def test_the_example_fires_its_handlers_and_its_chained_tasks(
+    tenant: ProxyTenant, mail_sink: MailSink, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    env = environment(tenant, redis_server, tmp_path)
+    with running_worker(tenant, "shop", cwd=EXAMPLE, env=env, redis_server=redis_server) as worker:
+        output = run("-m", "shop.place_order", "7", "ann@example.com", cwd=EXAMPLE, env=env)
+        message_id = output.split()[1]
+        worker.wait_for_log(rf"mail {message_id} was sent after", timeout_seconds=30)
+        worker.wait_for_log(r"order 7 is on its way: its confirmation was sent at", timeout_seconds=30)
+        (mail,) = mail_sink.wait_for(1)
+        assert mail.message["Subject"] == "Your order 7"
+        parts = [part.get_content_type() for part in mail.message.walk()]
+        assert parts == ["multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/plain"]
+        run("-m", "shop.place_order", "8", "spam@example.com", cwd=EXAMPLE, env=env)
+        worker.wait_for_log(r"order 8 waits for a call: its confirmation ended as error", timeout_seconds=30)
+        assert len(re.findall("order 7 is on its way", worker.log)) == 1
+        assert "example.com" not in worker.log
