@@ -127,13 +127,16 @@ class Attachment:
 
 
 def message_bytes(message: Message) -> bytes:
-    """The message as 7-bit bytes with LF line ends and unfolded headers.
+    """The message as bytes with LF line ends, its parts 7-bit, its headers unfolded and in UTF-8.
 
-    Unfolded, because folding is where the `email` package of some Python releases loses a space.
+    Unfolded and in UTF-8, because the `email` package of some Python releases loses a space where it folds encoded
+    words, and makes one of an international domain.
     """
-    rules = message.policy.clone(cte_type="7bit", linesep="\n", max_line_length=0)
+    rules: dict[str, Any] = {"cte_type": "7bit", "linesep": "\n", "max_line_length": 0}
+    if isinstance(message.policy, policy.EmailPolicy):
+        rules["utf8"] = True
     try:
-        return message.as_bytes(policy=rules)
+        return message.as_bytes(policy=message.policy.clone(**rules))
     except Exception as exc:
         # A message put together wrongly fails somewhere inside the standard library's generator.
         raise InvalidMessage("raw", f"must be a message that can be serialised ({exc})") from exc

@@ -17,7 +17,7 @@ from typing import Any
 
 from .refolding import LINE_LENGTH, Refolding
 
-__all__ = ["LINE_LENGTH", "addresses", "read_addresses", "read_text", "text"]
+__all__ = ["LINE_LENGTH", "addresses", "fold_addresses", "fold_text", "read_addresses", "read_text", "text"]
 
 #: Characters at which Python's `str.splitlines` breaks, and so the proxy's check for line feeds refuses.
 _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
@@ -55,6 +55,27 @@ def addresses(name: str, values: Sequence[str]) -> str | None:
             return None
     header = ",".join(pieces)
     return header if _arrive(name, header, values) else None
+
+
+def fold_text(name: str, value: str) -> str | None:
+    """An unstructured header's value, folded into lines that are short enough to travel in a body; None: no way."""
+    for candidate in (value, *_indented(value)):
+        folding = Refolding([f"{name}: "], mended=False)
+        folding.add([_parse(name, candidate)])
+        folded = _value(name, folding)
+        if max(map(len, folding.lines)) <= LINE_LENGTH and read_text(folded) == value and folded.isascii():
+            return folded
+    return None
+
+
+def fold_addresses(name: str, values: Sequence[str]) -> str | None:
+    """An address header's value, folded likewise; None: no way."""
+    worded = addresses(name, values)
+    if worded is None:
+        return None
+    folding = Refolding([f"{name}: "], mended=False)
+    folding.add([_parse(name, worded)])
+    return _value(name, folding) if max(map(len, folding.lines)) <= LINE_LENGTH else None
 
 
 def read_text(folded: str) -> str:

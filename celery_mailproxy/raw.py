@@ -37,7 +37,7 @@ def raw_text(value: object) -> str:
     else is brought to 7 bits, with every part's content unchanged. Raises `InvalidMessage`.
     """
     if isinstance(value, Message):
-        return message_bytes(value).decode("ascii")
+        return _bytes_text(message_bytes(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _bytes_text(bytes(value))
     if not isinstance(value, str):
@@ -76,4 +76,4 @@ def _bytes_text(data: bytes) -> str:
         return re.sub(r"\r\n?", "\n", data.decode("utf-8"))
     except UnicodeDecodeError:
         # Eight-bit parts in another charset: their bytes mean nothing as text, so they are encoded first.
-        return message_bytes(message_from_bytes(data, policy=policy.compat32)).decode("ascii")
+        return message_bytes(message_from_bytes(data, policy=policy.compat32)).decode("utf-8", "replace")

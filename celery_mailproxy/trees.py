@@ -10,6 +10,7 @@ import base64
 import quopri
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from email import message_from_bytes, policy
 from email.headerregistry import ContentTypeHeader
 from email.message import EmailMessage, Message, MIMEPart
@@ -17,6 +18,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from . import folding
+from .addresses import parse_mailboxes
 from .attachments import Attachment
 from .errors import InvalidMessage, UnsupportedMessage
 
@@ -26,6 +28,7 @@ _POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=fo
 _UNSAFE = re.compile(rf"[^\n]{{{folding.LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
 #: Of the control characters, text may hold these; others make it travel as base64, for servers may choke on them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_ADDRESS_HEADERS = frozenset({"from", "sender", "to", "cc", "reply-to", "resent-from", "resent-to", "resent-cc"})
 _MAX_CONTENT_ID_LENGTH = folding.LINE_LENGTH - len(" <>")
 
 
@@ -87,10 +90,21 @@ def attachment_part(attachment: Attachment) -> Message:
             filename=attachment.filename,
         )
     if attachment.content_id is not None:
-        part["Content-ID"] = f"<{attachment.content_id}>"
+        part.set_raw("Content-ID", _content_id(attachment.content_id))
     for name, value in attachment.headers:
-        part[name] = folding.text(name, value) or value
+        # As source, not as a value: the `email` package would fold it, and each release does it with other errors.
+        part.set_raw(name, _folded(name, value))
     return part
+
+
+def _content_id(content_id: str) -> str:
+    if len(content_id) > _MAX_CONTENT_ID_LENGTH:
+        raise UnsupportedMessage(
+            "attachments",
+            f"must have a content_id of at most {_MAX_CONTENT_ID_LENGTH} characters: it cannot be folded, got "
+            f"{content_id!r}",
+        )
+    return f"\n <{content_id}>" if len(content_id) > _MAX_CONTENT_ID_LENGTH - len("Content-ID:") else f"<{content_id}>"
 
 
 def parse_tree(content: bytes) -> EmailMessage:
@@ -103,7 +117,8 @@ def parse_tree(content: bytes) -> EmailMessage:
                 "must not be signed (multipart/signed) and have 8-bit text or lines over 78 characters: the proxy "
                 "would encode those, and the signature would break; sign what is already encoded",
             )
-        _make_short(part)
+        _make_content_short(part)
+        _make_headers_short(part)
     return message
 
 
@@ -120,7 +135,7 @@ def tree_text(tree: Message) -> tuple[dict[str, str], str]:
     return {name: " ".join(str(value).split()) for name, value in tree.items()}, body
 
 
-def _make_short(part: Message) -> None:
+def _make_content_short(part: Message) -> None:
     if part.is_multipart():
         # What stands before and behind the parts is no content (RFC 2046, 5.1.1).
         part.preamble = part.preamble if is_safe(part.preamble or "") else None
@@ -140,3 +155,35 @@ def _make_short(part: Message) -> None:
     del part["Content-Transfer-Encoding"]
     part["Content-Transfer-Encoding"] = encoding
     part.set_payload(encoded)
+
+
+def _make_headers_short(part: Message) -> None:
+    headers = [(name, str(value)) for name, value in part.raw_items()]
+    sources = [f"{name}: {value}" for name, value in headers]
+    if all(map(is_safe, sources)):
+        return
+    for name in set(part.keys()):
+        del part[name]
+    for (name, source), line in zip(headers, sources, strict=True):
+        if is_safe(line):
+            part.set_raw(name, source)
+            continue
+        value = re.sub(r"\r?\n(?=[ \t])", "", source).strip(" \t")
+        # Eight-bit headers are UTF-8 (RFC 6532); the parser keeps foreign bytes as lone surrogates.
+        value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        if name.lower() in ("content-type", "content-disposition"):
+            # Only the `email` package folds parameters (RFC 2231).
+            part[name] = value
+        else:
+            part.set_raw(name, _folded(name, value))
+
+
+def _folded(name: str, value: str) -> str:
+    folded = folding.fold_text(name, folding.read_text(value))
+    if name.lower() in _ADDRESS_HEADERS:
+        with suppress(InvalidMessage):
+            # In an attached message they need not be right. Then they are text like any other header.
+            folded = folding.fold_addresses(name, [str(one) for one in parse_mailboxes(name, value)]) or folded
+    if folded is None:
+        raise UnsupportedMessage(f"headers[{name!r}]", f"must be worded otherwise: it cannot be folded, got {value!r}")
+    return folded.strip(" ") if "\n" not in folded else folded[1:]

@@ -37,9 +37,9 @@ def _source(message: Message, name: str) -> str:
     # What stands in the message. The header object of `policy.default` has read it already, names with its own errors.
     source = next(str(value) for key, value in message.raw_items() if key.lower() == name.lower())
     if isinstance(message, EmailMessage):
-        source = message.as_bytes(policy=message.policy.clone(refold_source="none", max_line_length=0)).decode(
-            "utf-8", "surrogateescape"
-        )
+        source = message.as_bytes(
+            policy=message.policy.clone(refold_source="none", max_line_length=0, utf8=True)
+        ).decode("utf-8", "surrogateescape")
         source = source.replace("\r\n", "\n").partition("\n\n")[0]
         source = re.search(rf"^{re.escape(name)}:((?:[^\n]|\n[ \t])*)", source, re.M | re.I)[1]  # type: ignore[index]
     return re.sub(r"\n(?=[ \t])", "", source).strip(" \t")
@@ -71,10 +71,19 @@ def _content(part: Message, kind: str) -> Any:
         children = part.get_payload()
         if kind == "message/rfc822":
             inner = children[0]
-            return {key.lower(): header(inner, key) for key in inner.keys()}, tree(inner)  # noqa: SIM118
+            return _headers(inner), tree(inner)
         return [tree(child) for child in children]
     content = part.get_payload(decode=True)
     if part.get_content_maintype() != "text" or part.get_content_disposition() == "attachment":
         return content
     charset = part.get_content_charset("utf-8")
     return normal_text(content.decode("utf-8" if charset == "us-ascii" else charset, "replace"))
+
+
+def _headers(message: Message) -> Any:
+    names = {key.lower() for key in message.keys()} - {"mime-version"}  # noqa: SIM118
+    return {
+        name: addresses(message, name) if name in ("from", "to", "cc") else header(message, name)
+        for name in names
+        if not name.startswith("content-")
+    }

@@ -98,8 +98,10 @@ EXTRA_HEADERS = st.dictionaries(st.sampled_from(["X-Campaign", "X-Long", "Organi
 def email_messages(draw: st.DrawFn, depth: int = 1) -> EmailMessage:
     """A message as an application puts it together with the standard library."""
     message = EmailMessage(policy=policy.default.clone(cte_type=draw(st.sampled_from(["7bit", "8bit"]))))
-    for name, people in (("From", draw(PEOPLE)[:1]), ("To", draw(PEOPLE)), ("Cc", draw(PEOPLE))):
-        if people:
+    domains = st.just("example.com")  # Of others the standard library makes encoded words when it writes bytes.
+    lists = st.lists(st.builds(Person, NAMES, LOCALS, domains), max_size=3, unique_by=lambda person: person.local)
+    for name in ("From", "To", "Cc"):
+        if people := draw(lists)[: 1 if name == "From" else 3]:
             message[name] = ", ".join(person.text for person in people)
     # Wide characters in a header are the standard library's to fold, and it has errors of its own there.
     message["Subject"] = draw(st.sampled_from(["", "Hello", "Grüße", "x" * 70, "word " * 40]))
@@ -248,11 +250,13 @@ def test_raw_message_arrives(
     built = send(builder, arguments, cte_type)
 
     mail = read_mail.parse(built.data)
-    assert read_mail.tree(mail) == read_mail.tree(read_mail.parse(message.as_bytes()))
+    given_mail = message if form == "object" else read_mail.parse(message.as_bytes())
+    assert read_mail.tree(mail) == read_mail.tree(given_mail)
     for name in ("Subject", "X-Long"):
-        assert read_mail.header(mail, name) == read_mail.header(message, name)
-    assert len(read_mail.addresses(mail, "To")) == len(read_mail.addresses(message, "To"))
-    assert len(built.recipients) == len({address for _, address in to} | {"hidden@example.com"})
+        assert read_mail.header(mail, name) == read_mail.header(given_mail, name)
+    for name in ("To", "Cc"):
+        assert read_mail.addresses(mail, name) == read_mail.addresses(given_mail, name)
+    assert set(built.recipients) == {address for _, address in to} | {"hidden@example.com"}
     assert built.sender == "bounces@example.com"
 
 
