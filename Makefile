@@ -27,8 +27,10 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo
 
+# Two processes at once; benchmarks by themselves, for two at once would measure each other.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore tests/benchmarks -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

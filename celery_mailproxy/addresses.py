@@ -13,6 +13,7 @@ from typing import Any, cast
 import idna
 
 from .errors import InvalidMessage, UnsupportedMessage
+from .folding import read_text
 
 __all__ = ["Mailbox", "has_line_break", "has_surrogate", "parse_mailbox", "parse_mailboxes"]
 
@@ -79,6 +80,8 @@ def parse_mailboxes(argument: str, text: str) -> list[Mailbox]:
         raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
     if has_surrogate(text):
         raise InvalidMessage(argument, f"must be text without lone surrogates, got {text!r}")
+    # Python 3.13 itself writes encoded words without the space that has to be between them.
+    text = text.replace("?==?", "?= =?")
     header = _parse(argument, text)
     if any(group.display_name is not None for group in header.groups):
         raise InvalidMessage(argument, f"must list addresses, not a group, got {text!r}")
@@ -107,7 +110,7 @@ def _names(header: AddressHeader, text: str) -> list[str]:
         # The parser puts a space between the encoded words of a long name; in unstructured text it does not.
         sources = [name for name, address in getaddresses([text]) if address]
         if len(sources) == len(names):
-            return [str(policy.default.header_factory("Subject", source)) for source in sources]
+            return [read_text(source) for source in sources]
     return names
 
 

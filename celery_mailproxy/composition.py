@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from email import policy
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .addresses import Mailbox, has_line_break, has_surrogate, parse_mailbox, parse_mailboxes
 from .attachments import HEADER_NAME, Attachment
 from .errors import InvalidMessage, UnsupportedMessage
+from .folding import read_text
 from .raw import RawMessage, parse_raw
 
 __all__ = ["compose"]
@@ -122,7 +122,7 @@ def _value(argument: str, name: str, value: str) -> str:
             argument, "must not be set: it makes genro-mail-proxy take the recipients from the Resent headers"
         )
     value = value.strip(" \t")
-    decoded = str(policy.default.header_factory("Subject", value)) if "=?" in value else value
+    decoded = read_text(value) if "=?" in value else value
     # An encoded word can hide what the text itself must not hold.
     for text in (value, decoded):
         if has_line_break(text):

@@ -97,26 +97,11 @@ class Settings:
         return (*([DEFAULT_SERVER] if has_default else []), *sorted(named))
 
 
-#: Read by the Django and migration parts of the package, each where it is used.
-_ELSEWHERE = frozenset(
-    PREFIX + name
-    for name in (
-        "on_commit",
-        "return_results",
-        "attachment_inline_bytes",
-        "log_content",
-        "migration",
-        "resume_queue",
-        "resume_args_bytes",
-    )
-)
-
-
 def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of a Celery app. Raises `ConfigurationError` that names the key, its value and the remedy."""
     known = {PREFIX + item.name: item for item in fields(Settings)}
     django_settings = _django_settings()
-    _refuse_unknown_keys(app, django_settings, frozenset(known) | _ELSEWHERE)
+    _refuse_unknown_keys(app, django_settings, frozenset(known))
     values: dict[str, Any] = {}
     for key, item in known.items():
         for shown_key, value in _look_up(key, app, django_settings, os.environ if environ is None else environ):

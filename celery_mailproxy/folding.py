@@ -69,18 +69,30 @@ def fold_text(name: str, value: str) -> str | None:
 
 
 def fold_addresses(name: str, values: Sequence[str]) -> str | None:
-    """An address header's value, folded likewise; None: no way."""
-    worded = addresses(name, values)
-    if worded is None:
-        return None
-    folding = Refolding([f"{name}: "], mended=False)
-    folding.add([_parse(name, worded)])
-    return _value(name, folding) if max(map(len, folding.lines)) <= LINE_LENGTH else None
+    """An address header's value, folded likewise, one address a line; None: no way."""
+    pieces: list[str] = []
+    for value in values:
+        for candidate in (value, *_indented(value)):
+            folding = Refolding([" "], mended=False)
+            folding.add([_parse(name, candidate)])
+            piece = "\n".join(folding.lines)
+            # There has to be room for the comma.
+            if max(map(len, folding.lines)) < LINE_LENGTH and read_addresses(piece) == read_addresses(value):
+                pieces.append(piece)
+                break
+        else:
+            return None
+    return "\n" + ",\n".join(pieces)
 
 
 def read_text(folded: str) -> str:
-    """The text of an unstructured header's folded value, with its encoded words decoded, as a mail program shows it."""
-    return str(get_unstructured(_unfold(folded)))
+    """The text of an unstructured header's folded value, with its encoded words decoded, as a mail program shows it.
+
+    Bytes that are no text in the charset of their encoded word are lone surrogates in it.
+    """
+    text = str(get_unstructured(_unfold(folded)))
+    # Some programs cut a character in two, between encoded words.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def read_addresses(folded: str) -> list[tuple[str, str]]:

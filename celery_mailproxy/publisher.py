@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -40,8 +41,14 @@ class ReportPublisher:
             # Celery's eager mode has no broker: the task runs right here.
             self._publish(reports, producer=None)
             return
-        with self._producers().acquire(block=True, timeout=30) as producer:
+        with self.producer() as producer:
             self._publish(reports, producer=producer)
+
+    @contextmanager
+    def producer(self) -> Iterator[Any]:
+        """A producer of the pool, which gives up soon where the broker is down."""
+        with self._producers().acquire(block=True, timeout=10) as producer:
+            yield producer
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -23,6 +24,9 @@ from .stores import open_store
 from .stores.base import DeliveryStore, Retention
 from .submission import Submitter
 
+#: How long no event is sent after one could not be.
+EVENTS_PAUSE_SECONDS = 30.0
+
 __all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]
 
 
@@ -35,6 +39,7 @@ class Runtime:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._clients: dict[str, ProxyClient] = {}
+        self._events_paused_until = 0.0
 
     @property
     def app(self) -> Celery:
@@ -111,12 +116,30 @@ class Runtime:
         self.dispatcher.dispatch(unknown, claim=claim, adopt=True)
 
     def _send_event(self, event: str, fields: Mapping[str, Any]) -> None:
-        with self.app.events.default_dispatcher() as dispatcher:
-            dispatcher.send(event, retry=False, **fields)
+        if self.app.conf.task_always_eager or time.monotonic() < self._events_paused_until:
+            return
+        try:
+            with self.publisher.producer() as producer:
+                dispatcher = self.app.events.Dispatcher(producer.connection, channel=producer.channel)
+                dispatcher.send(event, retry=False, **fields)
+                dispatcher.close()
+        except Exception:
+            # Without a broker each event would cost its time-out again, and the mails behind it would wait.
+            self._events_paused_until = time.monotonic() + EVENTS_PAUSE_SECONDS
+            raise
 
 
 _runtimes: weakref.WeakKeyDictionary[Celery, Runtime] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+# Another thread may hold the lock at the moment of a fork; its copy in the child would never be released.
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def get_runtime(app: Celery | None = None) -> Runtime:

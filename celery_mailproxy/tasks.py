@@ -19,6 +19,7 @@ from .errors import (
     ProxyRequestError,
     ProxyUnavailable,
     StoreError,
+    redact,
 )
 from .outgoing import SendManyTask, SendTask, many_outgoing, one_outgoing
 from .reports import DeliveryReport
@@ -199,10 +200,12 @@ def _retry(task: Any, runtime: Runtime, exc: Exception) -> Exception:
     if isinstance(exc, ProxyUnavailable) and exc.retry_after_seconds is not None:
         countdown = max(countdown, exc.retry_after_seconds)
     try:
-        return task.retry(exc=exc, countdown=countdown, throw=False)  # type: ignore[no-any-return]
+        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False)
+        return retry
     except Reject as rejected:
         # The retry could not be published. Celery would drop the message: the broker is to keep it instead.
-        return Reject(rejected.reason, requeue=True)
+        kept: Exception = Reject(rejected.reason, requeue=True)
+        return kept
 
 
 def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked_seconds: float) -> None:
@@ -221,11 +224,16 @@ def _result(message_id: str) -> dict[str, Any]:
     return {"id": message_id, "queued": 1, "rejected": []}
 
 
+def _with_reasons(reasons: Mapping[str, str]) -> list[dict[str, str]]:
+    # Redacted: Celery logs results, and a reason may quote an address.
+    return [{"id": message_id, "reason": redact(reason)} for message_id, reason in reasons.items()]
+
+
 def _many_result(ids: Sequence[str], rejected: Mapping[str, str], failed: Mapping[str, str]) -> dict[str, Any]:
     all_ids = list(dict.fromkeys([*ids, *rejected]))
     return {
         "ids": all_ids,
         "queued": len(all_ids) - len(rejected) - len(failed),
-        "rejected": [{"id": message_id, "reason": reason} for message_id, reason in rejected.items()],
-        "failed": [{"id": message_id, "reason": reason} for message_id, reason in failed.items()],
+        "rejected": _with_reasons(rejected),
+        "failed": _with_reasons(failed),
     }

@@ -179,7 +179,7 @@ def _make_headers_short(part: Message) -> None:
 
 
 def _folded(name: str, value: str) -> str:
-    folded = folding.fold_text(name, folding.read_text(value))
+    folded = folding.fold_text(name, folding.read_text(value).encode("utf-8", "replace").decode())
     if name.lower() in _ADDRESS_HEADERS:
         with suppress(InvalidMessage):
             # In an attached message they need not be right. Then they are text like any other header.

@@ -96,7 +96,8 @@ return value
 )
 
 #: KEYS: record. ARGV: now, claim, lease in microseconds, dispatched (1 or 0), only new (1 or 0), milliseconds to keep
-#: it if ended, if pending, then head and static of an orphan (empty: do not adopt), then key, tenant and text of each report.
+#: it if ended, if pending, then head and static of an orphan (empty: do not adopt), then key, tenant and text of each
+#: report.
 #: Answers nothing where the record is unknown, else a verdict for each report, and the value that is kept.
 RECORD = Script(
     _COMMON

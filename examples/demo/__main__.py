@@ -184,9 +184,9 @@ def print_event(event: dict[str, Any], *, since: float) -> None:
 
 
 def show_results(expected: dict[str, str], outcomes: dict[str, dict[str, Any]]) -> None:
-    from .app import app
-
     from celery_mailproxy import get_delivery
+
+    from .app import app
 
     table = Table(title="\nWhat became of them", title_justify="left")
     for column in ("message", "task result", "delivery status", "chained task"):

@@ -82,8 +82,13 @@ class MailStack:
             "mail_proxy_timeout_seconds": 3,
         }
         if broker_url.startswith("redis"):
-            # Redis gives the tasks of a dead worker back only after this time; by default an hour.
-            conf["broker_transport_options"] = {"visibility_timeout": 4}
+            # Redis gives the tasks of a dead worker back only after this time, by default an hour, and kombu looks
+            # for such tasks seldom.
+            conf["broker_transport_options"] = {
+                "visibility_timeout": 4,
+                "unacked_restore_interval": 1,
+                "unacked_restore_throttle": 1,
+            }
         return conf
 
     def __enter__(self) -> MailStack:
