@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from .reports import DeliveryReport, Kind
+from .suspensions import Suspension, end_reported
 
 __all__ = [
     "ONCE",
@@ -148,6 +149,7 @@ class Delivery:
     batch_code: str | None = None
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_known: bool = True
+    suspension: Suspension | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -172,6 +174,12 @@ class Delivery:
         if not self.is_ended:
             return None
         return self._time_of(Kind(self.status.value))
+
+    @property
+    def outcome(self) -> DeliveryReport | None:
+        """The report that ended the message; None while it has not ended."""
+        ends = (entry.report for entry in self.history if not entry.is_stale and _is_end(entry.report.kind))
+        return next(ends, None)
 
     @property
     def attempts(self) -> int:
@@ -199,6 +207,10 @@ class Dispatched:
     message_id: str
     key: str
     failed: tuple[str, ...] = ()
+
+
+def _is_end(kind: Kind) -> bool:
+    return kind.value in {status.value for status in _ENDS}
 
 
 def record_report(
@@ -230,7 +242,8 @@ def record_report(
         history = (*delivery.history, HistoryEntry(report=report))
         return replace(delivery, history=history, updated_at=now), Verdict.STALE
     entry = HistoryEntry(report=report, claim=claim, claimed_at=now, is_dispatched=is_settled)
-    return replace(delivery, status=status, history=(*delivery.history, entry), updated_at=now), Verdict.NEW
+    history = (*delivery.history, entry)
+    return _resumable(replace(delivery, status=status, history=history, updated_at=now), now=now), Verdict.NEW
 
 
 def _claim_again(
@@ -266,7 +279,8 @@ def merge_registration(existing: Delivery | None, registered: Delivery) -> Deliv
         return existing
     if existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id:
         return registered
-    return replace(registered, status=existing.status, history=existing.history, updated_at=registered.updated_at)
+    merged = replace(registered, status=existing.status, history=existing.history, updated_at=registered.updated_at)
+    return _resumable(merged, now=registered.updated_at)
 
 
 def adopt_orphan(report: DeliveryReport, *, now: datetime) -> Delivery:
@@ -284,6 +298,12 @@ def adopt_orphan(report: DeliveryReport, *, now: datetime) -> Delivery:
 def failed_entries(delivery: Delivery) -> Iterator[HistoryEntry]:
     """The history entries with handlers to run again."""
     return (entry for entry in delivery.history if entry.failed)
+
+
+def _resumable(delivery: Delivery, *, now: datetime) -> Delivery:
+    if delivery.suspension is None or not delivery.is_ended:
+        return delivery
+    return replace(delivery, suspension=end_reported(delivery.suspension, now=now))
 
 
 def _with_entry(delivery: Delivery, index: int, entry: HistoryEntry) -> Delivery:

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from ..deliveries import Delivery, Dispatched, Recorded
 from ..reports import DeliveryReport
+from ..suspensions import Step
 
-__all__ = ["DeliveryStore", "Retention"]
+__all__ = ["Advanced", "DeliveryStore", "Retention"]
 
 _PENDING_GRACE = timedelta(days=30)
 
@@ -32,6 +33,14 @@ class Retention:
         if delivery.is_known and not delivery.is_ended:
             kept += _PENDING_GRACE
         return delivery.updated_at + kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """A store's answer to a step: whether it was allowed, and the delivery as it stands then."""
+
+    is_allowed: bool
+    delivery: Delivery | None
 
 
 class DeliveryStore(ABC):
@@ -65,13 +74,21 @@ class DeliveryStore(ABC):
 
         A report of an unknown message changes nothing and is answered `UNKNOWN`, or with `adopt` a delivery is made
         for it (`is_known=False`). With `is_settled` new reports count as dispatched at once: for callers who know
-        that nobody listens. With `only_new` they count only where nothing has been heard of the message yet. Callers
-        leave repetitions within one call out. One round trip for all.
+        that nobody listens. With `only_new` (never with `adopt`) they count only where nothing has been heard of the
+        message yet. Callers leave repetitions within one call out. One round trip for all.
         """
 
     @abstractmethod
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         """Note that these reports have been told. Unknown ones are passed over. One round trip for all."""
+
+    @abstractmethod
+    def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
+        """Move a suspended result on by one step (see `suspensions.advance`)."""
+
+    @abstractmethod
+    def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        """Deliveries whose suspended result is neither waiting nor done, and has not moved since `before`."""
 
     @abstractmethod
     def failed(self, *, limit: int = 100) -> list[str]:

@@ -4,6 +4,8 @@
     entry   [key, claim, claimed, dispatched, report, failed …]  dispatched is 1 or 0, failed are names of handlers
     report  TIME SHAPE [EXTRAS]                                  a text, see `pack_report`
     static  {"c": created, "t": task id, "a": account, …}        JSON; what has its default is left out
+    suspension  [state, owner, token, since, writers]            JSON; only there where a result is suspended, and
+    message     what publishes the task's message again          a text behind it, empty when done
 
 The message id is in neither: it is the record's key. Times are whole microseconds since 1970 in base 36, as texts:
 exact, short, and readable by `tonumber(text, 36)` where a script has to compare them. No JSON array is ever empty and
@@ -23,12 +25,14 @@ from uuid import UUID
 from ..deliveries import Delivery, HistoryEntry, Status
 from ..errors import StoreError
 from ..reports import DeliveryReport, Kind
+from ..suspensions import Suspension, SuspensionState
 
 __all__ = [
     "decode_delivery",
     "dump_json",
     "encode_delivery",
     "encode_head",
+    "encode_suspension",
     "pack_claim",
     "pack_report",
     "pack_text",
@@ -63,8 +67,37 @@ def encode_delivery(delivery: Delivery) -> tuple[str, str]:
     return encode_head(delivery), _encode_static(delivery)
 
 
-def decode_delivery(message_id: str, head: str, static: str) -> Delivery:
-    """The inverse of `encode_delivery`. Raises `StoreError` for texts that it did not write."""
+def encode_suspension(suspension: Suspension | None, message_id: str) -> str | None:
+    """Both lines of a suspended result as one text; neither holds another line break."""
+    if suspension is None:
+        return None
+    fields = [
+        suspension.state.value,
+        pack_claim(suspension.owner, message_id),
+        pack_text(suspension.token),
+        pack_time(suspension.since),
+        suspension.writers,
+    ]
+    return f"{dump_json(fields)}\n{suspension.message or ''}"
+
+
+def _decode_suspension(text: str | None, message_id: str) -> Suspension | None:
+    if not text:
+        return None
+    fields, _, message = text.partition("\n")
+    state, owner, token, since, writers = json.loads(fields)
+    return Suspension(
+        state=SuspensionState(state),
+        owner=str(_unpack_claim(owner, message_id)),
+        token=unpack_text(token),
+        since=unpack_time(since),
+        writers=writers,
+        message=message or None,
+    )
+
+
+def decode_delivery(message_id: str, head: str, static: str, suspension: str | None = None) -> Delivery:
+    """The inverse of `encode_delivery` and `encode_suspension`. Raises `StoreError` for texts that it did not write."""
     try:
         status, updated, is_known, tenant, *entries = json.loads(head)
         members = json.loads(static)
@@ -77,6 +110,7 @@ def decode_delivery(message_id: str, head: str, static: str) -> Delivery:
             history=tuple(_decode_entry(entry, message_id) for entry in entries),
             created_at=unpack_time(members["c"]),
             task_id=members.get("t", message_id),
+            suspension=_decode_suspension(suspension, message_id),
             **{name: members[short] for short, name in _STATIC.items() if short in members},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

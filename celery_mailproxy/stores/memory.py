@@ -11,8 +11,8 @@ from datetime import datetime
 from ..deliveries import Delivery, failed_entries
 from ..reports import utcnow
 from .base import Retention
-from .codec import decode_delivery, encode_delivery
-from .rows import Rows, RowStore
+from .codec import decode_delivery, encode_delivery, encode_suspension
+from .rows import Rows, RowStore, is_stalled
 
 __all__ = ["MemoryStore"]
 
@@ -58,6 +58,10 @@ class MemoryStore(RowStore):
     def get(self, message_id: str) -> Delivery | None:
         return self._shelf.deliveries.get(message_id)
 
+    def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        with self._shelf.lock:
+            return [d for d in self._shelf.deliveries.values() if is_stalled(d, before=before)][:limit]
+
     def failed(self, *, limit: int = 100) -> list[str]:
         with self._shelf.lock:
             failing = [d.message_id for d in self._shelf.deliveries.values() if any(failed_entries(d))]
@@ -84,6 +88,11 @@ class MemoryStore(RowStore):
             self._shelf.deliveries.clear()
 
 
+def _copy(delivery: Delivery) -> Delivery:
+    suspension = encode_suspension(delivery.suspension, delivery.message_id)
+    return decode_delivery(delivery.message_id, *encode_delivery(delivery), suspension)
+
+
 @dataclass(frozen=True, slots=True)
 class _MemoryRows:
     deliveries: dict[str, Delivery]
@@ -93,5 +102,5 @@ class _MemoryRows:
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         # Written only when all are known to be good, as a transaction would.
-        copies = {d.message_id: decode_delivery(d.message_id, *encode_delivery(d)) for d in deliveries}
+        copies = {d.message_id: _copy(d) for d in deliveries}
         self.deliveries.update(copies)

@@ -3,6 +3,7 @@ or as a cluster (see `redis_url` for the URLs).
 
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
+    <prefix>suspended         a sorted set: ids of messages with a suspended result, by the time of their registration
 
 Messages expire by themselves; `failed` drops from the set what has gone. The braces are a hash tag:
 whatever else is kept of one message shares its cluster slot.
@@ -22,19 +23,21 @@ from redis import exceptions as redis_errors
 from ..deliveries import Delivery, Dispatched, Recorded, Status, Verdict, adopt_orphan, failed_entries
 from ..errors import StoreError
 from ..reports import DeliveryReport, utcnow
-from .base import DeliveryStore, Retention
+from ..suspensions import Step
+from .base import Advanced, DeliveryStore, Retention
 from .codec import (
     decode_delivery,
     encode_delivery,
+    encode_suspension,
     pack_claim,
     pack_report,
     pack_text,
     pack_time,
     unpack_text,
 )
-from .redis_scripts import MARK_DISPATCHED, RECORD, REGISTER, Script
+from .redis_scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Script
 from .redis_url import connect_redis
-from .rows import unique
+from .rows import is_stalled, unique
 from .urls import hide_password, hide_secrets_of
 
 __all__ = ["RedisStore"]
@@ -45,6 +48,9 @@ _CALLS_PER_TRIP = 1000
 # Every script may run twice: the same claim goes on, a registration or a mark repeated changes nothing. So a lost
 # connection (the server was restarted, a sentinel chose another) is worth another try at once, and one a bit later.
 _PAUSES_SECONDS = (0.0, 0.2)
+
+#: How many suspended results are looked at on one trip.
+_STALLED_PAGE = 500
 
 _Call = tuple[Script, str, list[Any]]
 
@@ -78,12 +84,17 @@ class RedisStore(DeliveryStore):
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now = self.clock()
         calls = [
-            (REGISTER, each.message_id, [*encode_delivery(each), *self._ttls_ms(each.updated_at, now=now)])
+            (REGISTER, each.message_id, [*_texts(each), *self._ttls_ms(each.updated_at, now=now)])
             for each in deliveries
+        ]
+        extra = [
+            ("ZADD", self._suspended_key, each.suspension.since.timestamp(), pack_text(each.message_id))
+            for each in deliveries
+            if each.suspension is not None
         ]
         return [
             delivery if value is None else _decode(delivery.message_id, value)
-            for delivery, value in zip(deliveries, self._run_scripts(calls), strict=True)
+            for delivery, value in zip(deliveries, self._run_scripts(calls, extra=extra), strict=True)
         ]
 
     def get(self, message_id: str) -> Delivery | None:
@@ -123,7 +134,37 @@ class RedisStore(DeliveryStore):
             by_message.setdefault(each.message_id, []).extend([pack_text(each.key), len(names), *names])
         failing = unique(each.message_id for each in dispatched if each.failed)
         calls = [(MARK_DISPATCHED, message_id, arguments) for message_id, arguments in by_message.items()]
-        self._run_scripts(calls, failing=failing)
+        extra = [("SADD", self._failed_key, *map(pack_text, failing))] if failing else []
+        self._run_scripts(calls, extra=extra)
+
+    def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
+        lease_us = int(self.retention.lease_seconds * 1_000_000)
+        arguments = [step.value, pack_text(token or ""), pack_time(self.clock()), lease_us]
+        extra = [("ZREM", self._suspended_key, pack_text(message_id))] if step is Step.FINISH else []
+        (answer,) = self._run_scripts([(ADVANCE, message_id, arguments)], extra=extra)
+        if answer is None:
+            return Advanced(is_allowed=False, delivery=None)
+        is_allowed, value = answer
+        if extra and not is_allowed:
+            self._pipeline([("ZADD", self._suspended_key, self.clock().timestamp(), pack_text(message_id))])
+        return Advanced(is_allowed=bool(is_allowed), delivery=_decode(message_id, value))
+
+    def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        found: list[Delivery] = []
+        start = 0
+        while len(found) < limit:
+            page = self._pipeline(
+                [("ZRANGEBYSCORE", self._suspended_key, "-inf", before.timestamp(), "LIMIT", start, _STALLED_PAGE)]
+            )[0]
+            kept = self._get_many([unpack_text(member.decode()) for member in page])
+            found += (each for each in kept if each is not None and is_stalled(each, before=before))
+            gone = [member for member, each in zip(page, kept, strict=True) if each is None]
+            if gone:
+                self._pipeline([("ZREM", self._suspended_key, *gone)])
+            start += len(page) - len(gone)
+            if len(page) < _STALLED_PAGE:
+                break
+        return found[:limit]
 
     def failed(self, *, limit: int = 100) -> list[str]:
         failing: list[str] = []
@@ -157,6 +198,10 @@ class RedisStore(DeliveryStore):
     def _failed_key(self) -> str:
         return f"{self._prefix}failed"
 
+    @property
+    def _suspended_key(self) -> str:
+        return f"{self._prefix}suspended"
+
     def _key(self, message_id: str) -> str:
         return f"{self._prefix}{{{pack_text(message_id)}}}"
 
@@ -188,13 +233,12 @@ class RedisStore(DeliveryStore):
         found = self._get_many(message_ids)
         return [each.message_id for each in found if each is not None and any(failed_entries(each))]
 
-    def _run_scripts(self, calls: Sequence[_Call], *, failing: Sequence[str] = ()) -> list[Any]:
-        """Run each script and answer what each answers; note the failing ones after the scripts, on the same trip."""
+    def _run_scripts(self, calls: Sequence[_Call], *, extra: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
+        """Run each script and answer what each answers; the extra commands go behind them on the same trip."""
         commands: list[tuple[Any, ...]] = [
             ("EVALSHA", script.sha, 1, self._key(message_id), *arguments) for script, message_id, arguments in calls
         ]
-        if failing:
-            commands.append(("SADD", self._failed_key, *map(pack_text, failing)))
+        commands += extra
         answers = self._pipeline(commands)[: len(calls)]
         # A server that has not seen the script yet, or forgot it in a restart: EVAL makes it known for the next time.
         unseen = [i for i, each in enumerate(answers) if isinstance(each, redis_errors.NoScriptError)]
@@ -273,9 +317,17 @@ def _recorded(
     return [recorded[index] for index in range(len(reports))]
 
 
+def _texts(delivery: Delivery) -> tuple[str, str]:
+    """The head of a record, and all that follows it."""
+    head, static = encode_delivery(delivery)
+    suspension = encode_suspension(delivery.suspension, delivery.message_id)
+    return head, static if suspension is None else f"{static}\n{suspension}"
+
+
 def _decode(message_id: str, value: bytes) -> Delivery:
     head, _, rest = value.decode().partition("\n")
-    return decode_delivery(message_id, head, rest.partition("\n")[0])
+    static, _, suspension = rest.partition("\n")
+    return decode_delivery(message_id, head, static, suspension or None)
 
 
 def _probe(status: Status, updated_at: datetime) -> Delivery:

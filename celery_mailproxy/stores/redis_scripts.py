@@ -7,13 +7,15 @@ A value is `head \\n static` and, behind another line break each, segments that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha1
+from typing import Any
 
 from ..deliveries import ONCE, TRANSITIONS, Status
+from ..suspensions import LEASED, ON_END, STEPS
 
-__all__ = ["MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
+__all__ = ["ADVANCE", "MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,21 @@ def _lua_set(words: Iterable[str]) -> str:
     return "{" + ", ".join(f"{word} = true" for word in sorted(words)) + "}"
 
 
-def _lua_transitions() -> str:
-    rows = (
-        f"{status.value} = {{" + ", ".join(f"{kind.value} = '{to.value}'" for kind, to in row.items()) + "}"
-        for status, row in TRANSITIONS.items()
-    )
-    return "{" + ", ".join(rows) + "}"
+def _lua_row(row: Mapping[Any, Any]) -> str:
+    return "{" + ", ".join(f"{key.value} = '{to.value}'" for key, to in row.items()) + "}"
 
+
+def _lua_table(table: Mapping[Any, Mapping[Any, Any]]) -> str:
+    return "{" + ", ".join(f"{key.value} = {_lua_row(row)}" for key, row in table.items()) + "}"
+
+
+_STEPS = f"""
+local STEPS = {_lua_table(STEPS)}
+local LEASED = {_lua_set(step.value for step in LEASED)}
+"""
 
 _COMMON = f"""
-local NEXT = {_lua_transitions()}
+local NEXT = {_lua_table(TRANSITIONS)}
 local ONCE = {_lua_set(kind.value for kind in ONCE)}
 local ENDED = {_lua_set(status.value for status in Status if status.is_end)}
 -- Where things are in a head and in an entry; see codec.py.
@@ -62,6 +69,34 @@ end
 local function ttl(head, ended, pending)
   if head[KNOWN] == 0 or ENDED[head[STATUS]] then return ended end
   return pending
+end
+
+local ON_END = {_lua_row(ON_END)}
+-- Where things are in a suspended result; see codec.py.
+local STATE, OWNER, TOKEN, SINCE, WRITERS = 1, 2, 3, 4, 5
+
+-- What follows the static part of a record (`rest` begins with the line break before the static part): the suspended
+-- result, decoded, and the text of its message; nothing where there is none.
+local function suspension_of(rest)
+  local start = string.find(rest, '\\n', 2, true)
+  if not start then return nil end
+  local stop = string.find(rest, '\\n', start + 1, true)
+  if not stop then return nil end
+  return cjson.decode(string.sub(rest, start + 1, stop - 1)), string.sub(rest, stop + 1), string.sub(rest, 1, start - 1)
+end
+
+local function with_suspension(static, suspension, message)
+  return static .. '\\n' .. cjson.encode(suspension) .. '\\n' .. message
+end
+
+-- The rest of a record after the end of its message has been reported.
+local function end_reported(head, rest, now)
+  if not ENDED[head[STATUS]] then return rest end
+  local suspension, message, static = suspension_of(rest)
+  local state = suspension and ON_END[suspension[STATE]]
+  if not state then return rest end
+  suspension[STATE], suspension[SINCE] = state, now
+  return with_suspension(static, suspension, message)
 end
 
 local function is_foreign(one, other)
@@ -89,7 +124,7 @@ if not is_foreign(existing[TENANT], head[TENANT]) then
   head[STATUS] = existing[STATUS]
   for index = FIRST, math.max(#head, #existing) do head[index] = existing[index] end
 end
-value = cjson.encode(head) .. '\\n' .. static .. segments
+value = cjson.encode(head) .. end_reported(head, '\\n' .. static .. segments, head[UPDATED])
 redis.call('SET', KEYS[1], value, 'PX', ttl(head, ended, pending))
 return value
 """
@@ -153,7 +188,7 @@ for index = 10, #ARGV, 3 do
   answer[#answer + 1] = apply(ARGV[index], ARGV[index + 1], ARGV[index + 2])
 end
 if is_updated or is_changed then
-  value = cjson.encode(head) .. rest
+  value = cjson.encode(head) .. end_reported(head, rest, now)
   if is_updated then
     redis.call('SET', KEYS[1], value, 'PX', ttl(head, ended, pending))
   else
@@ -187,5 +222,40 @@ while at <= #ARGV do
 end
 redis.call('SET', KEYS[1], cjson.encode(head) .. rest, 'KEEPTTL')
 return 1
+"""
+)
+
+#: KEYS: record. ARGV: step, token (empty: none), now, lease in microseconds.
+#: Answers nothing where there is no record, else whether the step is allowed (1 or 0), and the value that is kept.
+ADVANCE = Script(
+    _COMMON
+    + _STEPS
+    + """
+local step, token, now, lease = unpack(ARGV)
+local value = redis.call('GET', KEYS[1])
+if not value then return false end
+local head, rest = split(value)
+local suspension, message, static = suspension_of(rest)
+local state = suspension and STEPS[step][suspension[STATE]]
+if not state then return {0, value} end
+
+local held = suspension[TOKEN] ~= cjson.null and suspension[TOKEN] or ''
+if LEASED[step] and suspension[STATE] == 'running' and held ~= token then
+  local is_silent = tonumber(now, 36) - tonumber(suspension[SINCE], 36) > tonumber(lease)
+  if step == 'finish' or not is_silent then return {0, value} end
+end
+if step == 'write' then
+  suspension[WRITERS] = suspension[WRITERS] + 1
+elseif step == 'written' then
+  suspension[WRITERS] = math.max(0, suspension[WRITERS] - 1)
+elseif state == 'done' then
+  suspension[TOKEN], suspension[WRITERS], message = cjson.null, 0, ''
+else
+  suspension[TOKEN] = state == 'running' and token ~= '' and token or cjson.null
+end
+suspension[STATE], suspension[SINCE] = state, now
+value = cjson.encode(head) .. with_suspension(static, suspension, message)
+redis.call('SET', KEYS[1], value, 'KEEPTTL')
+return {1, value}
 """
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -19,9 +20,10 @@ from ..deliveries import (
     record_report,
 )
 from ..reports import DeliveryReport, utcnow
-from .base import DeliveryStore, Retention
+from ..suspensions import RESTING, Step, advance
+from .base import Advanced, DeliveryStore, Retention
 
-__all__ = ["RowStore", "Rows", "unique"]
+__all__ = ["RowStore", "Rows", "is_stalled", "unique"]
 
 
 class Rows(Protocol):
@@ -96,6 +98,19 @@ class RowStore(DeliveryStore):
             for report, verdict in zip(reports, verdicts, strict=True)
         ]
 
+    def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
+        with self._transaction() as rows:
+            delivery = rows.load([message_id]).get(message_id)
+            if delivery is None or delivery.suspension is None:
+                return Advanced(is_allowed=False, delivery=delivery)
+            moved = advance(
+                delivery.suspension, step, token=token, now=self.clock(), lease_seconds=self.retention.lease_seconds
+            )
+            if moved is not None:
+                delivery = replace(delivery, suspension=moved)
+                rows.save([delivery])
+        return Advanced(is_allowed=moved is not None, delivery=delivery)
+
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         with self._transaction() as rows:
             known = rows.load(unique(each.message_id for each in dispatched))
@@ -103,6 +118,12 @@ class RowStore(DeliveryStore):
                 if (delivery := known.get(each.message_id)) is not None:
                     known[each.message_id] = mark_dispatched(delivery, each)
             rows.save(list(known.values()))
+
+
+def is_stalled(delivery: Delivery, *, before: datetime) -> bool:
+    """Whether the delivery's suspended result is one that `DeliveryStore.stalled` lists."""
+    suspension = delivery.suspension
+    return suspension is not None and suspension.state not in RESTING and suspension.since < before
 
 
 def unique(message_ids: Iterable[str]) -> list[str]:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ..deliveries import Delivery, failed_entries
 from ..errors import ConfigurationError, StoreError
 from ..reports import utcnow
+from ..suspensions import RESTING
 from .base import Retention
-from .codec import decode_delivery, encode_delivery, pack_text, unpack_text
+from .codec import decode_delivery, encode_delivery, encode_suspension, pack_text, unpack_text
 from .rows import Rows, RowStore
 from .sqlite_pool import ConnectionPool, retry_while_locked
 
@@ -22,24 +24,29 @@ __all__ = ["SQLiteStore"]
 #: Each step brings a file from the schema version that is its index to the next one (`PRAGMA user_version`).
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # expires_ms: unix milliseconds.
+        # expires_ms: unix milliseconds; unresting_ms: since when a suspended result is neither waiting nor done.
         """CREATE TABLE deliveries (
             message_id TEXT NOT NULL PRIMARY KEY,
             head TEXT NOT NULL,
             static TEXT NOT NULL,
             expires_ms INTEGER NOT NULL,
-            has_failed INTEGER NOT NULL DEFAULT 0
+            has_failed INTEGER NOT NULL DEFAULT 0,
+            suspension TEXT,
+            unresting_ms INTEGER
         )""",
         "CREATE INDEX deliveries_expires ON deliveries (expires_ms)",
         "CREATE INDEX deliveries_failed ON deliveries (has_failed) WHERE has_failed = 1",
+        "CREATE INDEX deliveries_unresting ON deliveries (unresting_ms) WHERE unresting_ms IS NOT NULL",
     ),
 )
 
 # Names the columns it writes: a later schema may have more, and they are to survive.
 _SAVE = """
-    INSERT INTO deliveries (message_id, head, static, expires_ms, has_failed) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO deliveries (message_id, head, static, expires_ms, has_failed, suspension, unresting_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (message_id) DO UPDATE SET head = excluded.head, static = excluded.static,
-        expires_ms = excluded.expires_ms, has_failed = excluded.has_failed
+        expires_ms = excluded.expires_ms, has_failed = excluded.has_failed, suspension = excluded.suspension,
+        unresting_ms = excluded.unresting_ms
 """
 _PRUNE = """
     DELETE FROM deliveries
@@ -102,6 +109,12 @@ class SQLiteStore(RowStore):
     def get(self, message_id: str) -> Delivery | None:
         with self._connection() as connection:
             return _SQLiteRows(connection, self.retention).load([message_id]).get(message_id)
+
+    def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        with self._connection() as connection:
+            query = "SELECT message_id FROM deliveries WHERE unresting_ms < ? ORDER BY unresting_ms LIMIT ?"
+            rows = connection.execute(query, (_milliseconds(before), limit)).fetchall()
+            return list(_SQLiteRows(connection, self.retention).load([unpack_text(row[0]) for row in rows]).values())
 
     def failed(self, *, limit: int = 100) -> list[str]:
         with self._connection() as connection:
@@ -201,19 +214,26 @@ class _SQLiteRows:
         for start in range(0, len(message_ids), _IDS_PER_SELECT):
             ids = [pack_text(each) for each in message_ids[start : start + _IDS_PER_SELECT]]
             marks = ",".join("?" * len(ids))
-            query = f"SELECT message_id, head, static FROM deliveries WHERE message_id IN ({marks})"  # noqa: S608
-            for packed, head, static in self._connection.execute(query, ids):
+            query = f"SELECT message_id, head, static, suspension FROM deliveries WHERE message_id IN ({marks})"  # noqa: S608
+            for packed, *texts in self._connection.execute(query, ids):
                 message_id = unpack_text(packed)
-                found[message_id] = decode_delivery(message_id, head, static)
+                found[message_id] = decode_delivery(message_id, *texts)
         return found
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         self._connection.executemany(_SAVE, [self._row(delivery) for delivery in deliveries])
 
-    def _row(self, delivery: Delivery) -> tuple[str, str, str, int, int]:
-        head, static = encode_delivery(delivery)
-        expires_ms = _milliseconds(self._retention.expires_at(delivery))
-        return pack_text(delivery.message_id), head, static, expires_ms, int(any(failed_entries(delivery)))
+    def _row(self, delivery: Delivery) -> tuple[Any, ...]:
+        suspension = delivery.suspension
+        is_resting = suspension is None or suspension.state in RESTING
+        return (
+            pack_text(delivery.message_id),
+            *encode_delivery(delivery),
+            _milliseconds(self._retention.expires_at(delivery)),
+            int(any(failed_entries(delivery))),
+            encode_suspension(suspension, delivery.message_id),
+            None if suspension is None or is_resting else _milliseconds(suspension.since),
+        )
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

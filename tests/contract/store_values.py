@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,6 +11,11 @@ from hypothesis import strategies as st
 
 from celery_mailproxy.deliveries import Delivery, HistoryEntry, Status
 from celery_mailproxy.reports import DeliveryReport, Kind, parse_entry
+from celery_mailproxy.stores import DeliveryStore, Retention
+
+RETENTION = Retention(ttl_seconds=1000, lease_seconds=60)
+
+MakeStore = Callable[..., DeliveryStore]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=timezone.utc)

@@ -1,0 +1,111 @@
+"""The suspended result of a message: where a task stands that waits for its mail. Pure functions, shared by the stores.
+
+    new --submitted--> waiting --end reported--> reported --published--> published --claim--> running --finish--> done
+     |                                                                                          ^
+     +--end reported--> early --submitted (the submitting task takes it itself) ----------------+
+
+`done` is a tombstone: it keeps a late redelivery from sending or ending anything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+__all__ = ["LEASED", "ON_END", "RESTING", "STEPS", "Step", "Suspension", "SuspensionState", "advance", "end_reported"]
+
+
+class SuspensionState(str, Enum):
+    """Where a suspended result stands."""
+
+    NEW = "new"  #: reserved; the proxy has not confirmed the message
+    WAITING = "waiting"  #: the proxy has the message; nothing runs
+    EARLY = "early"  #: the end was reported before the submitting task was through; it will take the outcome itself
+    REPORTED = "reported"  #: the end was reported; the task's message is to be published again
+    PUBLISHED = "published"  #: it has been
+    RUNNING = "running"  #: the resumed task runs, under a token
+    DONE = "done"  #: its result is stored
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Step(str, Enum):
+    """What moves a suspended result on, beside the report of the end."""
+
+    SUBMITTED = "submitted"  #: the submitting task is through; its token is the task's id
+    PUBLISHED = "published"  #: the dispatcher has published the message again
+    CLAIM = "claim"  #: a resumed task begins, with the token of its message
+    FINISH = "finish"  #: the result is stored
+    WRITE = "write"  #: somebody begins to write a state in between (DEFERRED)
+    WRITTEN = "written"  #: and has done so
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_S = SuspensionState
+
+#: step → state before → state after. What is missing is refused.
+STEPS: Mapping[Step, Mapping[SuspensionState, SuspensionState]] = {
+    Step.SUBMITTED: {_S.NEW: _S.WAITING, _S.EARLY: _S.RUNNING},
+    Step.PUBLISHED: {_S.REPORTED: _S.PUBLISHED},
+    Step.CLAIM: {_S.REPORTED: _S.RUNNING, _S.PUBLISHED: _S.RUNNING, _S.EARLY: _S.RUNNING, _S.RUNNING: _S.RUNNING},
+    Step.FINISH: {_S.RUNNING: _S.DONE},
+    # A state written later than this could land on top of the final one.
+    Step.WRITE: {_S.NEW: _S.NEW, _S.WAITING: _S.WAITING},
+    Step.WRITTEN: {state: state for state in _S},
+}
+
+#: state before → state after the end of the message has been reported.
+ON_END: Mapping[SuspensionState, SuspensionState] = {_S.NEW: _S.EARLY, _S.WAITING: _S.REPORTED}
+
+#: States in which nothing is expected to happen soon.
+RESTING = frozenset({_S.WAITING, _S.DONE})
+
+#: Steps that in `running` need the token that runs: only one of several copies of a message goes on. A claim may take
+#: over from a token that has been silent for the length of a lease.
+LEASED = frozenset({Step.CLAIM, Step.FINISH})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """A suspended result.
+
+    `owner` is the task's id. `message` is what publishes the task's message again (see `resumption`), dropped when
+    done. `token` is who runs; `since` the time of the last step; `writers` how many write a state just now.
+    """
+
+    state: SuspensionState = SuspensionState.NEW
+    owner: str
+    since: datetime
+    message: str | None = field(default=None, repr=False)
+    token: str | None = None
+    writers: int = 0
+
+
+def end_reported(suspension: Suspension, *, now: datetime) -> Suspension:
+    """The suspension after the end of its message has been reported."""
+    state = ON_END.get(suspension.state)
+    return suspension if state is None else replace(suspension, state=state, since=now)
+
+
+def advance(
+    suspension: Suspension, step: Step, *, token: str | None, now: datetime, lease_seconds: float
+) -> Suspension | None:
+    """The suspension after the step, or None where the step is refused."""
+    state = STEPS[step].get(suspension.state)
+    if state is None:
+        return None
+    if step in LEASED and suspension.state is _S.RUNNING and suspension.token != token:
+        is_silent = (now - suspension.since).total_seconds() > lease_seconds
+        if step is Step.FINISH or not is_silent:
+            return None
+    if step in (Step.WRITE, Step.WRITTEN):
+        change = 1 if step is Step.WRITE else -1
+        return replace(suspension, writers=max(0, suspension.writers + change), since=now)
+    if state is _S.DONE:
+        return replace(suspension, state=state, since=now, message=None, token=None, writers=0)
+    return replace(suspension, state=state, since=now, token=token if state is _S.RUNNING else None)

@@ -1,0 +1,157 @@
+"""The suspended result of a message, in every store: any sequence of steps gives what the pure functions give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from celery_mailproxy.deliveries import record_report
+from celery_mailproxy.reports import Kind
+from celery_mailproxy.stores import DeliveryStore
+from celery_mailproxy.suspensions import STEPS, Step, Suspension, SuspensionState, advance
+
+from .store_values import RETENTION, START, Clock, delivery, new_id, report
+
+S = SuspensionState
+
+
+def suspended(message_id: str, **fields: Any) -> Any:
+    suspension = Suspension(owner="task", since=START, message='{"n":"task","b":"line \\\\n break, ünïcode"}', **fields)
+    return replace(delivery(message_id), suspension=suspension)
+
+
+def state(store: DeliveryStore, message_id: str) -> SuspensionState:
+    found = store.get(message_id)
+    assert found is not None
+    assert found.suspension is not None
+    return found.suspension.state
+
+
+def test_a_suspended_result_goes_its_way(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    kept = store.get(message_id)
+    assert kept == suspended(message_id)
+    assert store.advance(message_id, Step.SUBMITTED, token="task").is_allowed
+    assert state(store, message_id) is S.WAITING
+    (recorded,) = store.record([report(message_id, Kind.SENT)], claim="c")
+    assert recorded.delivery is not None
+    assert recorded.delivery.suspension is not None
+    assert recorded.delivery.suspension.state is S.REPORTED
+    assert recorded.delivery.suspension.message == kept.suspension.message
+    assert store.advance(message_id, Step.PUBLISHED).is_allowed
+    assert store.advance(message_id, Step.CLAIM, token="t1").is_allowed
+    assert not store.advance(message_id, Step.CLAIM, token="t2").is_allowed
+    assert store.advance(message_id, Step.CLAIM, token="t1").is_allowed
+    assert not store.advance(message_id, Step.FINISH, token="t2").is_allowed
+    assert store.advance(message_id, Step.FINISH, token="t1").is_allowed
+    done = store.get(message_id)
+    assert done is not None
+    assert done.suspension is not None
+    assert (done.suspension.state, done.suspension.message) == (S.DONE, None)
+
+
+def test_an_early_end_is_taken_by_the_submitting_task(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    store.record([report(message_id, Kind.ERROR)], claim="c")
+    assert state(store, message_id) is S.EARLY
+    moved = store.advance(message_id, Step.SUBMITTED, token="task")
+    assert moved.is_allowed
+    assert moved.delivery is not None
+    assert moved.delivery.suspension is not None
+    assert (moved.delivery.suspension.state, moved.delivery.suspension.token) == (S.RUNNING, "task")
+    assert moved.delivery.outcome is not None
+
+
+def test_reports_seen_before_the_registration_end_it_early(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.record([report(message_id, Kind.SENT)], claim="c", adopt=True)
+    (kept,) = store.register([suspended(message_id)])
+    assert kept.suspension is not None
+    assert kept.suspension.state is S.EARLY
+
+
+def test_a_state_in_between_is_written_only_before_the_end(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    assert store.advance(message_id, Step.WRITE).is_allowed
+    assert store.advance(message_id, Step.WRITE).is_allowed
+    store.advance(message_id, Step.SUBMITTED, token="task")
+    store.record([report(message_id, Kind.SENT)], claim="c")
+    assert not store.advance(message_id, Step.WRITE).is_allowed
+    kept = store.advance(message_id, Step.WRITTEN).delivery
+    assert kept is not None
+    assert kept.suspension is not None
+    assert kept.suspension.writers == 1
+
+
+def test_a_silent_runner_is_taken_over_after_the_lease(store: DeliveryStore, clock: Clock) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id, state=S.PUBLISHED)])
+    assert store.advance(message_id, Step.CLAIM, token="t1").is_allowed
+    clock.advance(RETENTION.lease_seconds + 1)
+    assert store.advance(message_id, Step.CLAIM, token="t2").is_allowed
+    assert not store.advance(message_id, Step.FINISH, token="t1").is_allowed
+
+
+def test_stalled_results_are_listed_and_resting_ones_are_not(store: DeliveryStore, clock: Clock) -> None:
+    ids = {each: new_id() for each in S}
+    store.register([suspended(message_id, state=each) for each, message_id in ids.items()])
+    later = START + timedelta(seconds=1)
+    listed = {found.message_id for found in store.stalled(before=later, limit=1000)}
+    assert {each for each, message_id in ids.items() if message_id in listed} == set(S) - {S.WAITING, S.DONE}
+    assert not {found.message_id for found in store.stalled(before=START)} & set(ids.values())
+    store.advance(ids[S.RUNNING], Step.CLAIM, token=None)
+    store.advance(ids[S.RUNNING], Step.FINISH, token=None)
+    assert ids[S.RUNNING] not in {found.message_id for found in store.stalled(before=later, limit=1000)}
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_message_without_a_suspended_result_takes_no_step(store: DeliveryStore, step: Step) -> None:
+    message_id = new_id()
+    assert store.advance(message_id, step).delivery is None
+    store.register([delivery(message_id)])
+    assert not store.advance(message_id, step, token="t").is_allowed
+
+
+moves = st.one_of(
+    st.tuples(st.sampled_from(Step), st.sampled_from([None, "t1", "t2"])),
+    st.tuples(st.sampled_from([Kind.SENT, Kind.ERROR, Kind.DEFERRED, Kind.BOUNCED]), st.integers(0, 3)),
+    st.tuples(st.just("tick"), st.sampled_from([1.0, 61.0])),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.sampled_from(S), steps=st.lists(moves, max_size=10))
+def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
+    store: DeliveryStore, clock: Clock, start: SuspensionState, steps: list[Any]
+) -> None:
+    clock.now = START
+    model = suspended(new_id(), state=start)
+    store.register([model])
+    for move, argument in steps:
+        if move == "tick":
+            clock.advance(argument)
+        elif isinstance(move, Kind):
+            reported = report(model.message_id, move, argument)
+            store.record([reported], claim="c")
+            lease = RETENTION.lease_seconds
+            model, _ = record_report(model, reported, claim="c", now=clock.now, lease_seconds=lease)
+        else:
+            moved = advance(
+                model.suspension, move, token=argument, now=clock.now, lease_seconds=RETENTION.lease_seconds
+            )
+            assert store.advance(model.message_id, move, token=argument).is_allowed == (moved is not None)
+            model = model if moved is None else replace(model, suspension=moved)
+        assert store.get(model.message_id) == model
+
+
+def test_every_state_can_be_left_but_the_last() -> None:
+    left = {before for step in (Step.SUBMITTED, Step.PUBLISHED, Step.CLAIM, Step.FINISH) for before in STEPS[step]}
+    assert left | {S.WAITING, S.DONE} == set(S)
