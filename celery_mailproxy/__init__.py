@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .deliveries import Delivery, Status
     from .errors import (
         ConfigurationError,
+        DeliveryError,
         InvalidMessage,
         InvalidReport,
         MailProxyError,
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from .reports import DeliveryReport, Kind
     from .resolvers import attachment_resolver
     from .runtime import get_delivery
-    from .tasks import dispatch_reports, prune_deliveries, send_many_via_proxy, send_via_proxy
+    from .tasks import deliver_via_proxy, dispatch_reports, prune_deliveries, send_many_via_proxy, send_via_proxy
 
 _MODULES = {
     "Attachment": ".messages",
     "ConfigurationError": ".errors",
     "Delivery": ".deliveries",
+    "DeliveryError": ".errors",
     "DeliveryReport": ".reports",
     "InvalidMessage": ".errors",
     "InvalidReport": ".errors",
@@ -51,6 +53,7 @@ _MODULES = {
     "StoreError": ".errors",
     "UnsupportedMessage": ".errors",
     "attachment_resolver": ".resolvers",
+    "deliver_via_proxy": ".tasks",
     "dispatch_reports": ".tasks",
     "get_delivery": ".runtime",
     "prune_deliveries": ".tasks",
@@ -62,6 +65,7 @@ __all__ = [
     "Attachment",
     "ConfigurationError",
     "Delivery",
+    "DeliveryError",
     "DeliveryReport",
     "InvalidMessage",
     "InvalidReport",
@@ -79,6 +83,7 @@ __all__ = [
     "UnsupportedMessage",
     "__version__",
     "attachment_resolver",
+    "deliver_via_proxy",
     "dispatch_reports",
     "get_delivery",
     "prune_deliveries",

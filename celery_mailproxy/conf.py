@@ -75,6 +75,9 @@ class Settings:
     park_seconds: float = _setting(60.0, types.natural_number)
     events: bool = _setting(True, types.boolean)
 
+    resume_queue: str | None = _setting(None, types.text)
+    resume_args_bytes: int = _setting(16384, types.natural_integer)
+
     store: str = _setting("sqlite:///celery-mailproxy.sqlite3", types.text, secret=True)
     store_ttl_seconds: float = _setting(30 * 86400.0, types.positive_number)
     store_summary: bool = _setting(True, types.boolean)

@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
 from .errors import redact
 from .reports import DeliveryReport, Kind
+from .resumption import Resumer
 from .signals import signals_of
 from .stores.base import DeliveryStore
 
@@ -44,7 +45,8 @@ def callback_task_id(report: DeliveryReport, index: int = 0) -> str:
 class Dispatcher:
     """Tells an application of delivery reports, each once.
 
-    `emit` sends a Celery event, `(type, fields) -> None`, or is None to send none.
+    `emit` sends a Celery event, `(type, fields) -> None`, or is None to send none. `resumer` completes the results of
+    tasks that wait for their mail.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Dispatcher:
         app: Celery,
         store: DeliveryStore,
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
+        resumer: Resumer | None = None,
     ) -> None:
         self._app = app
         self._store = store
         self._emit = emit
+        self._resumer = resumer
 
     def dispatch(
         self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False, only_new: bool = False
@@ -104,6 +108,9 @@ class Dispatcher:
         """Tell one report; None where nobody had asked to be told."""
         report = recorded.report
         delivery = recorded.delivery if recorded.delivery and recorded.delivery.is_known else None
+        if self._resumer is not None and delivery is not None and delivery.suspension is not None:
+            # Before all else: it may fail with the broker, and can be done twice without harm.
+            self._resume(self._resumer, report, delivery)
         has_callbacks = delivery is not None and delivery.callbacks.get(_CALLBACKS.get(report.kind, ""))
         has_handlers = any(signal.has_listeners(self._app) for signal in signals_of(report.kind))
         failed = self._call(report, delivery) if has_callbacks or has_handlers else []
@@ -119,6 +126,12 @@ class Dispatcher:
                 report.message_id,
             )
         return _dispatched(recorded, failed)
+
+    def _resume(self, resumer: Resumer, report: DeliveryReport, delivery: Delivery) -> None:
+        if delivery.is_ended:
+            resumer.resume(delivery)
+        elif report.kind is Kind.DEFERRED:
+            resumer.write_state(delivery, "DEFERRED", report)
 
     def _call(
         self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "ConfigurationError",
+    "DeliveryError",
     "InvalidMessage",
     "InvalidReport",
     "MailProxyError",
@@ -77,6 +78,26 @@ class MessageRejected(MailProxyError):
     def __repr__(self) -> str:
         # Celery logs the repr of a failed task's error, and a reason may quote an address.
         return f"{type(self).__name__}({self.message_id!r}, {redact(self.reason)!r})"
+
+
+class DeliveryError(MailProxyError):
+    """A mail was not delivered. `args` are `(reason, code, message_id)`, which survive every result backend.
+
+    `reason` is what the proxy said, or why the mail never got there; it may quote an address, and is therefore not in
+    the `str` and `repr`, which Celery logs. `code` is an SMTP code or an enhanced one, where one is known.
+    """
+
+    def __init__(self, reason: str | None, code: str | None, message_id: str) -> None:
+        super().__init__(reason, code, message_id)
+        self.reason = reason
+        self.code = code
+        self.message_id = message_id
+
+    def __str__(self) -> str:
+        return f"message {self.message_id} was not delivered: {redact(self.reason or 'no reason given')}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({redact(self.reason or '')!r}, {self.code!r}, {self.message_id!r})"
 
 
 class ProxyRequestError(MailProxyError):

@@ -20,6 +20,7 @@ from .proxy.client import ProxyClient
 from .publisher import ReportPublisher
 from .receiver import ReportReceiver
 from .reports import DeliveryReport, utcnow
+from .resumption import Resumer
 from .stores import open_store
 from .stores.base import DeliveryStore, Retention
 from .submission import Submitter
@@ -59,7 +60,16 @@ class Runtime:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        return Dispatcher(app=self.app, store=self.store, emit=self._send_event if self.settings.events else None)
+        return Dispatcher(
+            app=self.app,
+            store=self.store,
+            emit=self._send_event if self.settings.events else None,
+            resumer=self.resumer,
+        )
+
+    @cached_property
+    def resumer(self) -> Resumer:
+        return Resumer(app=self.app, store=self.store)
 
     @cached_property
     def submitter(self) -> Submitter:

@@ -16,6 +16,7 @@ from .proxy.base import SubmitAnswer
 from .proxy.client import ProxyClient
 from .reports import DeliveryReport, Kind, utcnow
 from .stores.base import DeliveryStore
+from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]
 
@@ -29,6 +30,7 @@ class Outgoing:
 
     message: MailMessage
     callbacks: Callbacks = field(default_factory=dict, repr=False)
+    suspension: Suspension | None = None
 
 
 class Submitter:
@@ -57,8 +59,18 @@ class Submitter:
         again. Raises `ProxyRequestError` and `ProxyUnavailable` where no message of the call got through, with
         nothing told yet.
         """
-        # Register first: a report may overtake the answer to the submission.
-        kept = self._store.register([self._delivery(out, task_id) for out in outgoing])
+        kept = self.register(outgoing, task_id=task_id)
+        return self.submit_registered(outgoing, kept, task_id=task_id)
+
+    def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
+        """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
+        # Before the submission: a report may overtake its answer.
+        return self._store.register([self._delivery(out, task_id) for out in outgoing])
+
+    def submit_registered(
+        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], *, task_id: str
+    ) -> SubmitAnswer:
+        """The rest of `submit`, for messages that have been registered."""
         answer = SubmitAnswer()
         to_submit = []
         for out, delivery in zip(outgoing, kept, strict=True):
@@ -120,6 +132,7 @@ class Submitter:
             server=message.server,
             batch_code=message.batch_code,
             summary=summary if self._keep_summary else {},
+            suspension=out.suspension,
         )
 
     def _tell(self, answer: SubmitAnswer, *, claim: str) -> None:

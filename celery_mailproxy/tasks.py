@@ -12,7 +12,10 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
+from .deliveries import Delivery
+from .delivering import DeliverTask
 from .errors import (
+    DeliveryError,
     InvalidMessage,
     MailProxyError,
     MessageRejected,
@@ -26,7 +29,7 @@ from .reports import DeliveryReport
 from .runtime import Runtime, get_runtime
 from .submission import Outgoing
 
-__all__ = ["dispatch_reports", "prune_deliveries", "send_many_via_proxy", "send_via_proxy"]
+__all__ = ["deliver_via_proxy", "dispatch_reports", "prune_deliveries", "send_many_via_proxy", "send_via_proxy"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,35 @@ def send_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> 
     if message_id in answer.rejected:
         raise MessageRejected(message_id, answer.rejected[message_id])
     return _result(message_id)
+
+
+@shared_task(bind=True, base=DeliverTask, name="celery_mailproxy.deliver_via_proxy", typing=False)
+def deliver_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> Any:
+    """Send one mail; the result follows its delivery. Takes what `send_via_proxy` takes.
+
+    The result is QUEUED, perhaps DEFERRED, then SUCCESS with the report as a dict when the mail is `sent`, or FAILURE
+    with `DeliveryError` when it ends as error, is rejected, or never reaches the proxy. So `get()`, chains, groups,
+    chords and links go on when the mail is delivered; no worker waits for it.
+
+    Called directly or eagerly it submits, and returns `{"state": "queued", "id": message id}`.
+    """
+    runtime = get_runtime(self.app)
+    task_id = self.request.id or str(uuid4())
+    outgoing = _one_or_refuse(runtime, content, arguments, task_id)
+    message_id = outgoing.message.message_id
+    if self.request.called_directly or self.request.is_eager:
+        answer = runtime.submitter.submit([outgoing], task_id=task_id)
+        if message_id in answer.rejected:
+            raise DeliveryError(answer.rejected[message_id], None, message_id)
+        return {"state": "queued", "id": message_id}
+    try:
+        kept = self.reserve(outgoing)
+        self.show_queued(message_id)
+        _submit_or_give_up(self, runtime, outgoing, kept)
+        return self.suspend(message_id)
+    except (StoreError, OperationalError) as exc:
+        # Whatever the number of retries: the proxy may have the mail, and its end must find the task.
+        raise _retry(self, runtime, exc) from exc
 
 
 @shared_task(
@@ -165,6 +197,21 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     Needed with SQLite only: Redis expires them by itself.
     """
     return get_runtime(self.app).store.prune(limit=limit)
+
+
+def _submit_or_give_up(task: Any, runtime: Runtime, outgoing: Outgoing, kept: Delivery) -> None:
+    """Submit one registered message; where that fails for good, its delivery has ended as error after this call."""
+    message_id, task_id = outgoing.message.message_id, task.request.id
+    try:
+        runtime.submitter.submit_registered([outgoing], [kept], task_id=task_id)
+    except InvalidMessage as exc:
+        runtime.submitter.give_up([message_id], str(exc.redacted()), task_id=task_id)
+    except ProxyRequestError as exc:
+        runtime.submitter.give_up([message_id], str(exc), task_id=task_id)
+    except (ProxyUnavailable, SoftTimeLimitExceeded) as exc:
+        if _retries_left(task, runtime):
+            raise _retry(task, runtime, exc) from exc
+        runtime.submitter.give_up([message_id], f"given up: {exc}", task_id=task_id)
 
 
 def _one_or_refuse(

@@ -67,3 +67,35 @@ def noted(self: Any, report: dict[str, Any], tag: str) -> str:
     """A chained task: notes the report that it got."""
     note(what="task", name=f"noted:{tag}", id=report["message_id"], kind=report["kind"], task_id=self.request.id)
     return tag
+
+
+@app.task
+def add(value: Any, number: int = 1) -> Any:
+    """Whatever came before, noted and passed on."""
+    note(what="task", name="add", id=str(number), value=value)
+    return number
+
+
+@app.task
+def summarise(results: list[Any]) -> dict[str, int]:
+    """A chord's body: how many of what."""
+    note(what="task", name="summarise", id="chord", number=len(results))
+    return {"number": len(results)}
+
+
+@app.task
+def render(number: int) -> dict[str, Any]:
+    """The task before a mail in a chain: its content."""
+    return {"subject": f"Rendered {number}", "body": "From the task before"}
+
+
+@app.task
+def failed(request: Any, exc: Any, traceback: Any) -> None:
+    """A link_error of the new style."""
+    note(what="task", name="failed", id=request.id, error=type(exc).__name__)
+
+
+@app.task
+def failed_old(task_id: str) -> None:
+    """A link_error of the old style."""
+    note(what="task", name="failed_old", id=task_id)

@@ -1,0 +1,137 @@
+"""`DeliverTask`: the base of tasks whose Celery result follows the mail (see `docs/explanation/suspended-results.md`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from celery import states
+from celery.exceptions import Ignore
+
+from .deliveries import Delivery
+from .errors import DeliveryError, MailProxyError, StoreError
+from .outgoing import SendTask
+from .reports import Kind, utcnow
+from .resumption import RESUME_HEADER, take_down
+from .runtime import Runtime, get_runtime
+from .submission import Outgoing
+from .suspensions import Step, Suspension, SuspensionState
+
+try:
+    # Celery 5.6 on: the message's word counts before the task's.
+    from celery.app.task import get_actual_ignore_result
+except ImportError:  # pragma: no cover - an older Celery
+
+    def get_actual_ignore_result(task: Any, request: Any) -> bool:
+        return bool(task.ignore_result or getattr(request, "ignore_result", False))
+
+
+__all__ = ["QUEUED", "DeliverTask"]
+
+logger = logging.getLogger(__name__)
+
+#: The state of a result whose mail the proxy has, or is about to get.
+QUEUED = "QUEUED"
+
+#: Which states of Celery's end a resumed run for good.
+_ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
+
+
+class DeliverTask(SendTask):
+    """A task that suspends itself once its mail is with the proxy, and is run again when the mail has ended.
+
+    The first run calls `suspend` and ends in `Ignore`; the resumed run returns the report, or raises `DeliveryError`,
+    and Celery does the rest.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    track_started = False
+    max_retries = None
+    throws = (MailProxyError,)
+    dont_autoretry_for = (DeliveryError,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        header = None if self.request.called_directly else self.request.get(RESUME_HEADER)
+        if not isinstance(header, Mapping):
+            return super().__call__(*args, **kwargs)
+        return self._resume(str(header["id"]), str(header["token"]))
+
+    def reserve(self, outgoing: Outgoing) -> Delivery:
+        """Register the message with this task's message beside it.
+
+        The answer's suspension is `new`: submit; or `early`: only take the outcome. Raises `Ignore` where the message
+        is on its way already (this is a redelivery), and `MailProxyError` where its id belongs to another task.
+        """
+        runtime = get_runtime(self.app)
+        settings = runtime.settings
+        message = take_down(
+            self,
+            ignore_result=self._ignores_result(),
+            args_bytes=settings.resume_args_bytes,
+            queue=settings.resume_queue,
+        )
+        suspension = Suspension(owner=self.request.id, since=utcnow(), message=message)
+        (kept,) = runtime.submitter.register([replace(outgoing, suspension=suspension)], task_id=self.request.id)
+        if kept.suspension is None or kept.suspension.owner != self.request.id:
+            raise MailProxyError(
+                f"message id {kept.message_id!r} was used by another task already; a new mail takes a new id"
+            )
+        is_mine = kept.suspension.state is SuspensionState.RUNNING and kept.suspension.token == self.request.id
+        if kept.suspension.state not in (SuspensionState.NEW, SuspensionState.EARLY) and not is_mine:
+            raise Ignore
+        return kept
+
+    def show_queued(self, message_id: str) -> None:
+        """Write the state QUEUED. Before the submission: later it could land on top of the final one."""
+        if not self._ignores_result():
+            self.update_state(state=QUEUED, meta={"message_id": message_id, "at": utcnow().isoformat()})
+
+    def suspend(self, message_id: str) -> Any:
+        """End the first run: in `Ignore`, or with the outcome where it has been reported already."""
+        moved = self._runtime.store.advance(message_id, Step.SUBMITTED, token=self.request.id)
+        delivery = moved.delivery
+        suspension = delivery.suspension if delivery else None
+        is_mine = suspension and suspension.state is SuspensionState.RUNNING and suspension.token == self.request.id
+        if delivery is None or not is_mine:
+            raise Ignore
+        return self._take(delivery, self.request.id)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Celery's hook: the result is stored, so the record can become a tombstone."""
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
+        claim = self.request.get("mail_proxy_claim")
+        if not claim or status not in _ENDS:
+            return
+        message_id, token = claim
+        try:
+            self._runtime.store.advance(message_id, Step.FINISH, token=token)
+        except StoreError:
+            # The result stands. What is left over is a record that `resume_stalled` tidies up.
+            logger.warning("message %s: its record could not be finished", message_id, exc_info=True)
+
+    @property
+    def _runtime(self) -> Runtime:
+        return get_runtime(self.app)
+
+    def _ignores_result(self) -> bool:
+        return bool(get_actual_ignore_result(self, self.request))
+
+    def _resume(self, message_id: str, token: str) -> Any:
+        moved = self._runtime.store.advance(message_id, Step.CLAIM, token=token)
+        if not moved.is_allowed or moved.delivery is None:
+            # Another copy of this message runs, or has run.
+            raise Ignore
+        return self._take(moved.delivery, token)
+
+    def _take(self, delivery: Delivery, token: str) -> Any:
+        # For `after_return`; the request lives as long as this run.
+        self.request.update(mail_proxy_claim=(delivery.message_id, token))
+        outcome = delivery.outcome
+        if outcome is None or outcome.kind is not Kind.SENT:
+            reason = outcome.reason if outcome else delivery.reason
+            raise DeliveryError(reason, outcome.code if outcome else None, delivery.message_id)
+        return outcome.to_json()

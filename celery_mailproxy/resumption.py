@@ -1,0 +1,183 @@
+"""Publishing a suspended task's message again, so that Celery itself completes the result.
+
+The message is taken down while the task runs, kept in the store, and published with one more header, `RESUME_HEADER`:
+the message id and the token that the resumed run claims the outcome with. Everything that follows (the result, the
+chain, the chord, links, task signals, events) is Celery's own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from celery.app.task import Context
+from kombu import serialization
+from kombu.exceptions import OperationalError
+
+from .deliveries import Delivery
+from .errors import StoreError
+from .reports import DeliveryReport
+from .stores.base import DeliveryStore
+from .suspensions import Step, Suspension, SuspensionState
+
+__all__ = ["RESUME_HEADER", "Resumer", "take_down"]
+
+#: The header of a message that resumes a task: `{"id": message id, "token": token}`.
+RESUME_HEADER = "mail_proxy_resume"
+
+#: Options of the first message that must not be in the second: it would be revoked or killed for the time it waited.
+_DROPPED = ("expires", "time_limit", "soft_time_limit", "task_id")
+
+#: The exchange prefix of Celery's native delayed delivery (quorum queues): the queue stands in the routing key.
+_DELAYED_EXCHANGE = "celery_delayed"
+
+#: How long the end of a message waits for a state in between that is just being written.
+_WRITER_PATIENCE_SECONDS = 2.0
+
+#: A writer that has been at it for longer than this has died.
+_WRITER_LEASE_SECONDS = 30.0
+
+
+def take_down(task: Any, *, ignore_result: bool, args_bytes: int, queue: str | None) -> str:
+    """What publishes the running task's message again, as JSON text without a line break.
+
+    Arguments of more than `args_bytes` are left out: the resumed run needs none. `queue` is where the resumed run
+    goes; None: where this one came from.
+    """
+    request = task.request
+    options = {
+        name: value
+        for name, value in request.as_execution_options().items()
+        if name not in _DROPPED and (value is not None or name in (request.stamped_headers or ()))
+    }
+    options["ignore_result"] = ignore_result
+    route = {"queue": queue} if queue else _route(request.delivery_info or {})
+    priority = (request.delivery_info or {}).get("priority")
+    if priority is not None:
+        route["priority"] = priority
+    serializer = task.serializer or task.app.conf.task_serializer
+    content = [request.args or (), request.kwargs or {}]
+    record = _dump([*content, options], serializer)
+    if len(record["b"] if "b" in record else json.dumps(record["j"][:2])) > args_bytes:
+        record = _dump([(), {}, options], serializer)
+    return json.dumps({"n": task.name, "s": serializer, "r": route, **record}, separators=(",", ":"))
+
+
+def _route(delivery_info: Mapping[str, Any]) -> dict[str, Any]:
+    exchange = delivery_info.get("exchange") or ""
+    routing_key = delivery_info.get("routing_key") or ""
+    if exchange.startswith(_DELAYED_EXCHANGE):
+        return {"queue": routing_key.rpartition(".")[2]}
+    if not exchange:
+        return {"queue": routing_key}
+    return {"exchange": exchange, "routing_key": routing_key}
+
+
+def _dump(content: Any, serializer: str) -> dict[str, Any]:
+    content_type, encoding, payload = serialization.dumps(content, serializer)
+    if content_type == "application/json":
+        # As it is, and not as a text in a text: every quote in it would take two characters.
+        return {"j": json.loads(payload)}
+    payload = payload if isinstance(payload, bytes) else payload.encode()
+    return {"t": content_type, "e": encoding, "b": b64encode(payload).decode()}
+
+
+def _load(record: Mapping[str, Any]) -> Any:
+    if "j" in record:
+        return serialization.loads(json.dumps(record["j"]), "application/json", "utf-8", accept=["json"])
+    # Trusted: it comes from our own store, and was written from a message that a worker accepted.
+    content_type = record["t"]
+    return serialization.loads(b64decode(record["b"]), content_type, record["e"], accept=[content_type])
+
+
+class Resumer:
+    """Resumes suspended tasks, and writes their states in between. Used by the dispatcher, which needs no user code."""
+
+    def __init__(self, *, app: Celery, store: DeliveryStore) -> None:
+        self._app = app
+        self._store = store
+
+    def resume(self, delivery: Delivery) -> None:
+        """Publish the message of a task whose mail has ended, where it is still to be done.
+
+        May be called any number of times: of several copies, one wins its claim. Raises `StoreError` where a state in
+        between is being written all the time, and kombu's `OperationalError` where the broker fails.
+        """
+        suspension = self._settled(delivery)
+        if suspension is None or suspension.state is not SuspensionState.REPORTED or suspension.message is None:
+            return
+        self.publish(delivery.message_id, suspension)
+        self._store.advance(delivery.message_id, Step.PUBLISHED)
+
+    def publish(self, message_id: str, suspension: Suspension, *, resumes: bool = True) -> None:
+        """Publish a suspended task's message; without `resumes` as it first was, which submits the mail again."""
+        record = json.loads(suspension.message or "{}")
+        args, kwargs, options = _load(record)
+        headers = dict(options.pop("headers", None) or {})
+        if resumes:
+            headers[RESUME_HEADER] = {"id": message_id, "token": str(uuid.uuid4())}
+        amqp = self._app.amqp
+        message = amqp.as_task_v2(
+            suspension.owner,
+            record["n"],
+            args,
+            kwargs,
+            callbacks=options.pop("link", None),
+            errbacks=options.pop("link_error", None),
+            argsrepr="(…)" if args else "()",
+            kwargsrepr="{…}" if kwargs else "{}",
+            **options,
+        )
+        # Not `send_task`: that would subscribe this process to the result, and take its own task for the parent.
+        with self._app.producer_or_acquire() as producer:
+            try:
+                amqp.send_task_message(
+                    producer, record["n"], message, serializer=record["s"], headers=headers, **record["r"]
+                )
+            except producer.connection.connection_errors as exc:
+                raise OperationalError(str(exc)) from exc
+
+    def write_state(self, delivery: Delivery, state: str, report: DeliveryReport) -> None:
+        """Write a state in between (DEFERRED) for whoever looks at the result; never on top of the final one."""
+        suspension = delivery.suspension
+        if suspension is None or suspension.message is None:
+            return
+        _, _, options = _load(json.loads(suspension.message))
+        if options.get("ignore_result"):
+            return
+        if not self._store.advance(delivery.message_id, Step.WRITE).is_allowed:
+            return
+        try:
+            # What the rpc:// backend needs to find whoever waits.
+            request = Context(reply_to=options.get("reply_to"), correlation_id=suspension.owner, id=suspension.owner)
+            meta = {
+                "message_id": delivery.message_id,
+                "at": report.at.isoformat(),
+                "reason": report.reason,
+                "attempts": delivery.attempts,
+            }
+            self._app.backend.store_result(suspension.owner, meta, state, request=request)
+        finally:
+            self._store.advance(delivery.message_id, Step.WRITTEN)
+
+    def _settled(self, delivery: Delivery) -> Suspension | None:
+        """The suspended result once nobody writes a state any more."""
+        deadline = time.monotonic() + _WRITER_PATIENCE_SECONDS
+        current: Delivery | None = delivery
+        while current is not None and current.suspension is not None:
+            if not current.suspension.writers or self._has_died(current.suspension):
+                return current.suspension
+            if time.monotonic() > deadline:
+                raise StoreError(f"the state of message {delivery.message_id} is still being written")
+            time.sleep(0.02)
+            current = self._store.get(delivery.message_id)
+        return None
+
+    @staticmethod
+    def _has_died(suspension: Suspension) -> bool:
+        return time.time() - suspension.since.timestamp() > _WRITER_LEASE_SECONDS
