@@ -65,8 +65,8 @@ class DeliveryStore(ABC):
 
         A report of an unknown message changes nothing and is answered `UNKNOWN`, or with `adopt` a delivery is made
         for it (`is_known=False`). With `is_settled` new reports count as dispatched at once: for callers who know
-        that nobody listens. With `only_new` they count only where nothing has been heard of the message yet. Callers
-        leave repetitions within one call out. One round trip for all.
+        that nobody listens. With `only_new` (never with `adopt`) they count only where nothing has been heard of the
+        message yet. Callers leave repetitions within one call out. One round trip for all.
         """
 
     @abstractmethod
