@@ -80,8 +80,8 @@ def parse_mailboxes(argument: str, text: str) -> list[Mailbox]:
         raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
     if has_surrogate(text):
         raise InvalidMessage(argument, f"must be text without lone surrogates, got {text!r}")
-    # Python 3.13 itself writes encoded words without the space that has to be between them.
-    text = text.replace("?==?", "?= =?")
+    # What Python itself writes wrongly: encoded words without the space between them, and encoded commas.
+    text = re.sub(r"(?<=>)\s*=\?utf-8\?q\?=2C\?=", ",", text.replace("?==?", "?= =?"))
     header = _parse(argument, text)
     if any(group.display_name is not None for group in header.groups):
         raise InvalidMessage(argument, f"must list addresses, not a group, got {text!r}")

@@ -11,7 +11,7 @@ from celery import Celery, signature
 from kombu.exceptions import OperationalError
 
 from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
-from .errors import redact
+from .errors import DispatchError, StoreError, redact
 from .reports import DeliveryReport, Kind
 from .resumption import Resumer
 from .signals import signals_of
@@ -70,15 +70,30 @@ class Dispatcher:
         `claim` names who dispatches: the same claim may come again after a crash and goes on where it was. With
         `adopt` unknown messages are told too, with `delivery=None`; with `only_new` messages of which anything has been
         heard are passed over. Raises `StoreError` when the store, and kombu's
-        `OperationalError` when the broker fails; what has been told by then is not told again.
+        `OperationalError` when the broker fails; `DispatchError` where single reports met another error. What has
+        been told by then is not told again.
         """
         unknown = []
         silent: list[Dispatched] = []
+        problem: Exception | None = None
         for recorded in self._store.record(_in_order(reports), claim=claim, adopt=adopt, only_new=only_new):
             if recorded.verdict is Verdict.UNKNOWN:
                 unknown.append(recorded.report)
             elif recorded.verdict is Verdict.NEW:
-                told = self._tell(recorded)
+                try:
+                    told = self._tell(recorded)
+                except (StoreError, OperationalError):
+                    raise
+                except Exception as exc:
+                    # Not the traceback: it may quote what an address stands in.
+                    logger.error(
+                        "message %s: its %s report was not told: %s",
+                        recorded.report.message_id,
+                        recorded.report.kind,
+                        redact(repr(exc)),
+                    )
+                    problem = exc
+                    continue
                 if told is None:
                     silent.append(_dispatched(recorded))
                 else:
@@ -88,6 +103,8 @@ class Dispatcher:
                 _log_passed_over(recorded)
         if silent:
             self._store.mark_dispatched(silent)
+        if problem is not None:
+            raise DispatchError("some reports were not told, and are to be dispatched again") from problem
         return unknown
 
     def replay(self, message_id: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "ConfigurationError",
     "DeliveryError",
+    "DispatchError",
     "InvalidMessage",
     "InvalidReport",
     "MailProxyError",
@@ -151,6 +152,10 @@ def _rebuild_unavailable(
 
 class InvalidReport(MailProxyError, ValueError):
     """A report body, or one entry of it, is not of the shape that genro-mail-proxy sends."""
+
+
+class DispatchError(MailProxyError):
+    """Some reports could not be told, for a reason that is no handler's; they stay claimed, to be dispatched again."""
 
 
 class StoreError(MailProxyError):

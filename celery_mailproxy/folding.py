@@ -58,7 +58,10 @@ def addresses(name: str, values: Sequence[str]) -> str | None:
 
 
 def fold_text(name: str, value: str) -> str | None:
-    """An unstructured header's value, folded into lines that are short enough to travel in a body; None: no way."""
+    """An unstructured header's value, folded into lines that are short enough to travel in a body; None: no way.
+
+    It is what stands behind the colon, beginning with the space or the line end there.
+    """
     for candidate in (value, *_indented(value)):
         folding = Refolding([f"{name}: "], mended=False)
         folding.add([_parse(name, candidate)])
@@ -82,7 +85,9 @@ def fold_addresses(name: str, values: Sequence[str]) -> str | None:
                 break
         else:
             return None
-    return "\n" + ",\n".join(pieces)
+    folded = ",\n".join(pieces)
+    first = len(name) + 1 + len(folded.partition("\n")[0])
+    return folded if first <= LINE_LENGTH else f"\n{folded}"
 
 
 def read_text(folded: str) -> str:

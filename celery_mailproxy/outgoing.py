@@ -13,6 +13,7 @@ from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .conf import Settings
 from .errors import InvalidMessage
 from .messages import MailMessage, normalise_arguments
+from .mime import encode
 from .runtime import get_runtime
 from .submission import Outgoing
 
@@ -95,7 +96,9 @@ class SendTask(_MailTask):
         plain = dump_arguments(kwargs or {})
         if not self._is_published_by_celery(options):
             settings = get_runtime(self.app).settings
-            one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
+            outgoing = one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
+            # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
+            encode(outgoing.message)
         return self._publish(args, plain, task_id, options)
 
 
@@ -187,7 +190,7 @@ def _checked(messages: Sequence[Arguments], common: Arguments, settings: Setting
             raise InvalidMessage(f"messages[{index}].message_id", f"must be unique in the list, got {message_id!r}")
         seen.add(message_id)
         try:
-            one_outgoing((), {**common, **arguments}, settings=settings, message_id=message_id)
+            encode(one_outgoing((), {**common, **arguments}, settings=settings, message_id=message_id).message)
         except InvalidMessage as exc:
             raise type(exc)(f"messages[{index}].{exc.argument}", exc.problem) from exc
     return list(numbered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email import message_from_bytes, policy
+from email import errors, message_from_bytes, policy
 from email.message import Message
 from email.parser import HeaderParser
 
@@ -16,6 +16,13 @@ __all__ = ["RawMessage", "parse_raw", "raw_text"]
 
 #: Headers that may be joined into one where a message has several: lists, by their grammar.
 _LISTS = frozenset({"to", "cc", "bcc", "reply-to", "keywords"})
+
+#: Defects after which a part of the headers is missing. What is wrong with the body the recipient gets as it is.
+_LOSSES = (
+    errors.MissingHeaderBodySeparatorDefect,
+    errors.FirstHeaderLineIsContinuationDefect,
+    errors.MisplacedEnvelopeHeaderDefect,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +59,9 @@ def raw_text(value: object) -> str:
 def parse_raw(text: str) -> RawMessage:
     """The message's headers and its body. Raises `InvalidMessage` where a header would be lost."""
     message = HeaderParser(policy=policy.compat32).parsestr(text)
-    if message.defects or not message.keys():
-        problem = ", ".join(type(defect).__name__ for defect in message.defects) or "no headers"
+    lost = [type(defect).__name__ for defect in message.defects if isinstance(defect, _LOSSES)]
+    if lost or not message.keys():
+        problem = ", ".join(lost) or "no headers"
         raise InvalidMessage("raw", f"must be a whole message, headers, an empty line and a body ({problem})")
     headers: dict[str, str] = {}
     names: dict[str, str] = {}

@@ -89,7 +89,7 @@ def _dump(content: Any, serializer: str) -> dict[str, Any]:
 
 def _load(record: Mapping[str, Any]) -> Any:
     if "j" in record:
-        return serialization.loads(json.dumps(record["j"]), "application/json", "utf-8", accept=["json"])
+        return serialization.loads(json.dumps(record["j"]), "application/json", "utf-8", accept=["application/json"])
     # Trusted: it comes from our own store, and was written from a message that a worker accepted.
     content_type = record["t"]
     return serialization.loads(b64decode(record["b"]), content_type, record["e"], accept=[content_type])

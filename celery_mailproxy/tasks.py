@@ -186,7 +186,8 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
         unknown = runtime.dispatcher.dispatch(parsed, claim=self.request.id or str(uuid4()), adopt=is_last_call)
         if unknown:
             _park(self, runtime, unknown, parked_seconds)
-    except _PASSING as exc:
+    except Exception as exc:
+        # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are told.
         raise _retry(self, runtime, exc) from exc
 
 

@@ -140,6 +140,8 @@ def _make_content_short(part: Message) -> None:
         # What stands before and behind the parts is no content (RFC 2046, 5.1.1).
         part.preamble = part.preamble if is_safe(part.preamble or "") else None
         part.epilogue = part.epilogue if is_safe(part.epilogue or "") else None
+        if part.get("Content-Transfer-Encoding", "7bit").lower() in ("8bit", "binary"):
+            part.replace_header("Content-Transfer-Encoding", "7bit")
         return
     payload = part.get_payload()
     if not isinstance(payload, str) or is_safe(payload):
@@ -186,4 +188,4 @@ def _folded(name: str, value: str) -> str:
             folded = folding.fold_addresses(name, [str(one) for one in parse_mailboxes(name, value)]) or folded
     if folded is None:
         raise UnsupportedMessage(f"headers[{name!r}]", f"must be worded otherwise: it cannot be folded, got {value!r}")
-    return folded.strip(" ") if "\n" not in folded else folded[1:]
+    return folded.removeprefix(" ")

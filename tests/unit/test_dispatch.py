@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy.deliveries import Delivery, Status
 from celery_mailproxy.dispatch import Dispatcher, callback_task_id
+from celery_mailproxy.errors import DispatchError
 from celery_mailproxy.reports import DeliveryReport, Kind
 from celery_mailproxy.signals import delivery_reported, mail_deferred, mail_error, mail_sent
 from celery_mailproxy.stores.base import Retention
@@ -266,3 +267,27 @@ def test_a_failing_event_holds_nothing_up(app: Celery, store: MemoryStore, heard
     register(store)
     Dispatcher(app=app, store=store, emit=emit).dispatch([report(Kind.SENT)], claim="c1")
     assert len(heard) == 2
+
+
+def test_one_report_that_cannot_be_told_stops_no_other(
+    app: Celery, store: MemoryStore, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for message_id in ("m1", "m2", "m3"):
+        register(store, message_id)
+    dispatcher = Dispatcher(app=app, store=store)
+    tell = dispatcher._call
+    broken = True
+
+    def call(report: DeliveryReport, *args: Any, **kwargs: Any) -> list[str]:
+        if broken and report.message_id == "m2":
+            raise TypeError("something of ours is wrong")
+        return tell(report, *args, **kwargs)
+
+    monkeypatch.setattr(dispatcher, "_call", call)
+    batch = [report(Kind.SENT, n, f"m{n}") for n in (1, 2, 3)]
+    with pytest.raises(DispatchError):
+        dispatcher.dispatch(batch, claim="c1")
+    assert {told.message_id for _, told, _ in heard} == {"m1", "m3"}
+    broken = False
+    dispatcher.dispatch(batch, claim="c1")
+    assert len(heard) == 6

@@ -19,7 +19,7 @@ import celery_mailproxy
 from celery_mailproxy import Attachment, Delivery, DeliveryReport, messages, signals, testing
 from celery_mailproxy.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.cli import mailproxy
-from celery_mailproxy.conf import _ELSEWHERE, UNSET, Settings
+from celery_mailproxy.conf import UNSET, Settings
 from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.stores import Retention, open_store
 from celery_mailproxy.testing import pytest_plugin
@@ -105,7 +105,7 @@ def test_the_reference_gives_the_default_and_the_variable_of(name: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_setting_that_a_page_mentions_exists(page: Path) -> None:
     fixtures = {name for name in vars(pytest_plugin) if name.startswith("mail_proxy")}
-    known = SETTINGS.keys() | _ELSEWHERE | fixtures
+    known = SETTINGS.keys() | fixtures
     variables = {name.upper() for name in SETTINGS} | {ENVIRONMENT_VARIABLE}
     text = page.read_text()
     assert set(re.findall(r"\bmail_proxy_\w+", text)) <= known
