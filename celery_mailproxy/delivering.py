@@ -1,4 +1,4 @@
-"""`DeliverTask`: the base of tasks whose Celery result follows the mail (see `docs/explanation/suspended-results.md`)."""
+"""`DeliverTask`: the base of tasks whose Celery result follows the mail (`docs/explanation/suspended-results.md`)."""
 
 from __future__ import annotations
 

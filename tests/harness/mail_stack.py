@@ -101,6 +101,9 @@ class MailStack:
     def __exit__(self, *error: object) -> None:
         self.tenant.add(None, active=False)
         forget_runtime(self.app)
+        if (consumer := getattr(self.app.backend, "result_consumer", None)) is not None:
+            consumer.stop()
+        self.app.pool.force_close_all()
         self.app.close()
         self._stack.close()
 
