@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .campaigns import deliver_many_via_proxy
     from .deliveries import Delivery, Status
     from .errors import (
         ConfigurationError,
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
     from .reports import DeliveryReport, Kind
     from .resolvers import attachment_resolver
     from .runtime import get_delivery
-    from .tasks import deliver_via_proxy, dispatch_reports, prune_deliveries, send_many_via_proxy, send_via_proxy
+    from .tasks import (
+        deliver_via_proxy,
+        dispatch_reports,
+        prune_deliveries,
+        resume_stalled,
+        send_many_via_proxy,
+        send_via_proxy,
+    )
 
 _MODULES = {
     "Attachment": ".messages",
@@ -53,10 +61,12 @@ _MODULES = {
     "StoreError": ".errors",
     "UnsupportedMessage": ".errors",
     "attachment_resolver": ".resolvers",
+    "deliver_many_via_proxy": ".campaigns",
     "deliver_via_proxy": ".tasks",
     "dispatch_reports": ".tasks",
     "get_delivery": ".runtime",
     "prune_deliveries": ".tasks",
+    "resume_stalled": ".tasks",
     "send_many_via_proxy": ".tasks",
     "send_via_proxy": ".tasks",
 }
@@ -83,10 +93,12 @@ __all__ = [
     "UnsupportedMessage",
     "__version__",
     "attachment_resolver",
+    "deliver_many_via_proxy",
     "deliver_via_proxy",
     "dispatch_reports",
     "get_delivery",
     "prune_deliveries",
+    "resume_stalled",
     "send_many_via_proxy",
     "send_via_proxy",
 ]

@@ -12,6 +12,7 @@ from celery.exceptions import Ignore
 
 from .deliveries import Delivery
 from .errors import DeliveryError, MailProxyError, StoreError
+from .expiry import warn_of_short_chords
 from .outgoing import SendTask
 from .reports import Kind, utcnow
 from .resumption import RESUME_HEADER, take_down
@@ -68,6 +69,8 @@ class DeliverTask(SendTask):
         """
         runtime = get_runtime(self.app)
         settings = runtime.settings
+        if self.request.chord:
+            warn_of_short_chords(self.app, settings.store_ttl_seconds)
         message = take_down(
             self,
             ignore_result=self._ignores_result(),
@@ -83,10 +86,18 @@ class DeliverTask(SendTask):
         is_mine = kept.suspension.state is SuspensionState.RUNNING and kept.suspension.token == self.request.id
         if kept.suspension.state not in (SuspensionState.NEW, SuspensionState.EARLY) and not is_mine:
             raise Ignore
+        if kept.suspension.since != suspension.since:
+            # So that `resume_stalled` does not take a task for lost that is being tried again.
+            runtime.store.advance(kept.message_id, Step.RENEW)
         return kept
 
-    def show_queued(self, message_id: str) -> None:
+    def show_queued(self, kept: Delivery) -> None:
         """Write the state QUEUED. Before the submission: later it could land on top of the final one."""
+        if kept.suspension is None or kept.suspension.state is not SuspensionState.NEW:
+            return
+        message_id = kept.message_id
+        fields = {"uuid": self.request.id, "hostname": self.request.hostname, "message_id": message_id}
+        self._runtime.emit("task-queued", fields)
         if not self._ignores_result():
             self.update_state(state=QUEUED, meta={"message_id": message_id, "at": utcnow().isoformat()})
 

@@ -17,7 +17,7 @@ from .mime import encode
 from .runtime import get_runtime
 from .submission import Outgoing
 
-__all__ = ["SendManyTask", "SendTask", "many_outgoing", "one_outgoing"]
+__all__ = ["SendManyTask", "SendTask", "many_arguments", "many_outgoing", "one_outgoing"]
 
 Arguments = Mapping[str, Any]
 
@@ -85,21 +85,30 @@ class SendTask(_MailTask):
 
     abstract = True
 
+    #: Keyword arguments of the task itself, which are none of its mail's.
+    own_arguments: tuple[str, ...] = ()
+
     def signature(self, args: Any = None, kwargs: Arguments | None = None, *rest: Any, **options: Any) -> Any:
         # A signature inside a canvas is serialised by Celery as it stands: make its arguments plain now.
-        return super().signature(args, dump_arguments(kwargs or {}), *rest, **options)
+        mail, own = self._split(kwargs)
+        return super().signature(args, {**dump_arguments(mail), **own}, *rest, **options)
 
     def apply_async(
         self, args: Any = None, kwargs: Arguments | None = None, task_id: str | None = None, **options: Any
     ) -> Any:
         """As `Task.apply_async`. Raises `InvalidMessage` for arguments that cannot be sent."""
-        plain = dump_arguments(kwargs or {})
+        mail, own = self._split(kwargs)
+        plain = dump_arguments(mail)
         if not self._is_published_by_celery(options):
             settings = get_runtime(self.app).settings
             outgoing = one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
             # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
             encode(outgoing.message)
-        return self._publish(args, plain, task_id, options)
+        return self._publish(args, {**plain, **own}, task_id, options)
+
+    def _split(self, kwargs: Arguments | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        mail = dict(kwargs or {})
+        return mail, {name: mail.pop(name) for name in self.own_arguments if name in mail}
 
 
 class SendManyTask(_MailTask):
@@ -140,6 +149,17 @@ class SendManyTask(_MailTask):
                 for start in range(0, len(messages), size)
             ]
         return GroupResult(group_id, results, app=self.app)
+
+
+def many_arguments(messages: Sequence[Arguments], common: Arguments, *, settings: Settings) -> list[dict[str, Any]]:
+    """The arguments of each of many mails, plain, with what is common to all; checked as a caller's list is.
+
+    Raises `InvalidMessage` for the first that cannot be sent, as `messages[3].to`.
+    """
+    args, plain = _dump_many((messages,), common)
+    given, shared = _messages_of(args, plain)
+    _checked(given, shared, settings)
+    return [{**shared, **message} for message in given]
 
 
 def _content(content: Sequence[Any]) -> Arguments:

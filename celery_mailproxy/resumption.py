@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery
@@ -25,7 +25,7 @@ from .reports import DeliveryReport
 from .stores.base import DeliveryStore
 from .suspensions import Step, Suspension, SuspensionState
 
-__all__ = ["RESUME_HEADER", "Resumer", "take_down"]
+__all__ = ["RESUME_HEADER", "Resumer", "holds_arguments", "take_down"]
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
@@ -65,7 +65,14 @@ def take_down(task: Any, *, ignore_result: bool, args_bytes: int, queue: str | N
     record = _dump([*content, options], serializer)
     if len(record["b"] if "b" in record else json.dumps(record["j"][:2])) > args_bytes:
         record = _dump([(), {}, options], serializer)
-    return json.dumps({"n": task.name, "s": serializer, "r": route, **record}, separators=(",", ":"))
+    known = {"n": task.name, "s": serializer, "r": route, "h": request.hostname, **record}
+    return json.dumps(known, separators=(",", ":"))
+
+
+def holds_arguments(suspension: Suspension) -> bool:
+    """Whether the task's message has been kept whole, so that publishing it can submit the mail again."""
+    args, kwargs, _ = _load(json.loads(suspension.message)) if suspension.message else ((), {}, {})
+    return bool(args or kwargs)
 
 
 def _route(delivery_info: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,11 +103,17 @@ def _load(record: Mapping[str, Any]) -> Any:
 
 
 class Resumer:
-    """Resumes suspended tasks, and writes their states in between. Used by the dispatcher, which needs no user code."""
+    """Resumes suspended tasks, and writes their states in between. Used by the dispatcher, which needs no user code.
 
-    def __init__(self, *, app: Celery, store: DeliveryStore) -> None:
+    `emit` sends a Celery event, `(type, fields) -> None`, and never raises.
+    """
+
+    def __init__(
+        self, *, app: Celery, store: DeliveryStore, emit: Callable[[str, Mapping[str, Any]], None] | None = None
+    ) -> None:
         self._app = app
         self._store = store
+        self._emit = emit
 
     def resume(self, delivery: Delivery) -> None:
         """Publish the message of a task whose mail has ended, where it is still to be done.
@@ -147,12 +160,17 @@ class Resumer:
         suspension = delivery.suspension
         if suspension is None or suspension.message is None:
             return
-        _, _, options = _load(json.loads(suspension.message))
-        if options.get("ignore_result"):
-            return
+        record = json.loads(suspension.message)
+        _, _, options = _load(record)
         if not self._store.advance(delivery.message_id, Step.WRITE).is_allowed:
             return
         try:
+            if self._emit is not None:
+                # In the name of the worker that ran the task: an event belongs to a worker, and shows it as alive.
+                fields = {"uuid": suspension.owner, "hostname": record.get("h"), "message_id": delivery.message_id}
+                self._emit(f"task-{state.lower()}", fields)
+            if options.get("ignore_result"):
+                return
             # What the rpc:// backend needs to find whoever waits.
             request = Context(reply_to=options.get("reply_to"), correlation_id=suspension.owner, id=suspension.owner)
             meta = {

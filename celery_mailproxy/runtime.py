@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -24,6 +25,8 @@ from .resumption import Resumer
 from .stores import open_store
 from .stores.base import DeliveryStore, Retention
 from .submission import Submitter
+
+logger = logging.getLogger(__name__)
 
 #: How long no event is sent after one could not be.
 EVENTS_PAUSE_SECONDS = 30.0
@@ -54,9 +57,12 @@ class Runtime:
         return load_settings(self.app)
 
     @cached_property
+    def retention(self) -> Retention:
+        return Retention(ttl_seconds=self.settings.store_ttl_seconds)
+
+    @cached_property
     def store(self) -> DeliveryStore:
-        settings = self.settings
-        return open_store(settings.store, retention=Retention(ttl_seconds=settings.store_ttl_seconds))
+        return open_store(self.settings.store, retention=self.retention)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -69,7 +75,7 @@ class Runtime:
 
     @cached_property
     def resumer(self) -> Resumer:
-        return Resumer(app=self.app, store=self.store)
+        return Resumer(app=self.app, store=self.store, emit=self.emit)
 
     @cached_property
     def submitter(self) -> Submitter:
@@ -103,6 +109,15 @@ class Runtime:
                 self._clients[server] = ProxyClient(self.settings.server(server))
             return self._clients[server]
 
+    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Send a Celery event, where `mail_proxy_events` is on. Never raises: a mail is not held up for onlookers."""
+        if not self.settings.events:
+            return
+        try:
+            self._send_event(event, fields)
+        except Exception:
+            logger.debug("the event %s was not sent", event, exc_info=True)
+
     def close(self) -> None:
         """Let go of every connection."""
         built = self.__dict__
@@ -126,12 +141,17 @@ class Runtime:
         self.dispatcher.dispatch(unknown, claim=claim, adopt=True)
 
     def _send_event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Send an event, by default in this process's name; the field `hostname` says whose it is."""
         if self.app.conf.task_always_eager or time.monotonic() < self._events_paused_until:
             return
+        values = dict(fields)
+        hostname = values.pop("hostname", None)
         try:
             with self.publisher.producer() as producer:
-                dispatcher = self.app.events.Dispatcher(producer.connection, channel=producer.channel)
-                dispatcher.send(event, retry=False, **fields)
+                dispatcher = self.app.events.Dispatcher(
+                    producer.connection, hostname=hostname, channel=producer.channel
+                )
+                dispatcher.send(event, retry=False, **values)
                 dispatcher.close()
         except Exception:
             # Without a broker each event would cost its time-out again, and the mails behind it would wait.

@@ -4,6 +4,7 @@
      |                                                                                          ^
      +--end reported--> early --submitted (the submitting task takes it itself) ----------------+
 
+What is silent for longer than a lease is restarted: published again, from wherever it stands.
 `done` is a tombstone: it keeps a late redelivery from sending or ending anything again.
 """
 
@@ -14,7 +15,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-__all__ = ["LEASED", "ON_END", "RESTING", "STEPS", "Step", "Suspension", "SuspensionState", "advance", "end_reported"]
+__all__ = [
+    "LEASED",
+    "ON_END",
+    "RESTING",
+    "STALE_ONLY",
+    "STEPS",
+    "Step",
+    "Suspension",
+    "SuspensionState",
+    "advance",
+    "end_reported",
+]
 
 
 class SuspensionState(str, Enum):
@@ -36,11 +48,13 @@ class Step(str, Enum):
     """What moves a suspended result on, beside the report of the end."""
 
     SUBMITTED = "submitted"  #: the submitting task is through; its token is the task's id
+    RENEW = "renew"  #: the submitting task is at it once more (a retry, a redelivery)
     PUBLISHED = "published"  #: the dispatcher has published the message again
     CLAIM = "claim"  #: a resumed task begins, with the token of its message
     FINISH = "finish"  #: the result is stored
     WRITE = "write"  #: somebody begins to write a state in between (DEFERRED)
     WRITTEN = "written"  #: and has done so
+    RESTART = "restart"  #: nothing has moved for a lease; the message is about to be published again
 
     def __str__(self) -> str:
         return self.value
@@ -51,12 +65,20 @@ _S = SuspensionState
 #: step → state before → state after. What is missing is refused.
 STEPS: Mapping[Step, Mapping[SuspensionState, SuspensionState]] = {
     Step.SUBMITTED: {_S.NEW: _S.WAITING, _S.EARLY: _S.RUNNING},
+    Step.RENEW: {_S.NEW: _S.NEW},
     Step.PUBLISHED: {_S.REPORTED: _S.PUBLISHED},
     Step.CLAIM: {_S.REPORTED: _S.RUNNING, _S.PUBLISHED: _S.RUNNING, _S.EARLY: _S.RUNNING, _S.RUNNING: _S.RUNNING},
     Step.FINISH: {_S.RUNNING: _S.DONE},
     # A state written later than this could land on top of the final one.
     Step.WRITE: {_S.NEW: _S.NEW, _S.WAITING: _S.WAITING},
     Step.WRITTEN: {state: state for state in _S},
+    Step.RESTART: {
+        _S.NEW: _S.NEW,
+        _S.EARLY: _S.PUBLISHED,
+        _S.REPORTED: _S.PUBLISHED,
+        _S.PUBLISHED: _S.PUBLISHED,
+        _S.RUNNING: _S.PUBLISHED,
+    },
 }
 
 #: state before → state after the end of the message has been reported.
@@ -68,6 +90,9 @@ RESTING = frozenset({_S.WAITING, _S.DONE})
 #: Steps that in `running` need the token that runs: only one of several copies of a message goes on. A claim may take
 #: over from a token that has been silent for the length of a lease.
 LEASED = frozenset({Step.CLAIM, Step.FINISH})
+
+#: Steps that are refused until nothing has moved for the length of a lease: of several who try, one takes them.
+STALE_ONLY = frozenset({Step.RESTART})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +124,12 @@ def advance(
     state = STEPS[step].get(suspension.state)
     if state is None:
         return None
-    if step in LEASED and suspension.state is _S.RUNNING and suspension.token != token:
-        is_silent = (now - suspension.since).total_seconds() > lease_seconds
-        if step is Step.FINISH or not is_silent:
-            return None
+    is_silent = (now - suspension.since).total_seconds() > lease_seconds
+    if step in STALE_ONLY and not is_silent:
+        return None
+    is_held = step in LEASED and suspension.state is _S.RUNNING and suspension.token != token
+    if is_held and (step is Step.FINISH or not is_silent):
+        return None
     if step in (Step.WRITE, Step.WRITTEN):
         change = 1 if step is Step.WRITE else -1
         return replace(suspension, writers=max(0, suspension.writers + change), since=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -12,8 +13,9 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
+from . import janitor
+from .collecting import CollectTask
 from .deliveries import Delivery
-from .delivering import DeliverTask
 from .errors import (
     DeliveryError,
     InvalidMessage,
@@ -25,11 +27,18 @@ from .errors import (
     redact,
 )
 from .outgoing import SendManyTask, SendTask, many_outgoing, one_outgoing
-from .reports import DeliveryReport
+from .reports import DeliveryReport, utcnow
 from .runtime import Runtime, get_runtime
 from .submission import Outgoing
 
-__all__ = ["deliver_via_proxy", "dispatch_reports", "prune_deliveries", "send_many_via_proxy", "send_via_proxy"]
+__all__ = [
+    "deliver_via_proxy",
+    "dispatch_reports",
+    "prune_deliveries",
+    "resume_stalled",
+    "send_many_via_proxy",
+    "send_via_proxy",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +93,15 @@ def send_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> 
     return _result(message_id)
 
 
-@shared_task(bind=True, base=DeliverTask, name="celery_mailproxy.deliver_via_proxy", typing=False)
-def deliver_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> Any:
+@shared_task(bind=True, base=CollectTask, name="celery_mailproxy.deliver_via_proxy", typing=False)
+def deliver_via_proxy(self: Any, *content: Mapping[str, Any], collect: bool = False, **arguments: Any) -> Any:
     """Send one mail; the result follows its delivery. Takes what `send_via_proxy` takes.
 
     The result is QUEUED, perhaps DEFERRED, then SUCCESS with the report as a dict when the mail is `sent`, or FAILURE
     with `DeliveryError` when it ends as error, is rejected, or never reaches the proxy. So `get()`, chains, groups,
     chords and links go on when the mail is delivered; no worker waits for it.
+
+    With `collect` no outcome is a failure: the result is `{"message_id", "outcome", "reason", "report"}`.
 
     Called directly or eagerly it submits, and returns `{"state": "queued", "id": message id}`.
     """
@@ -105,7 +116,7 @@ def deliver_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) 
         return {"state": "queued", "id": message_id}
     try:
         kept = self.reserve(outgoing)
-        self.show_queued(message_id)
+        self.show_queued(kept)
         _submit_or_give_up(self, runtime, outgoing, kept)
         return self.suspend(message_id)
     except (StoreError, OperationalError) as exc:
@@ -200,6 +211,19 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     return get_runtime(self.app).store.prune(limit=limit)
 
 
+@shared_task(bind=True, name="celery_mailproxy.resume_stalled", ignore_result=False, typing=False)
+def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
+    """Move on up to `limit` results of `deliver_via_proxy` that have stalled. For Celery beat, every ten minutes.
+
+    Needed where the broker loses messages, or a worker dies that had acknowledged early: a result whose mail has ended
+    is completed, a mail that never reached the proxy is submitted. May run at any time, also twice at once. Returns
+    `{"resumed": n, "submitted": n, "waiting": n, "given_up": n, "revoked": n}`.
+    """
+    runtime = get_runtime(self.app)
+    lease_seconds = runtime.retention.lease_seconds
+    return janitor.resume_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
+
+
 def _submit_or_give_up(task: Any, runtime: Runtime, outgoing: Outgoing, kept: Delivery) -> None:
     """Submit one registered message; where that fails for good, its delivery has ended as error after this call."""
     message_id, task_id = outgoing.message.message_id, task.request.id
@@ -235,7 +259,11 @@ def _refused(runtime: Runtime, message_id: str, callbacks: Any, exc: InvalidMess
 def _retries_left(task: Any, runtime: Runtime) -> bool:
     # Called directly or eagerly nobody would wait between the tries.
     is_in_worker = not (task.request.called_directly or task.request.is_eager)
-    return is_in_worker and task.request.retries < runtime.settings.max_retries
+    limit = runtime.settings.max_retries
+    if task.max_retries is not None:
+        # A task of the user's own: its last try must end the delivery, and not only raise.
+        limit = min(limit, task.max_retries)
+    return is_in_worker and task.request.retries < limit
 
 
 def _retry(task: Any, runtime: Runtime, exc: Exception) -> Exception:
@@ -248,7 +276,8 @@ def _retry(task: Any, runtime: Runtime, exc: Exception) -> Exception:
     if isinstance(exc, ProxyUnavailable) and exc.retry_after_seconds is not None:
         countdown = max(countdown, exc.retry_after_seconds)
     try:
-        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False)
+        # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
+        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize)
         return retry
     except Reject as rejected:
         # The retry could not be published. Celery would drop the message: the broker is to keep it instead.

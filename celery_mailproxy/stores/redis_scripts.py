@@ -13,7 +13,7 @@ from hashlib import sha1
 from typing import Any
 
 from ..deliveries import ONCE, TRANSITIONS, Status
-from ..suspensions import LEASED, ON_END, STEPS
+from ..suspensions import LEASED, ON_END, STALE_ONLY, STEPS
 
 __all__ = ["ADVANCE", "MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
 
@@ -44,6 +44,7 @@ def _lua_table(table: Mapping[Any, Mapping[Any, Any]]) -> str:
 _STEPS = f"""
 local STEPS = {_lua_table(STEPS)}
 local LEASED = {_lua_set(step.value for step in LEASED)}
+local STALE_ONLY = {_lua_set(step.value for step in STALE_ONLY)}
 """
 
 _COMMON = f"""
@@ -240,8 +241,9 @@ local state = suspension and STEPS[step][suspension[STATE]]
 if not state then return {0, value} end
 
 local held = suspension[TOKEN] ~= cjson.null and suspension[TOKEN] or ''
+local is_silent = tonumber(now, 36) - tonumber(suspension[SINCE], 36) > tonumber(lease)
+if STALE_ONLY[step] and not is_silent then return {0, value} end
 if LEASED[step] and suspension[STATE] == 'running' and held ~= token then
-  local is_silent = tonumber(now, 36) - tonumber(suspension[SINCE], 36) > tonumber(lease)
   if step == 'finish' or not is_silent then return {0, value} end
 end
 if step == 'write' then

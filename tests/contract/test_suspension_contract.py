@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries import record_report
+from celery_mailproxy.deliveries import Verdict, record_report
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore
 from celery_mailproxy.suspensions import STEPS, Step, Suspension, SuspensionState, advance
@@ -75,6 +75,31 @@ def test_reports_seen_before_the_registration_end_it_early(store: DeliveryStore)
     (kept,) = store.register([suspended(message_id)])
     assert kept.suspension is not None
     assert kept.suspension.state is S.EARLY
+
+
+def test_a_report_before_the_registration_is_lost_unless_it_is_parked(store: DeliveryStore) -> None:
+    """Why the registration comes before the submission: a report inside the POST would find nobody to end."""
+    message_id = new_id()
+    (recorded,) = store.record([report(message_id, Kind.SENT)], claim="c")
+    assert (recorded.verdict, recorded.delivery) == (Verdict.UNKNOWN, None)
+    store.register([suspended(message_id)])
+    store.advance(message_id, Step.SUBMITTED, token="task")
+    # Nobody remembers the report: the result would wait for ever.
+    assert state(store, message_id) is S.WAITING
+    # Parked is what the dispatcher does with it: it comes again.
+    store.record([report(message_id, Kind.SENT)], claim="c")
+    assert state(store, message_id) is S.REPORTED
+
+
+def test_a_restart_is_for_one_who_comes_after_the_lease(store: DeliveryStore, clock: Clock) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id, state=S.RUNNING, token="t1")])
+    assert not store.advance(message_id, Step.RESTART).is_allowed
+    clock.advance(RETENTION.lease_seconds + 1)
+    assert store.advance(message_id, Step.RESTART).is_allowed
+    assert not store.advance(message_id, Step.RESTART).is_allowed
+    assert not store.advance(message_id, Step.FINISH, token="t1").is_allowed
+    assert store.advance(message_id, Step.CLAIM, token="t2").is_allowed
 
 
 def test_a_state_in_between_is_written_only_before_the_end(store: DeliveryStore) -> None:

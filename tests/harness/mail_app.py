@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery import signals as celery_signals
 
-from celery_mailproxy import send_many_via_proxy, send_via_proxy, signals
+from celery_mailproxy import deliver_via_proxy, send_many_via_proxy, send_via_proxy, signals
+from celery_mailproxy.delivering import DeliverTask
 
 __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 
@@ -48,6 +50,36 @@ def _hang_where_told(message_id: str, kind: str) -> None:
     if gate.exists():
         gate.rename(gate.with_suffix(".hung"))
         time.sleep(60)
+
+
+def _hang_at(name: str, task_id: Any) -> None:
+    """Wait to be killed, once, where `<task id>.<name>.hang` exists beside the events."""
+    gate = EVENTS.with_name(f"{task_id}.{name}.hang")
+    if gate.exists():
+        gate.rename(gate.with_suffix(".hung"))
+        time.sleep(60)
+
+
+@celery_signals.task_postrun.connect
+def on_postrun(task_id: str, **kwargs: Any) -> None:
+    # After `Ignore` as well: the mark is set, and the broker still waits for the acknowledgement.
+    _hang_at("postrun", task_id)
+
+
+@celery_signals.before_task_publish.connect
+def on_publish(headers: dict[str, Any], **kwargs: Any) -> None:
+    # What a task publishes when it ends: between the claim of a resumed run and the storing of its result.
+    _hang_at("publish", headers.get("parent_id"))
+
+
+@celery_signals.task_prerun.connect
+@celery_signals.task_postrun.connect
+@celery_signals.task_success.connect
+@celery_signals.task_failure.connect
+def on_task_signal(signal: Any, sender: Any, **kwargs: Any) -> None:
+    if sender.name.endswith(("deliver_via_proxy", "welcome")):
+        stamps = getattr(sender.request, "stamps", None)
+        note(what="task signal", name=signal.name, id=sender.request.id, stamps=stamps)
 
 
 for each in (
@@ -99,3 +131,36 @@ def failed(request: Any, exc: Any, traceback: Any) -> None:
 def failed_old(task_id: str) -> None:
     """A link_error of the old style."""
     note(what="task", name="failed_old", id=task_id)
+
+
+class Welcome(DeliverTask):
+    """A task class of the user's own, with hooks."""
+
+    abstract = True
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        note(what="hook", name="on_success", id=task_id)
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        note(what="hook", name="on_failure", id=task_id)
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        note(what="hook", name="on_retry", id=task_id)
+
+
+@app.task(bind=True, base=Welcome, autoretry_for=(Exception,), max_retries=2, retry_backoff=False, typing=False)
+def welcome(self: Any, *content: Any, **arguments: Any) -> Any:
+    """A mail with a task of its own, which retries whatever fails."""
+    return deliver_via_proxy.run.__func__(self, *content, **arguments)
+
+
+@app.task(bind=True)
+def replaced(self: Any, value: Any, to: str) -> Any:
+    """A task that becomes a mail."""
+    raise self.replace(deliver_via_proxy.s(to=[to], subject="Replaced", body="B"))
+
+
+@app.task(ignore_result=True, bind=True, base=DeliverTask, typing=False)
+def unheard(self: Any, *content: Any, **arguments: Any) -> Any:
+    """A mail whose result nobody wants."""
+    return deliver_via_proxy.run.__func__(self, *content, **arguments)

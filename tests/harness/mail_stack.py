@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 from celery import Celery
+from kombu import pools
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the shared tasks
 from celery_mailproxy.runtime import forget_runtime, get_delivery
@@ -101,10 +102,16 @@ class MailStack:
     def __exit__(self, *error: object) -> None:
         self.tenant.add(None, active=False)
         forget_runtime(self.app)
+        # Results that hang in an error's traceback die later; they would connect anew then, only to unsubscribe.
+        self.app.backend.remove_pending_result = lambda result: None
         if (consumer := getattr(self.app.backend, "result_consumer", None)) is not None:
             consumer.stop()
-        self.app.pool.force_close_all()
+        if (client := vars(self.app.backend).get("client")) is not None:
+            # A Redis backend keeps its connections; else they are closed, with a warning, in the midst of a later test.
+            client.connection_pool.disconnect()
         self.app.close()
+        # Pools are kept for each broker, not for each app: the next stack on the same one would be handed closed ones.
+        pools.reset()
         self._stack.close()
 
     def send(self, *, callbacks: bool = True, **mail: Any) -> Any:
@@ -166,6 +173,12 @@ class MailStack:
     def settle(self, seconds: float = 1.5) -> None:
         """Give a mistaken second dispatch the time to happen."""
         time.sleep(seconds)
+
+    def hang_at(self, name: str, task_id: str) -> Path:
+        """Make the task hang at `postrun` or `publish` (see `mail_app`); the returned file exists once it does."""
+        gate = self.events_path.with_name(f"{task_id}.{name}.hang")
+        gate.touch()
+        return gate.with_suffix(".hung")
 
     def hang_where_told(self, message_id: str, kind: str) -> Path:
         """Make the handler of this report hang; the returned file exists once it does."""

@@ -18,14 +18,17 @@ class Relay:
 
     While `hold()` is entered, answers to submissions wait until the end of the block; `swallow_next(n)` closes the
     connection in place of the next n answers. Either way the proxy has got the request: `passed` counts submissions
-    that it answered.
+    that it answered. `drop()` keeps them from the proxy instead, and closes their connections at the end of the block;
+    `came` counts all that were to be passed on.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self.came = 0
         self.passed = 0
         self._open = threading.Event()
         self._open.set()
+        self._is_dropping = False
         self._to_swallow = 0
         self._lock = threading.Lock()
         self._client = httpx.Client(base_url=target, timeout=30, trust_env=False)
@@ -55,11 +58,23 @@ class Relay:
         finally:
             self._open.set()
 
+    @contextmanager
+    def drop(self) -> Iterator[None]:
+        self._is_dropping = True
+        with self.hold():
+            yield
+        self._is_dropping = False
+
     def swallow_next(self, count: int = 1) -> None:
         with self._lock:
             self._to_swallow = count
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> httpx.Response | None:
+        if method == "POST":
+            self.came += 1
+            if self._is_dropping:
+                self._open.wait(60)
+                return None
         response = self._client.request(method, path, headers=headers, content=body)
         if method != "POST":
             return response

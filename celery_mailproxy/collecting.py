@@ -1,0 +1,64 @@
+"""`CollectTask`: with `collect=True` a mail that was not delivered is a result, too, and fails no chord."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .deliveries import Delivery
+from .delivering import DeliverTask
+from .errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
+
+__all__ = ["COLLECT_HEADER", "CollectTask"]
+
+#: The header that carries `collect=True` into the resumed run, whose arguments may have been left out.
+COLLECT_HEADER = "mail_proxy_collect"
+
+
+class CollectTask(DeliverTask):
+    """A `DeliverTask` that takes `collect=True`: its result is then the outcome, whatever it is.
+
+    The result is `{"message_id", "outcome", "reason", "report"}`. `outcome` is `sent`, `error`, `rejected` or
+    `bounced`, and `queued` where the task was called directly or eagerly; `report` is the report as a dict, or None.
+    """
+
+    abstract = True
+    own_arguments = ("collect",)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        collects = bool(kwargs.get("collect") or self.request.get(COLLECT_HEADER))
+        if collects and not self.request.called_directly:
+            # Before the task's message is taken down: as a header it comes along whatever becomes of the arguments.
+            headers = {**(self.request.headers or {}), COLLECT_HEADER: True}
+            self.request.update({COLLECT_HEADER: True, "headers": headers})
+        try:
+            result = super().__call__(*args, **kwargs)
+        except (ConfigurationError, StoreError):
+            # Nothing that one mail came to.
+            raise
+        except MailProxyError as exc:
+            if not collects:
+                raise
+            return _failed(exc, str(kwargs.get("message_id") or self.request.id))
+        return _outcome(result["id"], "queued") if collects and "state" in result else result
+
+    def _take(self, delivery: Delivery, token: str) -> Any:
+        if not self.request.get(COLLECT_HEADER):
+            return super()._take(delivery, token)
+        report, reason = delivery.outcome, None
+        try:
+            super()._take(delivery, token)
+        except DeliveryError as exc:
+            reason = exc.reason
+        outcome = report.kind if report else delivery.status
+        return _outcome(delivery.message_id, outcome.value, reason, report.to_json() if report else None)
+
+
+def _failed(exc: MailProxyError, message_id: str) -> dict[str, Any]:
+    """A mail that the proxy never had."""
+    if isinstance(exc, DeliveryError):
+        return _outcome(exc.message_id, "rejected", exc.reason)
+    return _outcome(message_id, "rejected" if isinstance(exc, InvalidMessage) else "error", redact(str(exc)))
+
+
+def _outcome(message_id: str, outcome: str, reason: str | None = None, report: Any = None) -> dict[str, Any]:
+    return {"message_id": message_id, "outcome": outcome, "reason": reason, "report": report}

@@ -1,0 +1,58 @@
+"""A chord whose counters expire while its mails are on their way never ends, and says nothing: so this says it."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+
+__all__ = ["short_chord_life", "warn_of_short_chords"]
+
+logger = logging.getLogger(__name__)
+
+_warned: weakref.WeakSet[Celery] = weakref.WeakSet()
+
+
+def short_chord_life(app: Celery, awaited_seconds: float) -> str | None:
+    """What is wrong where the app forgets a chord before its mails are given up; None where nothing is.
+
+    Single results still complete: they are written anew. `awaited_seconds` is how long a mail's end may be awaited.
+    """
+    key, seconds = _chord_life(app)
+    if seconds is None or seconds >= awaited_seconds:
+        return None
+    # The same words whatever Celery: who upgrades gets the setting that does not keep every result for so long.
+    newer = " (from Celery 5.7 on result_chord_expires does, for chords alone)" if key == "result_expires" else ""
+    return (
+        f"{key} is {seconds:g} s, but the end of a mail may be awaited for {awaited_seconds:g} s "
+        f"(mail_proxy_store_ttl_seconds): a chord of mails that takes longer never ends. "
+        f"Set {key} higher than any mail may take{newer}."
+    )
+
+
+def warn_of_short_chords(app: Celery, awaited_seconds: float) -> None:
+    """Log it, once for an app in a process: at its first mail in a chord, for without chords nothing is lost."""
+    if app in _warned:
+        return
+    _warned.add(app)
+    if (problem := short_chord_life(app, awaited_seconds)) is not None:
+        logger.warning("%s", problem)
+
+
+def _chord_life(app: Celery) -> tuple[str, float | None]:
+    """The setting that says how long a chord is remembered, and its value; None: for ever."""
+    own = app.conf.get("result_chord_expires")
+    if own is not None:
+        return "result_chord_expires", _seconds(own)
+    return "result_expires", _seconds(app.conf.get("result_expires"))
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    # Celery reads 0 as "never".
+    return seconds or None

@@ -1,0 +1,76 @@
+"""Suspended results that nobody moves on any more: what `resume_stalled` does with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+from celery import states
+
+from .deliveries import Delivery, Status
+from .resumption import holds_arguments
+from .runtime import Runtime
+from .suspensions import Step, SuspensionState
+
+__all__ = ["OUTCOMES", "resume_stalled"]
+
+#: What becomes of a stalled result; the keys of the answer.
+OUTCOMES = ("resumed", "submitted", "waiting", "given_up", "revoked")
+
+# A task in `new` is not lost while its retry waits in the broker: for 10 minutes at most, or as long as a Retry-After
+# says. And a broker gives the task of a dead worker back by itself, Redis only after its visibility timeout of an hour.
+# Only what is older than both can be a worker that was lost with an early acknowledgement.
+_NEW_PATIENCE = timedelta(hours=2)
+
+
+def resume_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int) -> dict[str, int]:
+    """Publish again what has been silent for the length of a lease; how many of each of `OUTCOMES`.
+
+    Safe to run at any time and in any number: of several janitors one takes the step, of several copies of a message
+    one wins its claim. Raises `StoreError` and kombu's `OperationalError`; what is left over is found by the next run.
+    """
+    counts = Counter(dict.fromkeys(OUTCOMES, 0))
+    for delivery in runtime.store.stalled(before=now - timedelta(seconds=lease_seconds), limit=limit):
+        if (outcome := _move_on(runtime, delivery, now)) is not None:
+            counts[outcome] += 1
+    return dict(counts)
+
+
+def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
+    suspension = delivery.suspension
+    if suspension is None:
+        return None
+    message_id = delivery.message_id
+    is_new = suspension.state is SuspensionState.NEW
+    if is_new and suspension.since > now - _NEW_PATIENCE:
+        return None
+    if is_new and delivery.status is not Status.NEW:
+        # The proxy has it, and only the mark is missing.
+        moved = runtime.store.advance(message_id, Step.SUBMITTED, token=suspension.owner)
+        return "waiting" if moved.is_allowed else None
+    # First the step, then the publication: if that fails, the result stalls once more, and no second janitor does it.
+    moved = runtime.store.advance(message_id, Step.RESTART)
+    taken = moved.delivery.suspension if moved.delivery else None
+    if taken is None or not moved.is_allowed:
+        return None
+    # What is `new` now was so before, for nothing leads back to it; what was, may have ended meanwhile.
+    is_new = taken.state is SuspensionState.NEW
+    if is_new and not holds_arguments(taken):
+        reason = "given up: its worker was lost before the proxy had it, with arguments too large to be kept"
+        runtime.submitter.give_up([message_id], reason, task_id=suspension.owner)
+        return "given_up"
+    if not is_new and _is_revoked(runtime, taken.owner):
+        # Workers forget revocations after three hours: published again then, the task would run after all.
+        runtime.store.advance(message_id, Step.CLAIM, token=taken.owner)
+        runtime.store.advance(message_id, Step.FINISH, token=taken.owner)
+        return "revoked"
+    runtime.resumer.publish(message_id, taken, resumes=not is_new)
+    return "submitted" if is_new else "resumed"
+
+
+def _is_revoked(runtime: Runtime, task_id: str) -> bool:
+    try:
+        return bool(runtime.app.backend.get_state(task_id) == states.REVOKED)
+    except NotImplementedError:
+        # Without a result backend nobody knows.
+        return False

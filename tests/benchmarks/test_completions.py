@@ -1,0 +1,134 @@
+"""How fast results follow their mails, against empty tasks of Celery in the same run; and what a record weighs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import chain, group
+
+from celery_mailproxy.testing import FakeProxy
+from tests.harness.mail_stack import MailStack
+from tests.harness.proxy_tenant import ProxyTenant
+from tests.harness.services import RedisServer
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(300)]
+
+COUNT = 300
+TURNS = 2
+STORE = 8
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FakeProxy]:
+    """A proxy that reports several times a second, as the real one at its busiest, and not each mail by itself."""
+    stopped = threading.Event()
+
+    def report() -> None:
+        while not stopped.wait(0.25):
+            proxy.send_reports()
+
+    with FakeProxy("entities", reports=False) as proxy:
+        proxy.plan("silent@example.com")
+        thread = threading.Thread(target=report)
+        thread.start()
+        yield proxy
+        stopped.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def stack(proxy: FakeProxy, redis_server: RedisServer) -> Iterator[MailStack]:
+    """The default settings but for the store, and an application in which nobody listens."""
+    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25, suffix="shop")
+    tenant.add()
+    conf = {
+        "result_backend": redis_server.url_of(7),
+        "mail_proxy_store": redis_server.url_of(STORE),
+        "broker_transport_options": {},
+    }
+    stack = MailStack(tenant, broker_url=redis_server.url, conf=conf)
+    stack.worker.app = "tests.benchmarks.completions_app"
+    with stack:
+        yield stack
+
+
+def mail(stack: MailStack, name: str = "ann") -> Any:
+    task = stack.app.tasks["celery_mailproxy.deliver_via_proxy"]
+    return task.s(to=[f"{name}@example.com"], subject="Your order 1234", body="x" * 500)
+
+
+def rate(signature: Any, count: int = COUNT) -> float:
+    """Results per second, from the first publish to the last result; each signature tells the same task."""
+    started = time.perf_counter()
+    result = group([signature.clone() for _ in range(count)]).apply_async()
+    result.get(timeout=120)
+    return count / (time.perf_counter() - started)
+
+
+def script_calls(redis_server: RedisServer) -> int:
+    with redis_server.client() as client:
+        return int(client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def test_speed(stack: MailStack, redis_server: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rates are printed only: beside two executions a mail costs round trips, whose time depends on the machine.
+
+    Their number does not. Each step of a mail's record is one script in Redis.
+    """
+    empty = stack.app.signature("empty")
+    flows = {
+        "empty task": empty,
+        "deliver_via_proxy": mail(stack),
+    }
+    for flow in flows.values():
+        rate(flow, 20)
+    speeds = dict.fromkeys(flows, 0.0)
+    calls: dict[str, float] = {}
+    # The best of several turns, since other programs take their share of some of them.
+    for _ in range(TURNS):
+        for name, flow in flows.items():
+            before = script_calls(redis_server)
+            speeds[name] = max(speeds[name], rate(flow))
+            calls[name] = (script_calls(redis_server) - before) / COUNT
+    with capsys.disabled():
+        print("\nresults per second, ratio, steps in the store (Redis for all, 2 processes):")
+        for name, speed in speeds.items():
+            print(f"  {name:20} {speed:6,.0f} {speed / speeds['empty task']:6.2f} {calls[name]:6.1f}")
+    assert calls["deliver_via_proxy"] <= 9.5
+
+
+def weight(redis_server: RedisServer, message_id: str) -> int:
+    with redis_server.client(STORE) as client:
+        return int(client.memory_usage(f"celery-mailproxy:{{{message_id}}}"))
+
+
+def test_bytes_of_a_waiting_record_in_redis(
+    stack: MailStack, redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = mail(stack, "silent").apply_async()
+    nothing = stack.app.signature("empty", immutable=True)
+    three = chain(nothing, mail(stack, "silent").set(immutable=True), nothing).apply_async()
+    ended = mail(stack).apply_async()
+    ended.get(timeout=20)
+    waiting = {"plain": plain.id, "in a chain of three": three.parent.id}
+    weights = {}
+    for name, message_id in waiting.items():
+        stack.wait_until(lambda each=message_id: is_waiting(stack, each), what=f"{name} waits")
+        weights[name] = weight(redis_server, message_id)
+    stack.wait_until(lambda: stack.delivery(ended.id).suspension.state.value == "done", what="the tombstone")
+    weights["ended"] = weight(redis_server, ended.id)
+    with capsys.disabled():
+        print("\nredis, bytes of a suspended result:", ", ".join(f"{k} {v:,}" for k, v in weights.items()), end="")
+    assert weights["plain"] <= 2.5 * 1024
+    assert weights["in a chain of three"] <= 3 * 1024
+    # The tombstone itself is 34 bytes; the rest is what every ended delivery keeps, rounded up by the allocator.
+    assert weights["ended"] <= 448
+
+
+def is_waiting(stack: MailStack, message_id: str) -> bool:
+    delivery = stack.delivery(message_id)
+    return bool(delivery and delivery.suspension and delivery.suspension.state.value == "waiting")

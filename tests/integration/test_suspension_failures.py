@@ -1,0 +1,206 @@
+"""A result that follows the mail, while things die: nothing lost, nothing twice, each result once."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from celery import chain
+
+from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.testing import FakeProxy
+from celery_mailproxy.testing.outcomes import sent
+
+from ..harness.mail_stack import MODULE, MailStack
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.relay import Relay
+from ..harness.services import RedisServer
+
+pytestmark = pytest.mark.integration
+
+S = SuspensionState
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FakeProxy]:
+    with FakeProxy("entities") as proxy:
+        proxy.plan("silent@example.com")
+        proxy.plan("slow@example.com", sent(delay_seconds=1.5))
+        yield proxy
+
+
+@pytest.fixture
+def relay(proxy: FakeProxy) -> Iterator[Relay]:
+    with Relay(proxy.url) as relay:
+        yield relay
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    fixture = {"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param]
+    return str(request.getfixturevalue(fixture).url)
+
+
+@pytest.fixture
+def stack(proxy: FakeProxy, relay: Relay, broker_url: str, redis_server: RedisServer) -> Iterator[MailStack]:
+    with _stack(proxy, broker_url, redis_server, proxy_url=relay.url) as stack:
+        yield stack
+
+
+@contextmanager
+def _stack(proxy: FakeProxy, broker_url: str, backend: RedisServer, **options: Any) -> Iterator[MailStack]:
+    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
+    tenant.add()
+    conf = {"result_backend": backend.url_of(6)}
+    with MailStack(tenant, broker_url=broker_url, conf=conf, **options) as stack:
+        yield stack
+
+
+class Flow:
+    """A mail with a link, in a chain: what must happen once is counted by numbers of its own."""
+
+    def __init__(self, stack: MailStack, to: str = "ann") -> None:
+        self.stack = stack
+        self.link, self.next = f"1{next(_numbers):04}", f"2{next(_numbers):04}"
+        task = stack.app.tasks["celery_mailproxy.deliver_via_proxy"]
+        mail = task.s(to=[f"{to}@example.com"], subject=f"Mail {self.link}", body="B")
+        mail.link(self._add(self.link))
+        self.last = chain(mail, self._add(self.next)).apply_async()
+        self.mail = self.last.parent
+
+    def _add(self, number: str) -> Any:
+        return self.stack.app.signature(f"{MODULE}.add", kwargs={"number": int(number)})
+
+    def wait_state(self, state: SuspensionState) -> None:
+        def reached() -> bool:
+            delivery = self.stack.delivery(self.mail.id)
+            return delivery is not None and delivery.suspension.state is state
+
+        self.stack.wait_until(reached, what=f"the state {state}")
+
+    def assert_once(self, proxy: FakeProxy, *, is_sent: bool = True) -> None:
+        """The result, the link and the next of the chain came once; the mail was sent once."""
+        assert self.last.get(timeout=60) == int(self.next)
+        self.wait_state(S.DONE)
+        self.stack.settle(1)
+        assert self.mail.state == "SUCCESS"
+        assert self.mail.result["kind"] == "sent"
+        ran = [event["id"] for event in self.stack.events if event["name"] == "add"]
+        assert (ran.count(self.link), ran.count(self.next)) == (1, 1)
+        assert [m["subject"] for m in proxy.delivered].count(f"Mail {self.link}") == int(is_sent)
+
+    def report(self, **fields: Any) -> int:
+        """The status of the receiver's answer; 0 where there was none: the proxy keeps the report then, too."""
+        try:
+            return self.stack.post_reports({"id": self.mail.id, **fields}).status_code
+        except httpx.TransportError:
+            return 0
+
+
+# kill -9, at each of the five points
+
+
+def test_killed_before_the_post(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
+    with relay.drop():
+        flow = Flow(stack)
+        stack.wait_until(lambda: relay.came, what="the submission")
+        stack.worker.kill()
+        assert not [m for m in proxy.received if m["id"] == flow.mail.id]
+    stack.worker.start()
+    flow.assert_once(proxy)
+
+
+def test_killed_after_the_post(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
+    with relay.hold():
+        flow = Flow(stack, "slow")
+        stack.wait_until(lambda: relay.passed, what="the submission")
+        stack.worker.kill()
+    stack.worker.start()
+    flow.assert_once(proxy)
+
+
+def test_killed_after_the_mark(stack: MailStack, proxy: FakeProxy) -> None:
+    # The id is known only now: the gate is set while the first worker has not begun.
+    stack.worker.stop()
+    flow = Flow(stack, "slow")
+    hung = stack.hang_at("postrun", flow.mail.id)
+    stack.worker.start()
+    stack.wait_until(hung.exists, what="the end of the first run")
+    assert stack.delivery(flow.mail.id).suspension.state in (S.WAITING, S.REPORTED, S.PUBLISHED)
+    stack.worker.kill()
+    stack.worker.start()
+    flow.assert_once(proxy)
+
+
+def test_killed_with_the_report_first(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
+    with relay.hold():
+        flow = Flow(stack)
+        flow.wait_state(S.EARLY)
+        stack.worker.kill()
+    stack.worker.start()
+    flow.assert_once(proxy)
+
+
+def test_killed_in_the_resumed_run(stack: MailStack, proxy: FakeProxy) -> None:
+    flow = Flow(stack, "silent")
+    flow.wait_state(S.WAITING)
+    hung = stack.hang_at("publish", flow.mail.id)
+    assert flow.report(sent_ts=int(time.time())) == 200
+    stack.wait_until(hung.exists, what="the publication of the link")
+    assert stack.delivery(flow.mail.id).suspension.state is S.RUNNING
+    stack.worker.kill()
+    stack.worker.start()
+    flow.assert_once(proxy, is_sent=False)
+
+
+# Reports at the wrong time
+
+
+def test_a_report_that_overtakes_the_answer(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
+    with relay.hold():
+        flow = Flow(stack)
+        flow.wait_state(S.EARLY)
+    flow.assert_once(proxy)
+
+
+def test_early_reports_in_the_wrong_order(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
+    now = int(time.time())
+    with relay.hold():
+        flow = Flow(stack, "silent")
+        stack.wait_until(lambda: relay.passed, what="the submission")
+        assert flow.report(sent_ts=now) == 200
+        flow.wait_state(S.EARLY)
+        assert flow.report(deferred_ts=now - 5, deferred_reason="451 later") == 200
+        stack.settle(0.5)
+    flow.assert_once(proxy, is_sent=False)
+
+
+def test_a_worker_that_is_restarted_while_the_mail_is_under_way(stack: MailStack, proxy: FakeProxy) -> None:
+    flow = Flow(stack, "silent")
+    flow.wait_state(S.WAITING)
+    stack.worker.stop()
+    stack.worker.start()
+    assert flow.mail.state == "QUEUED"
+    assert flow.report(sent_ts=int(time.time())) == 200
+    flow.assert_once(proxy, is_sent=False)
+
+
+def test_a_report_while_the_broker_is_down(proxy: FakeProxy, redis_server: RedisServer) -> None:
+    with ExitStack() as opened:
+        broker = opened.enter_context(RedisServer())
+        stack = opened.enter_context(_stack(proxy, broker.url, redis_server))
+        flow = Flow(stack, "silent")
+        flow.wait_state(S.WAITING)
+        broker.kill()
+        assert flow.report(sent_ts=int(time.time())) in (503, 0)
+        broker.start()
+        stack.worker.stop()
+        stack.worker.start()
+        stack.wait_until(lambda: flow.report(sent_ts=int(time.time())) == 200, what="the listener")
+        flow.assert_once(proxy, is_sent=False)

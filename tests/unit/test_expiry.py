@@ -1,0 +1,55 @@
+"""Chords that would be forgotten before their mails end."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_mailproxy.expiry import short_chord_life, warn_of_short_chords
+
+MONTH = 30 * 86400.0
+
+
+def make_app(**conf: Any) -> Celery:
+    app = Celery("expiry", set_as_current=False)
+    app.conf.update(conf)
+    return app
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"result_expires": None},
+        {"result_expires": 0},
+        {"result_expires": timedelta(days=31)},
+        {"result_chord_expires": MONTH},
+        {"result_chord_expires": 0},
+    ],
+)
+def test_a_chord_that_is_remembered_long_enough_is_fine(conf: dict[str, Any]) -> None:
+    assert short_chord_life(make_app(**conf), MONTH) is None
+
+
+def test_celerys_default_is_too_short_and_both_settings_are_named() -> None:
+    problem = short_chord_life(make_app(), MONTH)
+    assert problem is not None
+    assert "result_expires is 86400 s" in problem
+    assert "result_chord_expires" in problem
+
+
+def test_the_chords_own_setting_counts_before_the_general_one() -> None:
+    problem = short_chord_life(make_app(result_expires=None, result_chord_expires=3600), MONTH)
+    assert problem is not None
+    assert problem.startswith("result_chord_expires is 3600 s")
+
+
+def test_it_is_said_once_for_an_app(caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app()
+    with caplog.at_level(logging.WARNING, logger="celery_mailproxy"):
+        warn_of_short_chords(app, MONTH)
+        warn_of_short_chords(app, MONTH)
+    assert len(caplog.records) == 1
