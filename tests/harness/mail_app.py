@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from kombu.transport import redis
 
 from celery_mailproxy import send_many_via_proxy, send_via_proxy, signals
 
@@ -23,6 +24,12 @@ EVENTS = Path(os.environ.get("TEST_EVENTS", os.devnull))
 app = Celery("mail_app", include=["celery_mailproxy.tasks"])
 app.conf.update(json.loads(os.environ.get("TEST_CONF", "{}")))
 app.conf.update(broker_connection_retry_on_startup=True, worker_cancel_long_running_tasks_on_connection_loss=True)
+
+if not hasattr(redis.Channel, "unacked_restore_throttle"):
+    # Before 5.7 kombu looks for the tasks of dead workers with every tenth of its calls only, once in 100 seconds, and
+    # has no option for it (see MailStack). With every call it is once in 10 seconds.
+    _restore_visible = redis.QoS.restore_visible
+    redis.QoS.restore_visible = lambda self, start=0, num=10, interval=1: _restore_visible(self, start, num, 1)
 
 
 def note(**event: Any) -> None:
