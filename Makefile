@@ -13,7 +13,7 @@ NOX_ARGS ?=
 .PHONY: help demo test unit bench matrix oldest check lint format types structure docs clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

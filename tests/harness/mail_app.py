@@ -69,6 +69,12 @@ for each in (
     each.connect(on_signal)
 
 
+@app.task
+def render(number: int) -> dict[str, Any]:
+    """The task before a mail in a chain: its content."""
+    return {"subject": f"Rendered {number}", "body": "From the task before"}
+
+
 @app.task(bind=True)
 def noted(self: Any, report: dict[str, Any], tag: str) -> str:
     """A chained task: notes the report that it got."""
