@@ -1,17 +1,19 @@
 # make demo   runs the main job for real: SMTP sink, genro-mail-proxy, a Celery worker; nothing to install first
 # make test   all tests
-# make check  what CI runs: lint, types, structure, docs, tests
+# make matrix all tests on every supported Python and Celery: an hour
+# make check  what CI runs: lint, types, structure, docs, all tests, and the oldest Celery
 # Each makes its own virtual environment (.venv) and fetches what it needs from the package index.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+NOX_ARGS ?=
 
-.PHONY: help demo test unit bench check lint format types structure docs clean
+.PHONY: help demo test unit bench matrix oldest check lint format types structure docs clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,7 +40,13 @@ unit: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
 
-check: lint types structure docs test
+matrix: $(VENV)/.dev
+	$(BIN)/python -m nox $(NOX_ARGS)
+
+oldest: $(VENV)/.dev
+	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py
+
+check: lint types structure docs test oldest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

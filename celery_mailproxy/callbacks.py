@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import InvalidMessage
@@ -33,7 +33,7 @@ def split_callbacks(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], Callb
 
 def dump_callbacks(argument: str, value: Any) -> list[dict[str, Any]]:
     """A signature or several, each as the plain dict that Celery rebuilds it from (a `Signature` is such a dict)."""
-    several = [value] if isinstance(value, Mapping) or not isinstance(value, Iterable) else list(value)
+    several = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
     for signature in several:
         if not isinstance(signature, Mapping) or "task" not in signature:
             raise InvalidMessage(

@@ -14,7 +14,7 @@ from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
 from .errors import DispatchError, StoreError, redact
 from .reports import DeliveryReport, Kind
 from .resumption import Resumer
-from .signals import signals_of
+from .signals import mail_queued, signals_of
 from .stores.base import DeliveryStore
 
 __all__ = ["Dispatcher", "callback_task_id"]
@@ -76,7 +76,11 @@ class Dispatcher:
         unknown = []
         silent: list[Dispatched] = []
         problem: Exception | None = None
-        for recorded in self._store.record(_in_order(reports), claim=claim, adopt=adopt, only_new=only_new):
+        # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
+        is_settled = not mail_queued.has_listeners(self._app) and all(r.kind is Kind.QUEUED for r in reports)
+        for recorded in self._store.record(
+            _in_order(reports), claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new
+        ):
             if recorded.verdict is Verdict.UNKNOWN:
                 unknown.append(recorded.report)
             elif recorded.verdict is Verdict.NEW:
@@ -101,7 +105,7 @@ class Dispatcher:
                     self._store.mark_dispatched([told])
             else:
                 _log_passed_over(recorded)
-        if silent:
+        if silent and not is_settled:
             self._store.mark_dispatched(silent)
         if problem is not None:
             raise DispatchError("some reports were not told, and are to be dispatched again") from problem

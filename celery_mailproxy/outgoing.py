@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from celery import Task
 from celery.result import GroupResult
+from celery.signals import before_task_publish
 
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .conf import Settings
@@ -45,39 +46,70 @@ def one_outgoing(content: Sequence[Any], arguments: Arguments, *, settings: Sett
 
 
 def many_outgoing(
-    messages: Sequence[Arguments], common: Arguments, *, settings: Settings, task_id: str
+    messages: Sequence[Any], common: Arguments, *, settings: Settings, task_id: str
 ) -> tuple[list[Outgoing], list[tuple[str, Callbacks, InvalidMessage]]]:
     """The messages of one task, and those that are wrong, as (message id, callbacks, redacted error)."""
     good: list[Outgoing] = []
     bad: list[tuple[str, Callbacks, InvalidMessage]] = []
     for index, arguments in enumerate(messages):
-        message_id = str(arguments.get("message_id") or f"{task_id}-{index}")
-        merged = {**common, **arguments}
+        own_id = f"{task_id}-{index}"
+        content = (arguments,)
         try:
-            good.append(one_outgoing((), merged, settings=settings, message_id=message_id))
+            message_id, _ = addressee_of(content, common, message_id=own_id)
+            good.append(one_outgoing((), {**common, **_content(content)}, settings=settings, message_id=message_id))
         except InvalidMessage as exc:
-            bad.append((message_id, split_callbacks(merged)[1], exc.redacted()))
+            bad.append((*addressee_of(content, common, message_id=own_id), exc.redacted()))
     return good, bad
 
 
+def addressee_of(content: Sequence[Any], arguments: Arguments, *, message_id: str) -> tuple[str, Callbacks]:
+    """Whom to tell that a message is wrong: its id and its callbacks, as far as they can be read."""
+    mapping = content[0] if content and isinstance(content[0], Mapping) else {}
+    merged = {**mapping, **arguments}
+    own_id = merged.get("message_id")
+    try:
+        callbacks = split_callbacks(merged)[1]
+    except InvalidMessage:
+        callbacks = {}
+    return own_id if isinstance(own_id, str) and own_id else message_id, callbacks
+
+
+_TASKS = tuple(f"celery_mailproxy.{name}_via_proxy" for name in ("send", "send_many", "deliver"))
+
+#: What Celery shows in place of the arguments: it puts their repr into headers, its debug log and its events.
+_HIDDEN = {"argsrepr": "(…)", "kwargsrepr": "{…}"}
+
+
 class _MailTask(Task):  # type: ignore[misc]
-    """What the sending tasks share: arguments become plain values, and the mail stays out of Celery's logs."""
+    """What the sending tasks share: the broker confirms what it takes, and the mail stays out of Celery's logs."""
 
     abstract = True
 
     def _publish(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> Any:
-        # Celery puts the repr of all arguments into the message's headers, its debug log and its events.
-        options.setdefault("argsrepr", "(…)" if args else "()")
-        options.setdefault("kwargsrepr", "{…}" if kwargs else "{}")
-        return super().apply_async(args, kwargs, task_id=task_id, **options)
+        options = {**options, **{name: hidden for name, hidden in _HIDDEN.items() if name not in options}}
+        publisher = get_runtime(self.app).publisher
+        if options.get("producer") is not None or not publisher.needs_confirms:
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        # Without RabbitMQ's confirmation a mail could be lost between `.delay()` and the broker.
+        with publisher.producer() as producer:
+            return super().apply_async(args, kwargs, task_id=task_id, **{**options, "producer": producer})
 
     @staticmethod
     def _is_published_by_celery(options: Mapping[str, Any]) -> bool:
         """True for a retry, and for what a finished task publishes: the next of a chain, a link.
 
-        An error raised there would hit the task before, whose result Celery would then not store.
+        An error raised there would hit the task before, whose result Celery would then not store; the worker that
+        runs this one will find the same error.
         """
         return "parent_id" in options or bool(options.get("retries"))
+
+
+@before_task_publish.connect(weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
+def _hide_arguments(sender: Any, headers: Any, **kwargs: Any) -> None:
+    """The same for a mail that is published by name: `app.send_task("celery_mailproxy.send_via_proxy", …)`."""
+    is_mail = sender in _TASKS
+    if is_mail and isinstance(headers, dict):
+        headers.update({name: hidden for name, hidden in _HIDDEN.items() if name in headers})
 
 
 class SendTask(_MailTask):
@@ -97,13 +129,15 @@ class SendTask(_MailTask):
         self, args: Any = None, kwargs: Arguments | None = None, task_id: str | None = None, **options: Any
     ) -> Any:
         """As `Task.apply_async`. Raises `InvalidMessage` for arguments that cannot be sent."""
+        if self._is_published_by_celery(options):
+            return self._publish(args, kwargs or {}, task_id, options)
+        _refuse_misplaced(options)
         mail, own = self._split(kwargs)
         plain = dump_arguments(mail)
-        if not self._is_published_by_celery(options):
-            settings = get_runtime(self.app).settings
-            outgoing = one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
-            # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
-            encode(outgoing.message)
+        settings = get_runtime(self.app).settings
+        outgoing = one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
+        # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
+        encode(outgoing.message)
         return self._publish(args, {**plain, **own}, task_id, options)
 
     def _split(self, kwargs: Arguments | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -128,26 +162,21 @@ class SendManyTask(_MailTask):
         Raises `InvalidMessage` for the first message that cannot be sent, as `messages[3].to`; nothing is published
         then.
         """
-        args, plain = _dump_many(args, kwargs)
         if self._is_published_by_celery(options):
-            return self._publish(args, plain, task_id, options)
+            return self._publish(args, kwargs or {}, task_id, options)
+        _refuse_misplaced(options)
+        args, plain = _dump_many(args, kwargs)
         messages, common = _messages_of(args, plain)
         settings = get_runtime(self.app).settings
-        messages = _checked(messages, common, settings)
-        if options.get("group_id") or options.get("chord"):
-            return self._publish((messages,), common, task_id, options)
         group_id = task_id or str(uuid4())
+        messages = _checked(messages, common, settings, group_id)
+        if any(options.get(name) for name in _CANVAS_OPTIONS):
+            return self._publish((messages,), common, group_id, options)
         size = settings.chunk_size
-        with self.app.producer_or_acquire(options.pop("producer", None)) as producer:
-            results = [
-                self._publish(
-                    (messages[start : start + size],),
-                    common,
-                    f"{group_id}-{start // size}",
-                    {**options, "producer": producer},
-                )
-                for start in range(0, len(messages), size)
-            ]
+        results = [
+            self._publish((messages[start : start + size],), common, f"{group_id}-{start // size}", options)
+            for start in range(0, len(messages), size)
+        ]
         return GroupResult(group_id, results, app=self.app)
 
 
@@ -158,8 +187,21 @@ def many_arguments(messages: Sequence[Arguments], common: Arguments, *, settings
     """
     args, plain = _dump_many((messages,), common)
     given, shared = _messages_of(args, plain)
-    _checked(given, shared, settings)
+    _checked(given, shared, settings, str(uuid4()))
     return [{**shared, **message} for message in given]
+
+
+#: Options by which a canvas awaits one task: several would each go on with the rest.
+_CANVAS_OPTIONS = ("group_id", "chord", "chain", "link", "link_error")
+
+#: Arguments of a mail that are no options of Celery's: a caller who passes one to `apply_async` meant `kwargs`.
+_NEVER_OPTIONS = ("to", "cc", "bcc", "subject", "body", "html_body", "from_email", "message_id", "on_sent", "on_error")
+
+
+def _refuse_misplaced(options: Mapping[str, Any]) -> None:
+    for name in _NEVER_OPTIONS:
+        if name in options:
+            raise InvalidMessage(name, f"belongs into kwargs: write .apply_async(kwargs={{'{name}': …}}) or .delay(…)")
 
 
 def _content(content: Sequence[Any]) -> Arguments:
@@ -168,8 +210,12 @@ def _content(content: Sequence[Any]) -> Arguments:
     if len(content) > 1 or not isinstance(content[0], Mapping):
         raise InvalidMessage(
             "content",
-            "the task before must return a dict of arguments of send_via_proxy; where its result is of no use, "
-            f"write send_via_proxy.si(…), got {type(content[0]).__name__}",
+            "a mail takes keyword arguments; in a chain the task before may return a dict of them, and where its "
+            f"result is of no use write .si(…), got {', '.join(type(each).__name__ for each in content)}",
+        )
+    if {"id", "queued", "rejected"} <= content[0].keys():
+        raise InvalidMessage(
+            "content", "the task before sent a mail and returned its result: write .si(…) to ignore it"
         )
     return content[0]
 
@@ -200,9 +246,14 @@ def _dump_many(args: Any, kwargs: Arguments | None) -> tuple[tuple[Any, ...], di
     return (plain,), dump_arguments(common)
 
 
-def _checked(messages: Sequence[Arguments], common: Arguments, settings: Settings) -> list[Arguments]:
-    """The messages, each with an id of its own, each checked."""
-    numbered = [{"message_id": str(uuid4()), **message} for message in messages]
+def _checked(messages: Sequence[Arguments], common: Arguments, settings: Settings, group_id: str) -> list[Arguments]:
+    """The messages, each with an id of its own, each checked.
+
+    The ids follow from the group's: who repeats a call that broke off, with the same `task_id`, sends nothing twice.
+    """
+    if "message_id" in common:
+        raise InvalidMessage("message_id", "must be given for each message, or left out: it is one mail's own")
+    numbered = [{"message_id": f"{group_id}-{index}", **message} for index, message in enumerate(messages)]
     seen: set[str] = set()
     for index, arguments in enumerate(numbered):
         message_id = str(arguments["message_id"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -21,6 +22,8 @@ DISPATCH_TASK = "celery_mailproxy.dispatch_reports"
 _BRIEF_RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 
 _POOL_LIMIT = 10
+
+_CONFIRM_SECONDS = 10.0
 
 
 class ReportPublisher:
@@ -50,6 +53,15 @@ class ReportPublisher:
         with self._producers().acquire(block=True, timeout=10) as producer:
             yield producer
 
+    @property
+    def needs_confirms(self) -> bool:
+        """Whether the broker is an AMQP one, which confirms a message only to those who ask."""
+        return self._is_amqp and not self._app.conf.task_always_eager
+
+    @cached_property
+    def _is_amqp(self) -> bool:
+        return bool(self._app.connection_for_write().transport.driver_type == "amqp")
+
     def close(self) -> None:
         """Close the connections to the broker."""
         with self._lock:
@@ -67,10 +79,16 @@ class ReportPublisher:
                 producer=producer,
                 retry=True,
                 retry_policy=_BRIEF_RETRIES,
+                **self._patience,
                 # A report's reason may quote an address, and Celery logs and sends the arguments' repr.
                 argsrepr=f"(<{len(chunk)} reports>,)",
                 add_to_parent=False,
             )
+
+    @property
+    def _patience(self) -> dict[str, float]:
+        """A RabbitMQ short of memory or disk does not confirm, nor refuse: the proxy is to hear so in time."""
+        return {"timeout": _CONFIRM_SECONDS, "confirm_timeout": _CONFIRM_SECONDS} if self.needs_confirms else {}
 
     def _producers(self) -> Any:
         with self._lock:
@@ -82,11 +100,10 @@ class ReportPublisher:
 
     def _transport_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {**_BRIEF_RETRIES, **(self._app.conf.broker_transport_options or {})}
-        transport = self._app.connection_for_write().transport.driver_type
-        if transport == "amqp":
+        if self._is_amqp:
             # Without confirms AMQP's basic.publish returns before the broker has the message.
             options["confirm_publish"] = True
-        if transport == "redis":
+        if self._app.connection_for_write().transport.driver_type == "redis":
             options.setdefault("socket_timeout", 10)
             options.setdefault("socket_connect_timeout", 5)
         return options

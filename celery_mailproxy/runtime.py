@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,8 @@ from celery import Celery, current_app
 from .conf import DEFAULT_SERVER, Settings, load_settings
 from .deliveries import Delivery
 from .dispatch import Dispatcher
-from .errors import ConfigurationError, MailProxyError
+from .errors import MailProxyError
+from .events import EventSender
 from .proxy.client import ProxyClient
 from .publisher import ReportPublisher
 from .receiver import ReportReceiver
@@ -38,19 +38,11 @@ class Runtime:
     """The parts of celery-mailproxy wired together for one app in one process. Every part is built at first use."""
 
     def __init__(self, app: Celery) -> None:
-        # Weak: the runtime is kept for as long as its app, in a table whose key is the app.
-        self._app_ref = weakref.ref(app)
+        self.app = app
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._clients: dict[str, ProxyClient] = {}
         self._events_paused_until = 0.0
-
-    @property
-    def app(self) -> Celery:
-        app = self._app_ref()
-        if app is None:
-            raise ConfigurationError("the Celery app of this runtime is gone; keep a reference to it.")
-        return app
 
     @cached_property
     def settings(self) -> Settings:
@@ -123,13 +115,14 @@ class Runtime:
         built = self.__dict__
         for client in self._clients.values():
             client.close()
-        for name in ("store", "publisher"):
+        for name in ("_events", "store", "publisher"):
             if name in built:
                 built[name].close()
 
     def _dispatch_inline(self, reports: Sequence[DeliveryReport]) -> None:
         """Dispatch in the receiving process. Raises where a report is too young to be given up as unknown."""
-        claim = f"inline-{os.getpid()}-{threading.get_ident()}"
+        # One claim for all: a report that was recorded and not told, by whomever, is told when it comes again.
+        claim = "inline"
         unknown = self.dispatcher.dispatch(reports, claim=claim)
         if not unknown:
             return
@@ -147,19 +140,19 @@ class Runtime:
         values = dict(fields)
         hostname = values.pop("hostname", None)
         try:
-            with self.publisher.producer() as producer:
-                dispatcher = self.app.events.Dispatcher(
-                    producer.connection, hostname=hostname, channel=producer.channel
-                )
-                dispatcher.send(event, retry=False, **values)
-                dispatcher.close()
+            self._events.send(event, values, hostname=hostname)
         except Exception:
             # Without a broker each event would cost its time-out again, and the mails behind it would wait.
             self._events_paused_until = time.monotonic() + EVENTS_PAUSE_SECONDS
             raise
 
+    @cached_property
+    def _events(self) -> EventSender:
+        return EventSender(app=self.app, publisher=self.publisher)
 
-_runtimes: weakref.WeakKeyDictionary[Celery, Runtime] = weakref.WeakKeyDictionary()
+
+#: Kept until `forget_runtime`, or the end of the process: apps are few, and what a runtime holds wants to be closed.
+_runtimes: dict[Celery, Runtime] = {}
 _lock = threading.Lock()
 
 
@@ -185,8 +178,9 @@ def get_runtime(app: Celery | None = None) -> Runtime:
 
 def forget_runtime(app: Celery | None = None) -> None:
     """Close the app's runtime, so that the next use reads the settings anew."""
+    real_app = _real(app)
     with _lock:
-        runtime = _runtimes.pop(_real(app), None)
+        runtime = _runtimes.pop(real_app, None)
     if runtime is not None:
         runtime.close()
 

@@ -36,19 +36,26 @@ class MailSignal(Signal):  # type: ignore[misc]
     """A Celery signal that tells which of its handlers failed, and can call those alone again."""
 
     def tell(self, sender: Any, *, only: Collection[str] | None = None, **named: Any) -> list[str]:
-        """Call every handler (or those named in `only`), each guarded; the names of those that raised."""
+        """Call every handler, each guarded; the names of those that raised.
+
+        With `only`, call those named so; a name of this signal that nobody is connected under counts as failed.
+        """
         failed = []
+        missing = {name for name in only or () if name.startswith(f"{self.name}:")}
         for handler in self._handlers(sender):
             name = self._name_of(handler)
             if only is not None and name not in only:
                 continue
+            missing.discard(name)
             try:
                 handler(signal=self, sender=sender, **named)
             except Exception:
                 # Not the arguments: a report may quote an address.
                 logger.exception("mail handler %s raised", name)
                 failed.append(name)
-        return failed
+        for name in sorted(missing):
+            logger.error("mail handler %s is not connected in this process", name)
+        return failed + sorted(missing)
 
     def _handlers(self, sender: Any) -> list[Callable[..., Any]]:
         live = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from .callbacks import Callbacks
 from .deliveries import Delivery, Status
 from .dispatch import Dispatcher
-from .errors import InvalidMessage
+from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from .messages import MailMessage
 from .mime import encode
 from .proxy.base import SubmitAnswer
@@ -20,8 +21,14 @@ from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]
 
+logger = logging.getLogger(__name__)
+
 #: How much of a subject is kept for people who look at a delivery.
 _SUBJECT_LENGTH = 100
+
+
+#: Why a message is rejected whose id another tenant's or server's has.
+_TAKEN = "its message id is in use for a mail of another tenant or server; make it unique among all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +63,7 @@ class Submitter:
         """Register, submit, and tell of what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again. Raises `ProxyRequestError` and `ProxyUnavailable` where no message of the call got through, with
-        nothing told yet.
+        again, and what was not told to its end is told. Raises `StoreError`, and kombu's `OperationalError`.
         """
         kept = self.register(outgoing, task_id=task_id)
         return self.submit_registered(outgoing, kept, task_id=task_id)
@@ -71,32 +77,40 @@ class Submitter:
         self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], *, task_id: str
     ) -> SubmitAnswer:
         """The rest of `submit`, for messages that have been registered."""
-        answer = SubmitAnswer()
-        to_submit = []
+        known = SubmitAnswer()
+        to_submit: list[MailMessage] = []
         for out, delivery in zip(outgoing, kept, strict=True):
-            if delivery.status is Status.NEW:
+            is_same = (delivery.tenant_id, delivery.server) == self._place(out.message)
+            if not is_same:
+                known += SubmitAnswer(rejected={delivery.message_id: _TAKEN})
+            elif delivery.status is Status.NEW:
                 to_submit.append(out.message)
             else:
-                answer += _known_answer(delivery)
+                known += _known_answer(delivery)
+        answer = SubmitAnswer()
         for server in sorted({message.server for message in to_submit}):
             answer += self._submit_to(server, [message for message in to_submit if message.server == server])
-        self._tell(answer, claim=task_id)
-        return answer
+        self._tell(answer, known.accepted, _untold(kept, task_id), claim=task_id)
+        return known + answer
 
     def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
         """End those messages as `error` of which nothing has been heard; the ids of those that have ended so."""
         ids = list(message_ids)
+        for message_id in ids:
+            logger.error("message %s is given up: %s", message_id, redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
         self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
-        return [message_id for message_id, delivery in kept.items() if delivery and _known_answer(delivery).rejected]
+        return [message_id for message_id, delivery in kept.items() if delivery and not _has_proxy(delivery)]
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
+        logger.error("message %s is refused: %s", message_id, redact(reason))
         now = utcnow()
         delivery = Delivery(message_id=message_id, created_at=now, updated_at=now, callbacks=callbacks, task_id=task_id)
-        self._store.register([delivery])
-        self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
+        (kept,) = self._store.register([delivery])
+        if kept.task_id == task_id:
+            self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
 
     def _submit_to(self, server: str, messages: Sequence[MailMessage]) -> SubmitAnswer:
         payloads = []
@@ -105,11 +119,15 @@ class Submitter:
             try:
                 payloads.append(self._payload(message))
             except InvalidMessage as exc:
-                if len(messages) == 1:
-                    raise
                 refused[message.message_id] = str(exc.redacted())
         answer = SubmitAnswer(rejected=refused)
-        return answer + self._client_for(server).submit(payloads) if payloads else answer
+        ids = [payload["id"] for payload in payloads]
+        try:
+            return answer + self._client_for(server).submit(payloads) if payloads else answer
+        except ProxyRequestError as exc:
+            return answer + SubmitAnswer(failed=dict.fromkeys(ids, exc))
+        except ProxyUnavailable as exc:
+            return answer + SubmitAnswer(unsettled=dict.fromkeys(ids, exc))
 
     def _payload(self, message: MailMessage) -> Mapping[str, Any]:
         server = self._client_for(message.server).server
@@ -118,7 +136,7 @@ class Submitter:
 
     def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
         message = out.message
-        server = self._client_for(message.server).server
+        tenant_id, server = self._place(message)
         now = utcnow()
         summary = {"subject": message.subject[:_SUBJECT_LENGTH], "recipients": len(message.recipients)}
         return Delivery(
@@ -127,28 +145,48 @@ class Submitter:
             updated_at=now,
             callbacks=out.callbacks,
             task_id=task_id,
-            tenant_id=message.tenant_id or server.tenant,
-            account_id=message.account_id or server.account,
-            server=message.server,
+            tenant_id=tenant_id,
+            account_id=message.account_id or self._client_for(server).server.account,
+            server=server,
             batch_code=message.batch_code,
             summary=summary if self._keep_summary else {},
             suspension=out.suspension,
         )
 
-    def _tell(self, answer: SubmitAnswer, *, claim: str) -> None:
-        reports = [_report(Kind.QUEUED, message_id) for message_id in answer.accepted]
+    def _place(self, message: MailMessage) -> tuple[str | None, str]:
+        """The tenant and the server a message goes to: within them its id is its own."""
+        return message.tenant_id or self._client_for(message.server).server.tenant, message.server
+
+    def _tell(
+        self, answer: SubmitAnswer, known: Iterable[str], untold: Iterable[DeliveryReport], *, claim: str
+    ) -> None:
+        reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
         reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
+        # Claimed by this task before it died: nobody else will tell them.
+        reports += untold
         self._dispatcher.dispatch(reports, claim=claim)
+        for message_id, error in answer.failed.items():
+            self.give_up([message_id], str(error), task_id=claim)
 
 
 def _known_answer(delivery: Delivery) -> SubmitAnswer:
     """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
-    has_proxy = any(
-        e.report.kind is not Kind.REJECTED and (e.report.raw or e.report.kind is Kind.QUEUED) for e in delivery.history
-    )
-    if has_proxy:
+    if _has_proxy(delivery):
         return SubmitAnswer(accepted=(delivery.message_id,))
     return SubmitAnswer(rejected={delivery.message_id: delivery.reason or "given up earlier"})
+
+
+def _has_proxy(delivery: Delivery) -> bool:
+    """Whether the proxy is known to have the message, or to have had it."""
+    return any(
+        entry.report.kind is Kind.QUEUED or (entry.report.raw and entry.report.kind is not Kind.REJECTED)
+        for entry in delivery.history
+    )
+
+
+def _untold(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
+    entries = (entry for delivery in kept for entry in delivery.history)
+    return [entry.report for entry in entries if entry.claim == claim and not entry.is_dispatched]
 
 
 def _report(kind: Kind, message_id: str, reason: str | None = None) -> DeliveryReport:

@@ -10,23 +10,24 @@ from uuid import uuid4
 
 from celery import shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.signals import celeryd_init, task_revoked
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
 from . import janitor
 from .collecting import CollectTask
-from .deliveries import Delivery
 from .errors import (
+    ConfigurationError,
     DeliveryError,
     InvalidMessage,
-    MailProxyError,
+    InvalidReport,
     MessageRejected,
-    ProxyRequestError,
     ProxyUnavailable,
     StoreError,
     redact,
 )
-from .outgoing import SendManyTask, SendTask, many_outgoing, one_outgoing
+from .outgoing import SendManyTask, SendTask, addressee_of, many_outgoing, one_outgoing
+from .proxy.base import SubmitAnswer
 from .reports import DeliveryReport, utcnow
 from .runtime import Runtime, get_runtime
 from .submission import Outgoing
@@ -42,20 +43,27 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: What passes by itself: worth a retry with the same message id.
-_PASSING = (ProxyUnavailable, StoreError, OperationalError, SoftTimeLimitExceeded)
+#: What passes by itself, or by a restart with the right settings; the mail waits for it, however long it takes.
+_TROUBLE = (StoreError, OperationalError, ConfigurationError, SoftTimeLimitExceeded)
 
 #: A worker that dies leaves its task to be run again: with one id for the mail, twice run is once sent.
 _DURABLE: Mapping[str, Any] = {"acks_late": True, "reject_on_worker_lost": True, "max_retries": None}
+
+#: Above what a call to the proxy can take. A shorter `task_time_limit` of the app's would kill mails on their way.
+_TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": 300, "time_limit": 330}
+
+#: How long a task waits for settings that make sense.
+_MISCONFIGURED_SECONDS = 60
 
 
 @shared_task(
     bind=True,
     base=SendTask,
     name="celery_mailproxy.send_via_proxy",
-    throws=(MailProxyError,),
+    throws=(InvalidMessage, MessageRejected),
     typing=False,
     **_DURABLE,
+    **_TIME_LIMITS,
 )
 def send_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:
     """Submit one mail to the proxy: `send_via_proxy.delay(subject=…, body=…, to=[…], on_sent=paid.s(7))`.
@@ -70,30 +78,29 @@ def send_via_proxy(self: Any, *content: Mapping[str, Any], **arguments: Any) -> 
     `ProxyRequestError`, which no retry mends. An unreachable proxy is tried again with exponential back-off, up to
     `mail_proxy_max_retries` times; then the delivery ends as `error`, and `ProxyUnavailable` is raised.
     """
-    runtime = get_runtime(self.app)
-    task_id = self.request.id or str(uuid4())
+    try:
+        return _send(self, content, arguments)
+    except _TROUBLE as exc:
+        raise _retry(self, exc) from exc
+
+
+def _send(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    runtime = get_runtime(task.app)
+    task_id = task.request.id or str(uuid4())
     outgoing = _one_or_refuse(runtime, content, arguments, task_id)
     message_id = outgoing.message.message_id
-    try:
-        answer = runtime.submitter.submit([outgoing], task_id=task_id)
-    except InvalidMessage as exc:
-        raise _refused(runtime, message_id, outgoing.callbacks, exc, task_id) from None
-    except ProxyRequestError as exc:
-        runtime.submitter.give_up([message_id], str(exc), task_id=task_id)
-        raise
-    except _PASSING as exc:
-        if _retries_left(self, runtime):
-            raise _retry(self, runtime, exc) from exc
-        if not runtime.submitter.give_up([message_id], f"given up: {exc}", task_id=task_id):
+    answer = runtime.submitter.submit([outgoing], task_id=task_id)
+    if unavailable := answer.unsettled.get(message_id):
+        if _retries_left(task, runtime):
+            raise _retry(task, unavailable) from unavailable
+        if not runtime.submitter.give_up([message_id], f"given up: {unavailable}", task_id=task_id):
             # A report has come meanwhile: an answer was lost, not the mail.
-            return _result(message_id)
-        raise
-    if message_id in answer.rejected:
-        raise MessageRejected(message_id, answer.rejected[message_id])
-    return _result(message_id)
+            answer = SubmitAnswer(accepted=(message_id,))
+    answer.raise_for(message_id)
+    return {"id": message_id, "queued": 1, "rejected": []}
 
 
-@shared_task(bind=True, base=CollectTask, name="celery_mailproxy.deliver_via_proxy", typing=False)
+@shared_task(bind=True, base=CollectTask, name="celery_mailproxy.deliver_via_proxy", typing=False, **_TIME_LIMITS)
 def deliver_via_proxy(self: Any, *content: Mapping[str, Any], collect: bool = False, **arguments: Any) -> Any:
     """Send one mail; the result follows its delivery. Takes what `send_via_proxy` takes.
 
@@ -105,76 +112,80 @@ def deliver_via_proxy(self: Any, *content: Mapping[str, Any], collect: bool = Fa
 
     Called directly or eagerly it submits, and returns `{"state": "queued", "id": message id}`.
     """
-    runtime = get_runtime(self.app)
-    task_id = self.request.id or str(uuid4())
+    try:
+        return _deliver(self, content, arguments)
+    except _TROUBLE as exc:
+        # Whatever the number of retries: the proxy may have the mail, and its end must find the task.
+        raise _retry(self, exc) from exc
+
+
+def _deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+    runtime = get_runtime(task.app)
+    task_id = task.request.id or str(uuid4())
     outgoing = _one_or_refuse(runtime, content, arguments, task_id)
     message_id = outgoing.message.message_id
-    if self.request.called_directly or self.request.is_eager:
+    if task.request.called_directly or task.request.is_eager:
         answer = runtime.submitter.submit([outgoing], task_id=task_id)
         if message_id in answer.rejected:
             raise DeliveryError(answer.rejected[message_id], None, message_id)
+        answer.raise_for(message_id)
         return {"state": "queued", "id": message_id}
-    try:
-        kept = self.reserve(outgoing)
-        self.show_queued(kept)
-        _submit_or_give_up(self, runtime, outgoing, kept)
-        return self.suspend(message_id)
-    except (StoreError, OperationalError) as exc:
-        # Whatever the number of retries: the proxy may have the mail, and its end must find the task.
-        raise _retry(self, runtime, exc) from exc
+    kept = task.reserve(outgoing)
+    task.show_queued(kept)
+    # What is rejected or fails for good has ended after this call: `suspend` finds the outcome.
+    answer = runtime.submitter.submit_registered([outgoing], [kept], task_id=task_id)
+    if unavailable := answer.unsettled.get(message_id):
+        if _retries_left(task, runtime):
+            raise _retry(task, unavailable) from unavailable
+        runtime.submitter.give_up([message_id], f"given up: {unavailable}", task_id=task_id)
+    return task.suspend(message_id)
 
 
 @shared_task(
     bind=True,
     base=SendManyTask,
     name="celery_mailproxy.send_many_via_proxy",
-    throws=(MailProxyError,),
+    throws=(InvalidMessage,),
     typing=False,
     **_DURABLE,
+    **_TIME_LIMITS,
 )
 def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **common: Any) -> dict[str, Any]:
     """Submit many mails: `send_many_via_proxy.delay([{"subject": …, "to": […]}, …], server="marketing")`.
 
     Each message is a dict of the arguments of `send_via_proxy`; `common` holds for all that do not say otherwise.
     `.delay()` and `.apply_async()` publish one task for each `mail_proxy_chunk_size` messages and return a
-    `GroupResult`; as part of a canvas it stays one task, which makes one call a chunk.
+    `GroupResult`; as part of a canvas, or with links, it stays one task, which makes one call a chunk.
 
     A chunk's result is `{"ids": […], "queued": n, "rejected": [{"id", "reason"}], "failed": [{"id", "reason"}]}`:
-    a rejected message does not take its neighbours down. `failed` are those the proxy never answered for.
+    a rejected message does not take its neighbours down. `failed` are those the proxy never took for another reason
+    than their own.
     """
-    runtime = get_runtime(self.app)
-    task_id = self.request.id or str(uuid4())
+    try:
+        return _send_many(self, messages, common)
+    except _TROUBLE as exc:
+        raise _retry(self, exc) from exc
+
+
+def _send_many(task: Any, messages: Sequence[Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    runtime = get_runtime(task.app)
+    task_id = task.request.id or str(uuid4())
     outgoing, refused = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
-    rejected: dict[str, str] = {}
+    answer = SubmitAnswer(rejected={message_id: str(exc) for message_id, _, exc in refused})
     for message_id, callbacks, exc in refused:
-        rejected[message_id] = str(exc)
         runtime.submitter.refuse(message_id, callbacks, str(exc), task_id=task_id)
-    failed: dict[str, str] = {}
-    problem: Exception | None = None
     size = runtime.settings.chunk_size
     for start in range(0, len(outgoing), size):
-        chunk = outgoing[start : start + size]
-        ids = [each.message.message_id for each in chunk]
-        try:
-            answer = runtime.submitter.submit(chunk, task_id=task_id)
-        except ProxyRequestError as exc:
-            runtime.submitter.give_up(ids, str(exc), task_id=task_id)
-            failed.update(dict.fromkeys(ids, str(exc)))
-            continue
-        except _PASSING as exc:
-            problem = exc
-            failed.update(dict.fromkeys(ids, str(exc)))
-            continue
-        rejected.update(answer.rejected)
-        for message_id, unavailable in answer.unsettled.items():
-            problem = unavailable
-            failed[message_id] = str(unavailable)
-    if problem is not None:
-        if _retries_left(self, runtime):
+        answer += runtime.submitter.submit(outgoing[start : start + size], task_id=task_id)
+    if answer.unsettled:
+        unavailable = next(iter(answer.unsettled.values()))
+        if _retries_left(task, runtime):
             # With the same arguments: the store knows which messages need no second submission.
-            raise _retry(self, runtime, problem)
-        runtime.submitter.give_up(failed, f"given up: {problem}", task_id=task_id)
-    return _many_result([each.message.message_id for each in outgoing], rejected, failed)
+            raise _retry(task, unavailable) from unavailable
+        runtime.submitter.give_up(answer.unsettled, f"given up: {unavailable}", task_id=task_id)
+    ids = [each.message.message_id for each in outgoing]
+    failed = {message_id: str(error) for message_id, error in {**answer.failed, **answer.unsettled}.items()}
+    return _many_result(ids, answer.rejected, failed)
 
 
 @shared_task(
@@ -190,16 +201,26 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
     Published by the receiver. A report of an unknown message waits up to `mail_proxy_park_seconds` for its delivery
     to be registered, and is then told with `delivery=None`.
     """
-    runtime = get_runtime(self.app)
     try:
-        parsed = [DeliveryReport.from_json(report) for report in reports]
+        runtime = get_runtime(self.app)
+        parsed = [parsed for report in reports if (parsed := _parse(report)) is not None]
         is_last_call = parked_seconds >= runtime.settings.park_seconds
+        if is_last_call:
+            logger.warning("%d reports are of messages that nobody has registered in this store", len(parsed))
         unknown = runtime.dispatcher.dispatch(parsed, claim=self.request.id or str(uuid4()), adopt=is_last_call)
         if unknown:
             _park(self, runtime, unknown, parked_seconds)
     except Exception as exc:
         # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are told.
-        raise _retry(self, runtime, exc) from exc
+        raise _retry(self, exc) from exc
+
+
+def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
+    try:
+        return DeliveryReport.from_json(report)
+    except InvalidReport as exc:
+        logger.error("a report is set aside: %s", redact(str(exc)))
+        return None
 
 
 @shared_task(bind=True, name="celery_mailproxy.prune_deliveries", ignore_result=False, typing=False)
@@ -224,36 +245,17 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     return janitor.resume_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
 
 
-def _submit_or_give_up(task: Any, runtime: Runtime, outgoing: Outgoing, kept: Delivery) -> None:
-    """Submit one registered message; where that fails for good, its delivery has ended as error after this call."""
-    message_id, task_id = outgoing.message.message_id, task.request.id
-    try:
-        runtime.submitter.submit_registered([outgoing], [kept], task_id=task_id)
-    except InvalidMessage as exc:
-        runtime.submitter.give_up([message_id], str(exc.redacted()), task_id=task_id)
-    except ProxyRequestError as exc:
-        runtime.submitter.give_up([message_id], str(exc), task_id=task_id)
-    except (ProxyUnavailable, SoftTimeLimitExceeded) as exc:
-        if _retries_left(task, runtime):
-            raise _retry(task, runtime, exc) from exc
-        runtime.submitter.give_up([message_id], f"given up: {exc}", task_id=task_id)
-
-
 def _one_or_refuse(
     runtime: Runtime, content: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], task_id: str
 ) -> Outgoing:
     try:
         return one_outgoing(content, arguments, settings=runtime.settings, message_id=task_id)
     except InvalidMessage as exc:
-        message_id = arguments.get("message_id") or task_id
-        raise _refused(runtime, str(message_id), {}, exc, task_id) from None
-
-
-def _refused(runtime: Runtime, message_id: str, callbacks: Any, exc: InvalidMessage, task_id: str) -> InvalidMessage:
-    # Redacted: Celery logs what a task raises, and stores it as the result.
-    redacted = exc.redacted()
-    runtime.submitter.refuse(message_id, callbacks, str(redacted), task_id=task_id)
-    return redacted
+        # Redacted: Celery logs what a task raises, and stores it as the result.
+        redacted = exc.redacted()
+        message_id, callbacks = addressee_of(content, arguments, message_id=task_id)
+        runtime.submitter.refuse(message_id, callbacks, str(redacted), task_id=task_id)
+        raise redacted from None
 
 
 def _retries_left(task: Any, runtime: Runtime) -> bool:
@@ -266,13 +268,16 @@ def _retries_left(task: Any, runtime: Runtime) -> bool:
     return is_in_worker and task.request.retries < limit
 
 
-def _retry(task: Any, runtime: Runtime, exc: Exception) -> Exception:
+def _retry(task: Any, exc: Exception) -> Exception:
     """The exception to raise so that the task runs again later, under the same id."""
     if task.request.called_directly or task.request.is_eager:
         return exc
-    countdown: float = get_exponential_backoff_interval(
-        1, min(task.request.retries, 30), runtime.settings.retry_max_seconds, full_jitter=True
-    )
+    if isinstance(exc, ConfigurationError):
+        logger.error("mail waits for a worker with the right settings: %s", exc)
+        countdown: float = _MISCONFIGURED_SECONDS
+    else:
+        maximum = get_runtime(task.app).settings.retry_max_seconds
+        countdown = get_exponential_backoff_interval(1, min(task.request.retries, 30), maximum, full_jitter=True)
     if isinstance(exc, ProxyUnavailable) and exc.retry_after_seconds is not None:
         countdown = max(countdown, exc.retry_after_seconds)
     try:
@@ -297,10 +302,6 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
     )
 
 
-def _result(message_id: str) -> dict[str, Any]:
-    return {"id": message_id, "queued": 1, "rejected": []}
-
-
 def _with_reasons(reasons: Mapping[str, str]) -> list[dict[str, str]]:
     # Redacted: Celery logs results, and a reason may quote an address.
     return [{"id": message_id, "reason": redact(reason)} for message_id, reason in reasons.items()]
@@ -314,3 +315,26 @@ def _many_result(ids: Sequence[str], rejected: Mapping[str, str], failed: Mappin
         "rejected": _with_reasons(rejected),
         "failed": _with_reasons(failed),
     }
+
+
+@celeryd_init.connect(weak=False, dispatch_uid="celery_mailproxy.check_settings")
+def _check_settings(instance: Any, **kwargs: Any) -> None:
+    """Keep a worker with wrong settings from starting: it would hold up every mail that it takes."""
+    try:
+        get_runtime(instance.app).settings.server_names()
+    except ConfigurationError as exc:
+        raise SystemExit(f"Error: {exc}") from exc
+
+
+@task_revoked.connect(weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+def _end_revoked(sender: Any, request: Any, expired: bool, **kwargs: Any) -> None:
+    """End a mail whose task was revoked or has expired before the proxy had it."""
+    if sender is None or sender.name != send_via_proxy.name:
+        return
+    message_id = (request.kwargs or {}).get("message_id") or request.id
+    reason = "its task expired" if expired else "its task was revoked"
+    try:
+        get_runtime(sender.app).submitter.give_up([message_id], reason, task_id=request.id)
+    except Exception:
+        # Celery runs this between two messages of the worker: nothing may stop it.
+        logger.exception("message %s: %s, and could not be ended", message_id, reason)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from celery_mailproxy.testing import MailSink, RealProxy
@@ -20,6 +21,16 @@ from .harness.services import RabbitServer, RedisServer, ServiceMissing
 
 # One place for what tests install, also for the processes they start and wherever pytest is called from.
 os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
+
+
+# A loaded machine is no finding. Under CI every run tries the same examples; elsewhere each run tries new ones.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=os.environ.get("CI", "").lower() in ("1", "true"),
+)
+hypothesis.settings.load_profile("suite")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 from celery import Celery
 
 from ..deliveries import Status
-from ..errors import InvalidMessage, MessageRejected
+from ..errors import InvalidMessage
 from ..messages import Attachment
 from ..outgoing import one_outgoing
 from ..runtime import Runtime, get_runtime
@@ -118,9 +118,7 @@ def submit(app: Celery, mail: Mapping[str, Any], message_id: str) -> None:
     """Submit the mail from this process. Raises any `MailProxyError`, `MessageRejected` among them."""
     runtime = get_runtime(app)
     outgoing = one_outgoing((), mail, settings=runtime.settings, message_id=message_id)
-    answer = runtime.submitter.submit([outgoing], task_id=message_id)
-    if message_id in answer.rejected:
-        raise MessageRejected(message_id, answer.rejected[message_id])
+    runtime.submitter.submit([outgoing], task_id=message_id).raise_for(message_id)
 
 
 def _is_sent(terminal: Terminal, runtime: Runtime, message_id: str, *, timeout_seconds: float, is_json: bool) -> bool:

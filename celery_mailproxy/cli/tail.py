@@ -85,6 +85,8 @@ def _capture(app: Celery, connection: Any, on_event: Show) -> None:
         routing_key="mail.#",
         app=app,
     )
+    # Else kombu would wait for a broker that goes away just now for ever, and say nothing of it.
+    receiver.connect_max_retries = 1
     receiver.capture(limit=None, timeout=None, wakeup=False)
 
 

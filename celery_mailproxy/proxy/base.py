@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..errors import ProxyUnavailable
+from ..errors import MessageRejected, ProxyRequestError, ProxyUnavailable
 
 __all__ = ["Call", "ProxyAPI", "SubmitAnswer"]
 
@@ -24,22 +24,33 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitAnswer:
-    """What became of a submission: every message id stands in exactly one of the three.
+    """What became of a submission: every message id stands in exactly one of the four.
 
     `accepted`: the proxy has it (now, or since an earlier submission). `rejected`: id → reason, for good.
-    `unsettled`: id → error; submit those again later, with the same id.
+    `failed`: id → an error of the whole call that no retry mends. `unsettled`: id → error; submit those again later,
+    with the same id.
     """
 
     accepted: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, ProxyRequestError] = field(default_factory=dict)
     unsettled: Mapping[str, ProxyUnavailable] = field(default_factory=dict)
 
     def __add__(self, other: SubmitAnswer) -> SubmitAnswer:
         return SubmitAnswer(
             accepted=self.accepted + other.accepted,
             rejected={**self.rejected, **other.rejected},
+            failed={**self.failed, **other.failed},
             unsettled={**self.unsettled, **other.unsettled},
         )
+
+    def raise_for(self, message_id: str) -> None:
+        """Raise what became of a message, unless it was accepted: `MessageRejected`, or the error of its call."""
+        if message_id in self.rejected:
+            raise MessageRejected(message_id, self.rejected[message_id])
+        error = self.failed.get(message_id) or self.unsettled.get(message_id)
+        if error is not None:
+            raise error
 
 
 class ProxyAPI(ABC):

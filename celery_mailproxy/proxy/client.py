@@ -6,7 +6,7 @@ import email.utils
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -26,6 +26,9 @@ _MAY_BE_ONE_MESSAGE = frozenset({400, 413, 422, 500})
 
 #: Answers that the next try may better (RFC 9110; 425: RFC 8470; 429: RFC 6585).
 _PASSING = frozenset({408, 425, 429})
+
+#: A longer `Retry-After` is cut: Redis gives a waiting task to another worker after an hour (visibility_timeout).
+MAX_RETRY_AFTER_SECONDS = 3000.0
 
 _REMEDIES: Mapping[int, str] = {
     401: "Set mail_proxy_token to the proxy's API token, or to a tenant's.",
@@ -74,12 +77,25 @@ class ProxyClient:
             if len(messages) < 2 or exc.status not in _MAY_BE_ONE_MESSAGE:
                 raise
         middle = len(messages) // 2
-        return self._submit_part(messages[:middle]) + self._submit_part(messages[middle:])
+        first = self._submit_part(messages[:middle])
+        if len(first.unsettled) == middle:
+            # No message's fault, it seems: a proxy in trouble is not asked for every message by itself.
+            return first + self._submit_whole(messages[middle:])
+        return first + self._submit_part(messages[middle:])
 
     def _submit_part(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
+        return self._caught(self.submit, messages)
+
+    def _submit_whole(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
+        return self._caught(self._submit_once, messages)
+
+    @staticmethod
+    def _caught(
+        submit: Callable[[Sequence[Mapping[str, Any]]], SubmitAnswer], messages: Sequence[Mapping[str, Any]]
+    ) -> SubmitAnswer:
         ids = [message["id"] for message in messages]
         try:
-            return self.submit(messages)
+            return submit(messages)
         except ProxyRequestError as exc:
             return SubmitAnswer(rejected=dict.fromkeys(ids, str(exc)))
         except ProxyUnavailable as exc:
@@ -202,9 +218,10 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isdigit():
-        return float(value)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        if value.isascii() and value.isdecimal():
+            return min(float(value), MAX_RETRY_AFTER_SECONDS)
+        wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        return min(max(0.0, wait), MAX_RETRY_AFTER_SECONDS)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -141,7 +141,7 @@ def send_mails() -> dict[str, str]:
     for order, (outcome, mail) in enumerate(mails, start=1):
         result = send_via_proxy.delay(**mail, **{name: task.s(order) for name, task in callbacks.items()})
         expected[result.id] = outcome
-        console.print(f"  send_via_proxy.delay(subject={mail['subject']!r}, to={mail['to']}, …) → {result.id[:8]}")
+        console.print(f"  send_via_proxy.delay(to={mail['to']}, …) → {result.id[:8]}", soft_wrap=True)
     return expected
 
 
@@ -209,10 +209,15 @@ def show_mail(sink: MailSink) -> None:
     mail = rich_mails[0]
     lines = [f"envelope: from {mail.mail_from} to {', '.join(mail.rcpt_to)}", ""]
     lines += [f"{name}: {mail.message[name]}" for name in ("From", "To", "Subject")]
-    for part in mail.message.walk():
-        depth = "  " if part.is_multipart() else "    "
-        lines.append(f"{depth}{part.get_content_type()} {part.get_filename() or part.get('Content-ID') or ''}")
+    lines += ["", *tree(mail.message)]
     console.print(Panel("\n".join(lines), title="As the SMTP server got it", title_align="left", expand=False))
+
+
+def tree(part: Any, depth: int = 0) -> Iterator[str]:
+    """A mail's parts, a line each."""
+    yield f"{'  ' * depth}{part.get_content_type()} {part.get_filename() or ''}".rstrip()
+    for inner in part.iter_parts() if part.is_multipart() else ():
+        yield from tree(inner, depth + 1)
 
 
 def verdict(expected: dict[str, str], outcomes: dict[str, dict[str, Any]], sink: MailSink) -> int:

@@ -94,8 +94,13 @@ class MailStack:
 
     def __enter__(self) -> MailStack:
         (self.folder / "results").mkdir()
-        self.worker.start()
         self._stack.callback(self.worker.close)
+        try:
+            self.worker.start()
+        except BaseException:
+            # Else the folders that are left fail another test.
+            self._stack.close()
+            raise
         self.tenant.add(f"http://127.0.0.1:{self.port}")
         return self
 

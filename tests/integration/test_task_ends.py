@@ -1,0 +1,161 @@
+"""Ends that nobody wishes for: each mail still has one, and its callbacks learn of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import chain
+from kombu.exceptions import OperationalError
+
+from celery_mailproxy.testing import FakeProxy
+
+from ..harness.mail_stack import MODULE, MailStack
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.services import CeleryWorker, RedisServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FakeProxy]:
+    with FakeProxy("entities") as proxy:
+        yield proxy
+
+
+def tenant_of(proxy: FakeProxy) -> ProxyTenant:
+    return ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
+
+
+@pytest.fixture(scope="module")
+def stack(proxy: FakeProxy, redis_server: RedisServer) -> Iterator[MailStack]:
+    tenant = tenant_of(proxy)
+    servers = {"broken": {"url": proxy.url, "token": "wrong", "tenant": tenant.id, "account": tenant.account_id}}
+    conf = {"mail_proxy_servers": servers, "mail_proxy_chunk_size": 2}
+    with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
+        yield stack
+
+
+def callbacks(stack: MailStack) -> dict[str, Any]:
+    return {"on_error": stack.app.signature(f"{MODULE}.noted", kwargs={"tag": "error"})}
+
+
+def test_a_mail_that_a_chain_makes_invalid_tells_its_callback(stack: MailStack) -> None:
+    send = stack.app.tasks["celery_mailproxy.send_via_proxy"]
+    render = stack.app.signature(f"{MODULE}.render", args=(1,))
+    result = chain(render, send.s(to=["not an address"], **callbacks(stack))).apply_async()
+    stack.wait_told(result.id, "mail_rejected", "noted:error")
+    assert result.parent.get(timeout=5)["subject"] == "Rendered 1"
+    assert "not an address" not in stack.worker.log
+
+
+def test_a_mail_published_by_name_tells_its_callback(stack: MailStack) -> None:
+    kwargs = {"to": ["ann@example.com"], "subject": "bad\nsubject", **callbacks(stack)}
+    result = stack.app.send_task("celery_mailproxy.send_via_proxy", kwargs=kwargs)
+    stack.wait_told(result.id, "mail_rejected", "noted:error")
+
+
+def test_one_server_that_fails_takes_no_other_servers_mail_down(stack: MailStack, proxy: FakeProxy) -> None:
+    mails = [
+        {"to": ["a@example.com"], "subject": "x"},
+        {"to": ["b@example.com"], "subject": "x", "server": "broken"},
+    ]
+    task = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
+    (result,) = task.delay(mails, **callbacks(stack)).get(timeout=20, disable_sync_subtasks=False)
+    good, bad = result["ids"]
+    assert result["queued"] == 1
+    assert [entry["id"] for entry in result["failed"]] == [bad]
+    stack.wait_told(good, "mail_queued", "mail_sent")
+    stack.wait_told(bad, "mail_error", "noted:error")
+    assert "mail_error" not in stack.told(good)
+
+
+def test_one_broken_message_in_a_list_takes_no_other_down(stack: MailStack) -> None:
+    good = {"to": ["a@example.com"], "subject": "x"}
+    for position, broken in enumerate([5, {**good, "on_sent": 5}, {**good, "priority": "soon"}]):
+        task_id = stack.tenant.message_id(f"list-{position}")
+        stack.app.send_task("celery_mailproxy.send_many_via_proxy", args=[[good, broken, good]], task_id=task_id)
+        stack.wait_told(f"{task_id}-0", "mail_sent")
+        stack.wait_told(f"{task_id}-2", "mail_sent")
+        stack.wait_told(f"{task_id}-1", "mail_rejected")
+
+
+def test_an_id_that_another_tenant_has_is_refused_and_harms_nobody(stack: MailStack, proxy: FakeProxy) -> None:
+    other = tenant_of(proxy)
+    message_id = stack.tenant.message_id("shared")
+    first = stack.send(message_id=message_id)
+    stack.wait_told(message_id, "mail_sent")
+    second = stack.send(message_id=message_id, tenant_id=other.id, account_id=other.account_id)
+    with pytest.raises(Exception, match="in use for a mail of another tenant"):
+        second.get(timeout=10)
+    assert first.get(timeout=5)["queued"] == 1
+    assert stack.told(message_id)["mail_rejected"] == 0
+
+
+def test_a_chain_goes_on_once_after_many_mails(stack: MailStack) -> None:
+    mails = [{"to": [f"c{n}@example.com"], "subject": "x"} for n in range(5)]
+    many = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
+    report = {"message_id": "chained", "kind": "none"}
+    after = stack.app.signature(f"{MODULE}.noted", args=(report,), kwargs={"tag": "after"}, immutable=True)
+    result = chain(many.s(mails), after).apply_async()
+    assert result.get(timeout=20) == "after"
+    assert result.parent.get(timeout=5)["queued"] == 5
+    assert stack.told("chained") == {"noted:after": 1}
+
+
+def test_a_list_that_was_published_in_part_can_be_repeated(
+    stack: MailStack, proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
+    mails = [{"to": [f"r{n}-{stack.tenant.suffix}@example.com"], "subject": "x"} for n in range(4)]
+    send_task = stack.app.send_task
+    calls = []
+
+    def fail_the_second(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OperationalError("the broker went away")
+        return send_task(*args, **options)
+
+    monkeypatch.setattr(stack.app, "send_task", fail_the_second)
+    task_id = stack.tenant.message_id("campaign")
+    with pytest.raises(OperationalError):
+        task.apply_async((mails,), task_id=task_id)
+    task.apply_async((mails,), task_id=task_id)
+    for n in range(4):
+        stack.wait_told(f"{task_id}-{n}", "mail_sent")
+    ids = [message["id"] for message in proxy.received if message["id"].startswith(task_id)]
+    assert sorted(ids) == [f"{task_id}-{n}" for n in range(4)]
+
+
+def test_a_worker_killed_while_it_gives_a_mail_up_tells_of_it_later(
+    proxy: FakeProxy, redis_server: RedisServer
+) -> None:
+    tenant = tenant_of(proxy)
+    with MailStack(tenant, broker_url=redis_server.url, conf={"mail_proxy_token": "wrong"}) as stack:
+        message_id = tenant.message_id("given-up")
+        hung = stack.hang_where_told(message_id, "error")
+        stack.send(message_id=message_id)
+        stack.wait_until(hung.exists, what="the handler")
+        stack.worker.kill()
+        stack.worker.start()
+        stack.wait_until(lambda: stack.told(message_id)["mail_error"] == 2, what="the second try", timeout_seconds=60)
+        stack.wait_told(message_id, "noted:error")
+
+
+def test_a_mail_whose_task_expires_between_retries_ends_as_error(proxy: FakeProxy, redis_server: RedisServer) -> None:
+    with MailStack(tenant_of(proxy), broker_url=redis_server.url, proxy_url="http://127.0.0.1:9") as stack:
+        task = stack.app.tasks["celery_mailproxy.send_via_proxy"]
+        kwargs = {"to": ["ann@example.com"], "subject": "x", **callbacks(stack)}
+        result = task.apply_async(kwargs=kwargs, expires=3)
+        stack.wait_told(result.id, "mail_error", "noted:error")
+        assert stack.delivery(result.id).reason == "its task expired"
+
+
+def test_a_worker_with_wrong_settings_does_not_start(redis_server: RedisServer) -> None:
+    conf = {"broker_url": redis_server.url, "mail_proxy_urll": "http://x"}
+    worker = CeleryWorker(MODULE, env={"TEST_CONF": json.dumps(conf)})
+    with pytest.raises(Exception, match="unknown setting mail_proxy_urll"), worker:
+        pass
