@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from .callbacks import Callbacks
@@ -65,8 +66,9 @@ class Submitter:
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
         again, and what was not told to its end is told. Raises `StoreError`, and kombu's `OperationalError`.
         """
+        begun_at = utcnow()
         kept = self.register(outgoing, task_id=task_id)
-        return self.submit_registered(outgoing, kept, task_id=task_id)
+        return self.submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
         """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
@@ -74,22 +76,28 @@ class Submitter:
         return self._store.register([self._delivery(out, task_id) for out in outgoing])
 
     def submit_registered(
-        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], *, task_id: str
+        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], *, task_id: str, begun_at: datetime
     ) -> SubmitAnswer:
-        """The rest of `submit`, for messages that have been registered."""
+        """The rest of `submit`, for messages that have been registered.
+
+        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first.
+        """
         known = SubmitAnswer()
         to_submit: list[MailMessage] = []
+        submitted_before: set[str] = set()
         for out, delivery in zip(outgoing, kept, strict=True):
             is_same = (delivery.tenant_id, delivery.server) == self._place(out.message)
             if not is_same:
                 known += SubmitAnswer(rejected={delivery.message_id: _TAKEN})
             elif delivery.status is Status.NEW:
                 to_submit.append(out.message)
+                submitted_before |= {delivery.message_id} if delivery.created_at < begun_at else set()
             else:
                 known += _known_answer(delivery)
         answer = SubmitAnswer()
         for server in sorted({message.server for message in to_submit}):
-            answer += self._submit_to(server, [message for message in to_submit if message.server == server])
+            messages = [message for message in to_submit if message.server == server]
+            answer += self._submit_to(server, messages, submitted_before)
         self._tell(answer, known.accepted, _untold(kept, task_id), claim=task_id)
         return known + answer
 
@@ -112,8 +120,8 @@ class Submitter:
         if kept.task_id == task_id:
             self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
 
-    def _submit_to(self, server: str, messages: Sequence[MailMessage]) -> SubmitAnswer:
-        payloads = []
+    def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
+        payloads: list[Mapping[str, Any]] = []
         refused: dict[str, str] = {}
         for message in messages:
             try:
@@ -122,8 +130,15 @@ class Submitter:
                 refused[message.message_id] = str(exc.redacted())
         answer = SubmitAnswer(rejected=refused)
         ids = [payload["id"] for payload in payloads]
+        client = self._client_for(server)
         try:
-            return answer + self._client_for(server).submit(payloads) if payloads else answer
+            held = {
+                p["id"] for p in payloads if p["id"] in submitted_before and client.holds(p["id"], p.get("tenant_id"))
+            }
+            answer += SubmitAnswer(accepted=tuple(held))
+            payloads = [payload for payload in payloads if payload["id"] not in held]
+            ids = [payload["id"] for payload in payloads]
+            return answer + client.submit(payloads) if payloads else answer
         except ProxyRequestError as exc:
             return answer + SubmitAnswer(failed=dict.fromkeys(ids, exc))
         except ProxyUnavailable as exc:

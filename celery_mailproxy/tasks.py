@@ -130,10 +130,11 @@ def _deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) ->
             raise DeliveryError(answer.rejected[message_id], None, message_id)
         answer.raise_for(message_id)
         return {"state": "queued", "id": message_id}
+    begun_at = utcnow()
     kept = task.reserve(outgoing)
     task.show_queued(kept)
     # What is rejected or fails for good has ended after this call: `suspend` finds the outcome.
-    answer = runtime.submitter.submit_registered([outgoing], [kept], task_id=task_id)
+    answer = runtime.submitter.submit_registered([outgoing], [kept], task_id=task_id, begun_at=begun_at)
     if unavailable := answer.unsettled.get(message_id):
         if _retries_left(task, runtime):
             raise _retry(task, unavailable) from unavailable

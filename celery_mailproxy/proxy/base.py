@@ -95,6 +95,10 @@ class ProxyAPI(ABC):
     def read_messages(self, body: Any) -> list[dict[str, Any]]:
         """The messages in the answer to `list_messages`."""
 
+    def get_message(self, tenant_id: str, message_id: str) -> Call | None:
+        """One message; None where a second submission of a message being sent is safe without asking for it."""
+        return None
+
     @abstractmethod
     def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Call:
         """Take messages out of the proxy's queue."""

@@ -117,6 +117,12 @@ class ProxyClient:
         """Reach the proxy: `GET /health`, which needs no token."""
         self._ask(Call(method="GET", path="/health"))
 
+    def holds(self, message_id: str, tenant_id: str | None) -> bool:
+        """Whether the proxy says that it has a message; False also where it need not be asked (see `get_message`)."""
+        call = self.api.get_message(tenant_id, message_id) if tenant_id else None
+        # An unknown id is a 500 there.
+        return call is not None and self._send(call).status_code == 200
+
     def messages(self, tenant_id: str) -> list[dict[str, Any]]:
         """The messages of a tenant that the proxy holds."""
         return self.api.read_messages(self._ask(self.api.list_messages(tenant_id)))

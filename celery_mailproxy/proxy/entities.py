@@ -25,6 +25,12 @@ class EntitiesAPI(ProxyAPI):
     def read_messages(self, body: Any) -> list[dict[str, Any]]:
         return list(body)
 
+    def get_message(self, tenant_id: str, message_id: str) -> Call | None:
+        # 0.7.0 reads a message's row and writes it back without a lock: a submission that meets the sending of the
+        # same message would make it pending again, and it would be sent twice.
+        params = {"message_id": message_id, "tenant_id": tenant_id}
+        return Call(method="GET", path="/messages/get", params=params)
+
     def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Call:
         return Call(method="POST", path="/messages/delete_batch", json={"tenant_id": tenant_id, "ids": list(ids)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ pytestmark = [
     # An rpc:// client over Redis leaves a connection of its channel to the garbage collector: in a later test, that is.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
+
+#: The other backends take as long again: `CANVAS_BACKENDS=redis,rpc,sqlalchemy make test` tries them all.
+BACKENDS = os.environ.get("CANVAS_BACKENDS", "redis").split(",")
 
 BROKERS = {"redis": "redis_server", "rabbitmq": "rabbit_server"}
 
@@ -48,7 +52,7 @@ def backend_url(kind: str, request: pytest.FixtureRequest, folder: Any) -> str |
 
 @pytest.fixture(
     scope="module",
-    params=[(broker, backend) for broker in BROKERS for backend in ("redis", "rpc", "sqlalchemy")],
+    params=[(broker, backend) for broker in BROKERS for backend in BACKENDS],
     ids="-".join,
 )
 def stack(

@@ -82,7 +82,13 @@ class Background:
         self.output = output
         with output.open("wb") as file:
             self.process = subprocess.Popen(
-                command(*args), env=environment(conf), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+                command(*args),
+                env=environment(conf),
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # A shell that runs the tests in its background has Ctrl-C ignored, by whatever they start as well.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def wait_for(self, text: str, *, times: int = 1, timeout_seconds: float = 20.0) -> str:

@@ -174,3 +174,19 @@ def test_a_proxy_that_is_down_is_not_asked_for_every_half() -> None:
     with pytest.raises(ProxyUnavailable):
         client(handle).submit(messages(*"abcdefgh"))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("status", "held"), [(200, True), (500, False), (404, False)])
+def test_the_entities_api_is_asked_whether_it_holds_a_message(status: int, held: bool) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert dict(request.url.params) == {"message_id": "m1", "tenant_id": "acme"}
+        return httpx.Response(status, json={})
+
+    assert client(handle).holds("m1", "acme") is held
+
+
+def test_the_commands_api_need_not_be_asked() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("asked")
+
+    assert not client(handle, api="commands").holds("m1", "acme")
