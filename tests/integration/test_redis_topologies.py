@@ -16,6 +16,7 @@ from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.stores.redis import RedisStore
+from celery_mailproxy.suspensions import Suspension
 from celery_mailproxy.testing.ports import free_port
 from tests.contract.store_values import delivery, new_id, report
 from tests.harness.services import RedisCluster, RedisSentinel, RedisServer
@@ -103,20 +104,20 @@ def test_call_is_one_round_trip(own_server: RedisServer) -> None:
     store.close()
 
 
-def test_later_segments_of_a_record_survive_every_transition(own_server: RedisServer) -> None:
-    segments = b'\n{"state":"waiting","n":1e99,"empty":[]}\nlast \\ "\xc3\xa9"'
+def test_the_message_of_a_suspended_result_survives_every_transition(own_server: RedisServer) -> None:
+    message = '{"state":"waiting","n":1e99,"empty":[],"last":"\\\\ \\" é"}'
     store = RedisStore(own_server.url, Retention())
-    store.record([report("m", Kind.DEFERRED)], claim="task-1", adopt=True)
+    suspension = Suspension(owner="task-1", since=report("m").at, message=message)
+    store.register([delivery("m", summary={"subject": "s"}, suspension=suspension)])
+    store.record([report("m", Kind.DEFERRED)], claim="task-1")
+    store.record([report("m", Kind.SENT, 1), report("m", Kind.DEFERRED, 2)], claim="task-1")
+    store.mark_dispatched([Dispatched(message_id="m", key=report("m", Kind.SENT, 1).key, failed=("x",))])
     with own_server.client() as client:
-        client.append(store._key("m"), segments)
-        store.register([delivery("m", summary={"subject": "s"})])
-        assert client.get(store._key("m")).endswith(segments)
-        store.record([report("m", Kind.SENT, 1), report("m", Kind.DEFERRED, 2)], claim="task-1")
-        store.mark_dispatched([Dispatched(message_id="m", key=report("m", Kind.SENT, 1).key, failed=("x",))])
-        assert client.get(store._key("m")).endswith(segments)
+        assert client.get(store._key("m")).endswith(b"\n" + message.encode())
     found = store.get("m")
     assert found is not None
-    assert (found.status, found.summary) == (Status.SENT, {"subject": "s"})
+    assert found.suspension is not None
+    assert (found.status, found.summary, found.suspension.message) == (Status.SENT, {"subject": "s"}, message)
     store.close()
 
 
