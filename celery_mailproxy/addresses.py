@@ -59,22 +59,23 @@ class Mailbox:
     @property
     def key(self) -> str:
         """What two spellings of one address have in common: the domain is compared without case (RFC 5321, 2.4)."""
-        local, _, domain = self.address.rpartition("@")
-        return f"{local}@{domain.lower()}"
+        local, at, domain = self.address.rpartition("@")
+        return f"{local}{at}{domain.lower()}" if at else domain
 
 
-def parse_mailbox(argument: str, text: str) -> Mailbox:
+def parse_mailbox(argument: str, text: str, *, needs_domain: bool = True) -> Mailbox:
     """The one mailbox in the text, else `InvalidMessage` naming the argument."""
-    mailboxes = parse_mailboxes(argument, text)
+    mailboxes = parse_mailboxes(argument, text, needs_domain=needs_domain)
     if len(mailboxes) != 1:
         raise InvalidMessage(argument, f"must be exactly one address, got {text!r}")
     return mailboxes[0]
 
 
-def parse_mailboxes(argument: str, text: str) -> list[Mailbox]:
+def parse_mailboxes(argument: str, text: str, *, needs_domain: bool = True) -> list[Mailbox]:
     """The mailboxes in a comma-separated text (RFC 5322 `mailbox-list`, names may be non-ASCII).
 
-    Raises `InvalidMessage` where one is not an address, `UnsupportedMessage` for a non-ASCII part before the `@`.
+    Without `needs_domain` a name alone is taken too, such as `webmaster`: a mailbox of the SMTP server's own. Raises
+    `InvalidMessage` where one is not an address, `UnsupportedMessage` for a non-ASCII part before the `@`.
     """
     if has_line_break(text) or _LINE_SEPARATOR.search(text):
         raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
@@ -82,26 +83,32 @@ def parse_mailboxes(argument: str, text: str) -> list[Mailbox]:
         raise InvalidMessage(argument, f"must be text without lone surrogates, got {text!r}")
     # What Python itself writes wrongly: encoded words without the space between them, and encoded commas.
     text = re.sub(r"(?<=>)\s*=\?utf-8\?q\?=2C\?=", ",", text.replace("?==?", "?= =?"))
-    header = _parse(argument, text)
+    header = _parse(argument, text, needs_domain)
     if any(group.display_name is not None for group in header.groups):
         raise InvalidMessage(argument, f"must list addresses, not a group, got {text!r}")
     names = _names(header, text)
     return [_mailbox(argument, name, address, text) for name, address in zip(names, header.addresses, strict=True)]
 
 
-def _parse(argument: str, text: str) -> AddressHeader:
+def _parse(argument: str, text: str, needs_domain: bool) -> AddressHeader:
     problem = "must be an address like a@example.com or Name <a@example.com>"
     if "," in text or '"' not in text:
         problem += "; a name with a comma or another special character stands in double quotes"
     try:
         header = cast(AddressHeader, policy.default.header_factory("To", text))
-        broken = [defect for defect in cast(Any, header).defects if not isinstance(defect, _HARMLESS_DEFECTS)]
+        defects = cast(Any, header).defects
+        broken = [one for one in defects if not (isinstance(one, _HARMLESS_DEFECTS) or _is_local(one, needs_domain))]
     except Exception as exc:
         # On broken input the standard library's parser raises whatever it stumbles over (IndexError, …).
         raise InvalidMessage(argument, f"{problem}, got {text!r}") from exc
-    if broken or not all(address.username and address.domain for address in header.addresses):
+    if broken or not all(one.username and (one.domain or not needs_domain) for one in header.addresses):
         raise InvalidMessage(argument, f"{problem}, got {text!r}")
     return header
+
+
+def _is_local(defect: Exception, needs_domain: bool) -> bool:
+    # The parser has a class of its own for many a defect, and for this one only a text.
+    return not needs_domain and "local part with no domain" in str(defect)
 
 
 def _names(header: AddressHeader, text: str) -> list[str]:
@@ -126,7 +133,7 @@ def _mailbox(argument: str, name: str, address: Address, text: str) -> Mailbox:
             "must have only ASCII characters before the @: genro-mail-proxy and many servers lack SMTPUTF8 (RFC "
             f"6531); ask for an ASCII alias of the mailbox, got {text!r}",
         )
-    domain = _ascii_domain(argument, address.domain, text)
+    domain = _ascii_domain(argument, address.domain, text) if address.domain else ""
     spec = Address(username=address.username, domain=domain).addr_spec
     if re.search(r"\s", spec) or len(spec) > _MAX_LENGTH:
         raise InvalidMessage(argument, f"must hold no space and at most {_MAX_LENGTH} characters, got {text!r}")

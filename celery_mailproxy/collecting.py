@@ -13,6 +13,9 @@ __all__ = ["COLLECT_HEADER", "CollectTask"]
 #: The header that carries `collect=True` into the resumed run, whose arguments may have been left out.
 COLLECT_HEADER = "mail_proxy_collect"
 
+#: What the result of a mail to each recipient alone has beside the others; see `joining`.
+_JOINED = ("ids", "sent", "error")
+
 
 class CollectTask(DeliverTask):
     """A `DeliverTask` that takes `collect=True`: its result is then the outcome, whatever it is.
@@ -22,7 +25,7 @@ class CollectTask(DeliverTask):
     """
 
     abstract = True
-    own_arguments = ("collect",)
+    own_arguments = (*DeliverTask.own_arguments, "collect")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         collects = bool(kwargs.get("collect") or self.request.get(COLLECT_HEADER))
@@ -39,7 +42,9 @@ class CollectTask(DeliverTask):
             if not collects:
                 raise
             return _failed(exc, str(kwargs.get("message_id") or self.request.id))
-        return _outcome(result["id"], "queued") if collects and "state" in result else result
+        if not collects or "state" not in result:
+            return result
+        return {**_outcome(result["id"], "queued"), **{name: result[name] for name in _JOINED if name in result}}
 
     def _take(self, delivery: Delivery, token: str) -> Any:
         if not self.request.get(COLLECT_HEADER):
@@ -50,7 +55,8 @@ class CollectTask(DeliverTask):
         except DeliveryError as exc:
             reason = exc.reason
         outcome = report.kind if report else delivery.status
-        return _outcome(delivery.message_id, outcome.value, reason, report.to_json() if report else None)
+        collected = _outcome(delivery.message_id, outcome.value, reason, report.to_json() if report else None)
+        return {**collected, **self._joined(delivery)}
 
 
 def _failed(exc: MailProxyError, message_id: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .raw import RawMessage, parse_raw
 __all__ = ["compose"]
 
 _MAX_ID_LENGTH = 255
-_IN_RAW = ("subject", "body", "html_body", "attachments")
+_IN_RAW = ("subject", "body", "html_body")
 #: What says how the message is built. In `headers` it would contradict the other arguments; a raw message keeps it.
 _STRUCTURE = frozenset(
     {"content-type", "content-transfer-encoding", "content-disposition", "content-id", "mime-version"}
@@ -47,7 +47,7 @@ def compose(arguments: Mapping[str, Any], *, default_from: str | None) -> dict[s
     for name in ("account_id", "tenant_id", "batch_code"):
         if name in arguments:
             composed[name] = _identifier(arguments, name)
-    composed.update(_senders(arguments, headers, default_from))
+    composed.update(_senders(arguments, headers, raw, default_from))
     composed["reply_to"] = _reply_to(arguments, headers, raw)
     composed.update(_recipients(arguments, headers, raw))
     composed["headers"] = tuple(headers.values())
@@ -60,7 +60,12 @@ def _raw(arguments: Mapping[str, Any]) -> RawMessage | None:
     for name in _IN_RAW:
         if arguments.get(name):
             raise InvalidMessage(name, "must not be given beside raw, which holds it: change the message itself")
-    return parse_raw(arguments["raw"])
+    raw = parse_raw(arguments["raw"])
+    if arguments.get("attachments") and (raw.header("Content-Type") or "").lower().startswith("multipart/mixed"):
+        raise UnsupportedMessage(
+            "attachments", "must not be given beside a raw multipart/mixed: the proxy adds them to what is none"
+        )
+    return raw
 
 
 def _identifier(arguments: Mapping[str, Any], name: str) -> str:
@@ -160,30 +165,37 @@ def _subject(arguments: Mapping[str, Any], headers: Headers) -> str:
     return subject
 
 
-def _senders(arguments: Mapping[str, Any], headers: Headers, default_from: str | None) -> dict[str, Any]:
+def _senders(
+    arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None, default_from: str | None
+) -> dict[str, Any]:
     """`from_email` and `return_path`. A From header is what is seen: then `from_email` is the envelope's sender."""
     given: str | None = arguments.get("from_email")
     _, visible = headers.pop("from", ("", None))
     source = visible or given or default_from
     if not source:
         raise InvalidMessage("from_email", "must be given, or set once for all mails: mail_proxy_from_email")
-    sender = parse_mailbox("headers['From']" if visible else "from_email", source)
+    # A message that exists may be from a mailbox of the SMTP server's own, and to one.
+    needs_domain = raw is None
+    sender = parse_mailbox("headers['From']" if visible else "from_email", source, needs_domain=needs_domain)
     return_path: str | None = arguments.get("return_path")
     if return_path is not None:
         if return_path.strip() in ("", "<>"):
             raise UnsupportedMessage(
                 "return_path", f"must be an address: genro-mail-proxy cannot send with none, got {return_path!r}"
             )
-        path: str | None = parse_mailbox("return_path", return_path).address
+        path: str | None = parse_mailbox("return_path", return_path, needs_domain=needs_domain).address
+    elif visible and given:
+        path = parse_mailbox("from_email", given, needs_domain=needs_domain).address
     else:
-        path = parse_mailbox("from_email", given).address if visible and given else None
+        path = None
     return {"from_email": str(sender), "return_path": path}
 
 
 def _reply_to(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None) -> tuple[str, ...]:
     _, in_header = headers.pop("reply-to", ("", None))
-    given = _mailboxes("reply_to", arguments.get("reply_to", ()))
-    found = parse_mailboxes("headers['Reply-To']", in_header) if in_header else []
+    needs_domain = raw is None
+    given = _mailboxes("reply_to", arguments.get("reply_to", ()), needs_domain=needs_domain)
+    found = parse_mailboxes("headers['Reply-To']", in_header, needs_domain=needs_domain) if in_header else []
     if given and found and raw is None and _keys(given) != _keys(found):
         raise InvalidMessage(
             "headers['Reply-To']", f"must be left out: reply_to says something else, got {in_header!r}"
@@ -191,11 +203,11 @@ def _reply_to(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | 
     return tuple(map(str, given or found))
 
 
-def _mailboxes(argument: str, texts: Sequence[str]) -> list[Mailbox]:
+def _mailboxes(argument: str, texts: Sequence[str], *, needs_domain: bool = True) -> list[Mailbox]:
     """The mailboxes of a list of texts, each of which may hold several; of equal addresses the first."""
     found: dict[str, Mailbox] = {}
     for index, text in enumerate(texts):
-        for mailbox in parse_mailboxes(f"{argument}[{index}]", text):
+        for mailbox in parse_mailboxes(f"{argument}[{index}]", text, needs_domain=needs_domain):
             found.setdefault(mailbox.key, mailbox)
     return list(found.values())
 
@@ -205,9 +217,10 @@ def _keys(mailboxes: Sequence[Mailbox]) -> set[str]:
 
 
 def _recipients(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None) -> dict[str, tuple[str, ...]]:
-    to, cc, bcc = (_mailboxes(name, arguments.get(name, ())) for name in ("to", "cc", "bcc"))
-    seen_to, seen_cc = _visible(headers, "to"), _visible(headers, "cc")
-    bcc += _visible(headers, "bcc") or []
+    needs_domain = raw is None
+    to, cc, bcc = (_mailboxes(name, arguments.get(name, ()), needs_domain=needs_domain) for name in ("to", "cc", "bcc"))
+    seen_to, seen_cc, seen_bcc = (_visible(headers, name, needs_domain) for name in ("to", "cc", "bcc"))
+    bcc += seen_bcc or []
     if raw is None:
         to = _agreed("To", to, seen_to)
         cc = _agreed("Cc", cc, seen_cc)
@@ -225,12 +238,16 @@ def _recipients(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage 
     }
 
 
-def _visible(headers: Headers, name: str) -> list[Mailbox] | None:
+def _visible(headers: Headers, name: str, needs_domain: bool) -> list[Mailbox] | None:
     _, text = headers.pop(name, ("", None))
     if text is None:
         return None
     # "undisclosed-recipients:;" says that there are none to be seen.
-    return [] if _EMPTY_GROUP.fullmatch(text) else _mailboxes(f"headers[{name.title()!r}]", [text])
+    return (
+        []
+        if _EMPTY_GROUP.fullmatch(text)
+        else _mailboxes(f"headers[{name.title()!r}]", [text], needs_domain=needs_domain)
+    )
 
 
 def _agreed(name: str, given: list[Mailbox], seen: list[Mailbox] | None) -> list[Mailbox]:

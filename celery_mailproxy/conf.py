@@ -12,18 +12,38 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from . import _setting_types as types
+from ._migration_settings import MigrationSettings, read_migration
 from ._setting_types import UNSET, SyncTokens, Unset
 from .errors import ConfigurationError
 
-__all__ = ["DEFAULT_SERVER", "UNSET", "ServerSettings", "Settings", "SyncTokens", "Unset", "load_settings"]
+__all__ = [
+    "DEFAULT_SERVER",
+    "DJANGO_APP",
+    "DJANGO_STORE",
+    "LEGACY",
+    "UNSET",
+    "MigrationSettings",
+    "ServerSettings",
+    "Settings",
+    "SyncTokens",
+    "Unset",
+    "load_settings",
+]
 
 #: The name of the server that the top-level settings describe.
 DEFAULT_SERVER = "default"
 
+#: In place of a server's name, what went no proxy's way while a project moves to one.
+LEGACY: Final = "legacy"
+
 PREFIX = "mail_proxy_"
+
+#: The Django application of this package, and the store that is the default once it is installed.
+DJANGO_APP = "celery_mailproxy.django"
+DJANGO_STORE = "django://"
 
 _MISSING: Any = object()
 
@@ -82,6 +102,16 @@ class Settings:
     store_ttl_seconds: float = _setting(30 * 86400.0, types.positive_number)
     store_summary: bool = _setting(True, types.boolean)
 
+    migration: MigrationSettings | None = _setting(None, read_migration)
+
+    # For `celery_mailproxy.django` only.
+    on_commit: bool = _setting(True, types.boolean)
+    return_results: bool = _setting(False, types.boolean)
+    attachment_inline_bytes: int = _setting(256 * 1024, types.natural_integer)
+    log_subject: bool = _setting(True, types.boolean)
+    log_recipients: bool = _setting(True, types.boolean)
+    log_content: bool = _setting(False, types.boolean)
+
     def server(self, name: str = DEFAULT_SERVER) -> ServerSettings:
         """The proxy of that name. Raises `ConfigurationError` for an unknown one, and where it has no URL."""
         known = self.server_names()
@@ -103,6 +133,8 @@ class Settings:
 def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of a Celery app. Raises `ConfigurationError` that names the key, its value and the remedy."""
     known = {PREFIX + item.name: item for item in fields(Settings)}
+    # Reading the app's configuration is what configures Django's settings, where the app takes it from there.
+    app.conf.get(PREFIX + "url")
     django_settings = _django_settings()
     _refuse_unknown_keys(app, django_settings, frozenset(known))
     values: dict[str, Any] = {}
@@ -112,9 +144,16 @@ def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Sett
             if value is not None or item.name == "sync_token":
                 values[item.name] = item.metadata["read"](shown_key, value)
             break
+    if "store" not in values and _has_django_app(django_settings):
+        values["store"] = DJANGO_STORE
     settings = Settings(**values)
     for name in settings.servers:
         settings.server(name)
+    if settings.migration is not None and LEGACY in settings.servers:
+        raise ConfigurationError(
+            f"{PREFIX}servers must not name a proxy {LEGACY!r} beside {PREFIX}migration, where it is the way round "
+            f"the proxies. Name it otherwise."
+        )
     return settings
 
 
@@ -146,6 +185,11 @@ def _django_settings() -> Any:
     conf = sys.modules.get("django.conf")
     settings = getattr(conf, "settings", None)
     return settings if getattr(settings, "configured", False) else None
+
+
+def _has_django_app(django_settings: Any) -> bool:
+    installed = getattr(django_settings, "INSTALLED_APPS", ())
+    return any(name == DJANGO_APP or name.startswith(f"{DJANGO_APP}.apps.") for name in installed)
 
 
 _SERVER_READERS: Mapping[str, Callable[[str, Any], Any]] = {

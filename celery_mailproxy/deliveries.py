@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from .reports import DeliveryReport, Kind
-from .suspensions import Suspension, end_reported
+from .suspensions import Step, Suspension, advance, end_reported
 
 __all__ = [
     "ONCE",
@@ -112,8 +112,9 @@ ONCE: frozenset[Kind] = frozenset({Kind.SENT})
 class HistoryEntry:
     """A report in a delivery's history.
 
-    `claim` is the id of the dispatch task that took it (None: stale, nobody will), `claimed_at` since when, and
-    `failed` names the handlers that raised: they can be run again (see `dispatch.replay`).
+    `claim` is the id of the dispatch task that took it (None: stale, nobody will), `claimed_at` since when; once the
+    report has been told they are "" and None, for nobody asks any more. `failed` names the handlers that raised: they
+    can be run again (see `dispatch.replay`).
     """
 
     report: DeliveryReport
@@ -134,6 +135,9 @@ class Delivery:
     `callbacks` maps `sent`, `error`, `deferred` and `bounced` to serialised Celery signatures. `summary` is a small
     dict for people (subject, number of recipients). `is_known` is False where only reports have been seen: the
     message was submitted by another application, or its record has expired.
+
+    `members` are the recipients of a mail that went to each of them as a message of its own (`per_recipient`): this
+    delivery is then their parent, which is no message itself. `parent_id` is what such a message belongs to.
     """
 
     message_id: str
@@ -150,6 +154,18 @@ class Delivery:
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_known: bool = True
     suspension: Suspension | None = None
+    members: tuple[str, ...] = field(default=(), repr=False)
+    parent_id: str | None = None
+
+    @property
+    def member_ids(self) -> tuple[str, ...]:
+        """The message id of each member, in their order."""
+        return tuple(f"{self.message_id}-{index}" for index in range(len(self.members)))
+
+    @property
+    def ids_by_member(self) -> dict[str, str]:
+        """Each member's message id, by its recipient's address."""
+        return dict(zip(self.members, self.member_ids, strict=True))
 
     @property
     def is_ended(self) -> bool:
@@ -202,11 +218,15 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatched:
-    """The news of one report has been told; `failed` names the handlers that raised."""
+    """The news of one report has been told; `failed` names the handlers that raised.
+
+    `is_resumed` where the message of the suspended result has been published for it (see `Step.PUBLISHED`).
+    """
 
     message_id: str
     key: str
     failed: tuple[str, ...] = ()
+    is_resumed: bool = False
 
 
 def _is_end(kind: Kind) -> bool:
@@ -241,7 +261,9 @@ def record_report(
     if status is None or is_repeated:
         history = (*delivery.history, HistoryEntry(report=report))
         return replace(delivery, history=history, updated_at=now), Verdict.STALE
-    entry = HistoryEntry(report=report, claim=claim, claimed_at=now, is_dispatched=is_settled)
+    entry = HistoryEntry(report=report, claim=claim, claimed_at=now)
+    if is_settled:
+        entry = _told(entry)
     history = (*delivery.history, entry)
     return _resumable(replace(delivery, status=status, history=history, updated_at=now), now=now), Verdict.NEW
 
@@ -259,27 +281,42 @@ def _claim_again(
     return _with_entry(delivery, index, replace(entry, claim=claim, claimed_at=now)), Verdict.NEW
 
 
-def mark_dispatched(delivery: Delivery, dispatched: Dispatched) -> Delivery:
+def mark_dispatched(delivery: Delivery, dispatched: Dispatched, *, now: datetime) -> Delivery:
     """The delivery with that report told. Telling it twice changes nothing but the failed handlers."""
     for index, entry in enumerate(delivery.history):
         if entry.report.key == dispatched.key:
-            return _with_entry(delivery, index, replace(entry, is_dispatched=True, failed=dispatched.failed))
-    return delivery
+            delivery = _with_entry(delivery, index, _told(entry, failed=dispatched.failed))
+            break
+    if not dispatched.is_resumed or delivery.suspension is None:
+        return delivery
+    published = advance(delivery.suspension, Step.PUBLISHED, token=None, now=now, lease_seconds=0.0)
+    return replace(delivery, suspension=published or delivery.suspension)
+
+
+def _told(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> HistoryEntry:
+    claim = None if entry.is_stale else ""
+    return replace(entry, claim=claim, claimed_at=None, is_dispatched=True, failed=failed)
 
 
 def merge_registration(existing: Delivery | None, registered: Delivery) -> Delivery:
     """What to keep when `registered` arrives and `existing` is there: the first registration wins.
 
     Where only reports had been seen so far, the registration completes them. Another tenant's reports do not count:
-    who guesses an id must not decide what becomes of its message.
+    who guesses an id must not decide what becomes of its message. And where `registered` itself is not known, it only
+    brings a suspended result for a message that another task registers, before or after.
     """
     if existing is None:
         return registered
+    if not registered.is_known and registered.suspension is not None and existing.suspension is None:
+        joined = replace(existing, suspension=registered.suspension, task_id=registered.suspension.owner)
+        return _resumable(joined, now=registered.updated_at)
     if existing.is_known:
         return existing
-    if existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id:
-        return registered
-    merged = replace(registered, status=existing.status, history=existing.history, updated_at=registered.updated_at)
+    suspension = registered.suspension or existing.suspension
+    task_id = suspension.owner if suspension is not None else registered.task_id
+    merged = replace(registered, suspension=suspension, task_id=task_id)
+    if not (existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id):
+        merged = replace(merged, status=existing.status, history=existing.history)
     return _resumable(merged, now=registered.updated_at)
 
 

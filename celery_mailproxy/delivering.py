@@ -13,10 +13,13 @@ from celery.exceptions import Ignore
 from .deliveries import Delivery
 from .errors import DeliveryError, MailProxyError, StoreError
 from .expiry import warn_of_short_chords
+from .joining import Joiner
 from .outgoing import SendTask
 from .reports import Kind, utcnow
 from .resumption import RESUME_HEADER, take_down
+from .retrying import retry_in
 from .runtime import Runtime, get_runtime
+from .stores.base import Advanced
 from .submission import Outgoing
 from .suspensions import Step, Suspension, SuspensionState
 
@@ -35,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 #: The state of a result whose mail the proxy has, or is about to get.
 QUEUED = "QUEUED"
+
+#: How long a resumed run waits for the store.
+_STORE_PATIENCE_SECONDS = 5
 
 #: Which states of Celery's end a resumed run for good.
 _ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVOKED})
@@ -56,10 +62,18 @@ class DeliverTask(SendTask):
     dont_autoretry_for = (DeliveryError,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        header = None if self.request.called_directly else self.request.get(RESUME_HEADER)
-        if not isinstance(header, Mapping):
-            return super().__call__(*args, **kwargs)
-        return self._resume(str(header["id"]), str(header["token"]))
+        header = self.request.get(RESUME_HEADER)
+        try:
+            if self.request.called_directly:
+                return super().__call__(*args, **kwargs)
+            if not isinstance(header, Mapping):
+                # Not `super()`: outside a worker (eager) Celery pushes a request of its own there, without the task's id.
+                return self.run(*args, **kwargs)
+            return self._resume(str(header["id"]), str(header["token"]))
+        except Ignore:
+            pass
+        # A new one, without a traceback: Celery formats it twice and sends it to the worker's main process.
+        raise Ignore
 
     def reserve(self, outgoing: Outgoing) -> Delivery:
         """Register the message with this task's message beside it.
@@ -67,8 +81,26 @@ class DeliverTask(SendTask):
         The answer's suspension is `new`: submit; or `early`: only take the outcome. Raises `Ignore` where the message
         is on its way already (this is a redelivery), and `MailProxyError` where its id belongs to another task.
         """
-        runtime = get_runtime(self.app)
-        settings = runtime.settings
+        suspension = self._take_down()
+        (kept,) = self._runtime.submitter.register([replace(outgoing, suspension=suspension)], task_id=self.request.id)
+        return self._mine(kept, suspension)
+
+    def join(self, message_id: str) -> Delivery:
+        """`reserve` for a message that another task registers and submits, before or after."""
+        suspension = self._take_down()
+        joining = Delivery(
+            message_id=message_id,
+            created_at=suspension.since,
+            updated_at=suspension.since,
+            task_id=self.request.id,
+            is_known=False,
+            suspension=suspension,
+        )
+        (kept,) = self._runtime.store.register([joining])
+        return self._mine(kept, suspension)
+
+    def _take_down(self) -> Suspension:
+        settings = self._runtime.settings
         if self.request.chord:
             warn_of_short_chords(self.app, settings.store_ttl_seconds)
         message = take_down(
@@ -77,8 +109,10 @@ class DeliverTask(SendTask):
             args_bytes=settings.resume_args_bytes,
             queue=settings.resume_queue,
         )
-        suspension = Suspension(owner=self.request.id, since=utcnow(), message=message)
-        (kept,) = runtime.submitter.register([replace(outgoing, suspension=suspension)], task_id=self.request.id)
+        return Suspension(owner=self.request.id, since=utcnow(), message=message)
+
+    def _mine(self, kept: Delivery, suspension: Suspension) -> Delivery:
+        """What the store has kept, where it is still this task's to go on with."""
         if kept.suspension is None or kept.suspension.owner != self.request.id:
             raise MailProxyError(
                 f"message id {kept.message_id!r} was used by another task already; a new mail takes a new id"
@@ -88,7 +122,7 @@ class DeliverTask(SendTask):
             raise Ignore
         if kept.suspension.since != suspension.since:
             # So that `resume_stalled` does not take a task for lost that is being tried again.
-            runtime.store.advance(kept.message_id, Step.RENEW)
+            self._runtime.store.advance(kept.message_id, Step.RENEW)
         return kept
 
     def show_queued(self, kept: Delivery) -> None:
@@ -101,9 +135,13 @@ class DeliverTask(SendTask):
         if not self._ignores_result():
             self.update_state(state=QUEUED, meta={"message_id": message_id, "at": utcnow().isoformat()})
 
-    def suspend(self, message_id: str) -> Any:
-        """End the first run: in `Ignore`, or with the outcome where it has been reported already."""
-        moved = self._runtime.store.advance(message_id, Step.SUBMITTED, token=self.request.id)
+    def suspend(self, message_id: str, moved: Advanced | None = None) -> Any:
+        """End the first run: in `Ignore`, or with the outcome where it has been reported already.
+
+        `moved` is the store's answer where the step has been taken.
+        """
+        if moved is None:
+            moved = self._runtime.store.advance(message_id, Step.SUBMITTED, token=self.request.id)
         delivery = moved.delivery
         suspension = delivery.suspension if delivery else None
         is_mine = suspension and suspension.state is SuspensionState.RUNNING and suspension.token == self.request.id
@@ -132,11 +170,15 @@ class DeliverTask(SendTask):
         return bool(get_actual_ignore_result(self, self.request))
 
     def _resume(self, message_id: str, token: str) -> Any:
-        moved = self._runtime.store.advance(message_id, Step.CLAIM, token=token)
-        if not moved.is_allowed or moved.delivery is None:
-            # Another copy of this message runs, or has run.
-            raise Ignore
-        return self._take(moved.delivery, token)
+        try:
+            moved = self._runtime.store.advance(message_id, Step.CLAIM, token=token)
+            if not moved.is_allowed or moved.delivery is None:
+                # Another copy of this message runs, or has run.
+                raise Ignore
+            return self._take(moved.delivery, token)
+        except StoreError as exc:
+            # The mail has ended, and this run only says how: a store that is away for a moment must not be its end.
+            raise retry_in(self, exc, _STORE_PATIENCE_SECONDS) from exc
 
     def _take(self, delivery: Delivery, token: str) -> Any:
         # For `after_return`; the request lives as long as this run.
@@ -145,4 +187,8 @@ class DeliverTask(SendTask):
         if outcome is None or outcome.kind is not Kind.SENT:
             reason = outcome.reason if outcome else delivery.reason
             raise DeliveryError(reason, outcome.code if outcome else None, delivery.message_id)
-        return outcome.to_json()
+        return {**outcome.to_json(), **self._joined(delivery)}
+
+    def _joined(self, delivery: Delivery) -> dict[str, Any]:
+        """Where each recipient got a message of its own: what became of each."""
+        return Joiner(self._runtime.store).joined(delivery) if delivery.members else {}

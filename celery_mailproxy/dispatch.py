@@ -12,10 +12,12 @@ from kombu.exceptions import OperationalError
 
 from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
 from .errors import DispatchError, StoreError, redact
+from .joining import Joiner
 from .reports import DeliveryReport, Kind
 from .resumption import Resumer
 from .signals import mail_queued, signals_of
-from .stores.base import DeliveryStore
+from .stores.base import Advanced, DeliveryStore
+from .tally import Tally
 
 __all__ = ["Dispatcher", "callback_task_id"]
 
@@ -45,8 +47,8 @@ def callback_task_id(report: DeliveryReport, index: int = 0) -> str:
 class Dispatcher:
     """Tells an application of delivery reports, each once.
 
-    `emit` sends a Celery event, `(type, fields) -> None`, or is None to send none. `resumer` completes the results of
-    tasks that wait for their mail.
+    `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
+    results of tasks that wait for their mail. `tally` counts what is told.
     """
 
     def __init__(
@@ -56,11 +58,14 @@ class Dispatcher:
         store: DeliveryStore,
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
         resumer: Resumer | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._app = app
         self._store = store
         self._emit = emit
         self._resumer = resumer
+        self._tally = tally
+        self._joiner = Joiner(store)
 
     def dispatch(
         self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False, only_new: bool = False
@@ -73,43 +78,57 @@ class Dispatcher:
         `OperationalError` when the broker fails; `DispatchError` where single reports met another error. What has
         been told by then is not told again.
         """
-        unknown = []
-        silent: list[Dispatched] = []
-        problem: Exception | None = None
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
-        is_settled = not mail_queued.has_listeners(self._app) and all(r.kind is Kind.QUEUED for r in reports)
-        for recorded in self._store.record(
+        is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
+        answers = self._store.record(
             _in_order(reports), claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new
-        ):
-            if recorded.verdict is Verdict.UNKNOWN:
-                unknown.append(recorded.report)
-            elif recorded.verdict is Verdict.NEW:
-                try:
-                    told = self._tell(recorded)
-                except (StoreError, OperationalError):
-                    raise
-                except Exception as exc:
-                    # Not the traceback: it may quote what an address stands in.
-                    logger.error(
-                        "message %s: its %s report was not told: %s",
-                        recorded.report.message_id,
-                        recorded.report.kind,
-                        redact(repr(exc)),
-                    )
-                    problem = exc
-                    continue
-                if told is None:
-                    silent.append(_dispatched(recorded))
-                else:
-                    # At once, one by one: a crash in the next report must not repeat this one.
-                    self._store.mark_dispatched([told])
-            else:
+        )
+        # Before anything is marked as told: what dies in between comes again, and looks again.
+        unjoined, problem = self._join(self._joiner.parents_of(answers), claim=claim)
+        for recorded in answers:
+            if recorded.verdict not in (Verdict.NEW, Verdict.UNKNOWN):
                 _log_passed_over(recorded)
-        if silent and not is_settled:
-            self._store.mark_dispatched(silent)
+        news = [each for each in answers if each.verdict is Verdict.NEW and _parent_id(each) not in unjoined]
+        problem = self._tell_each(news, is_settled=is_settled) or problem
+        if self._tally is not None:
+            # A parent is no mail: its members are counted.
+            self._tally.reports(r.report for r in news if r.delivery is None or not r.delivery.members)
         if problem is not None:
             raise DispatchError("some reports were not told, and are to be dispatched again") from problem
-        return unknown
+        return [each.report for each in answers if each.verdict is Verdict.UNKNOWN]
+
+    def confirm(self, report: DeliveryReport, *, claim: str) -> Advanced | None:
+        """Record a `queued` report and suspend its task's result, on one trip to the store.
+
+        None where a handler is to be told, and `dispatch` does it. Raises `StoreError`.
+        """
+        if not self._is_silent_about_queued:
+            return None
+        moved = self._store.record_submitted(report, claim=claim)
+        self._send_event(report, moved.delivery)
+        return moved
+
+    def join(self, parent_ids: Iterable[str], *, claim: str) -> None:
+        """End those parents whose members have all ended (see `joining`). May be called any number of times.
+
+        Raises as `dispatch` does.
+        """
+        _, problem = self._join(parent_ids, claim=claim)
+        if problem is not None:
+            raise problem
+
+    def _join(self, parent_ids: Iterable[str], *, claim: str) -> tuple[set[str], Exception | None]:
+        """Those parents that could not be ended for an error of their own, and the last such error."""
+        unjoined: set[str] = set()
+        problem: Exception | None = None
+        for parent_id in parent_ids:
+            try:
+                if (report := self._joiner.report_of(parent_id)) is not None:
+                    self.dispatch([report], claim=claim)
+            except DispatchError as exc:
+                unjoined.add(parent_id)
+                problem = exc
+        return unjoined, problem
 
     def replay(self, message_id: str) -> tuple[int, int]:
         """Run the failed handlers of a message again; how many succeeded, and how many failed once more."""
@@ -125,19 +144,48 @@ class Dispatcher:
             self._store.mark_dispatched([Dispatched(message_id=message_id, key=entry.report.key, failed=tuple(failed))])
         return succeeded, failed_again
 
-    def _tell(self, recorded: Recorded) -> Dispatched | None:
-        """Tell one report; None where nobody had asked to be told."""
+    @property
+    def _is_silent_about_queued(self) -> bool:
+        return not mail_queued.has_listeners(self._app)
+
+    def _tell_each(self, news: Sequence[Recorded], *, is_settled: bool) -> Exception | None:
+        """Tell these reports; the last error that kept one of them from being told."""
+        silent: list[Dispatched] = []
+        problem: Exception | None = None
+        try:
+            for recorded in news:
+                try:
+                    told, was_heard = self._tell(recorded)
+                except (StoreError, OperationalError):
+                    raise
+                except Exception as exc:
+                    _log_untold(recorded.report, exc)
+                    problem = exc
+                    continue
+                if was_heard:
+                    # At once, one by one: a crash in the next report must not repeat this one.
+                    self._store.mark_dispatched([told])
+                elif told.is_resumed or not is_settled:
+                    silent.append(told)
+        finally:
+            # These can be repeated without harm, so they are marked together.
+            if silent:
+                self._store.mark_dispatched(silent)
+        return problem
+
+    def _tell(self, recorded: Recorded) -> tuple[Dispatched, bool]:
+        """Tell one report; and whether anybody had asked to be told."""
         report = recorded.report
         delivery = recorded.delivery if recorded.delivery and recorded.delivery.is_known else None
-        if self._resumer is not None and delivery is not None and delivery.suspension is not None:
-            # Before all else: it may fail with the broker, and can be done twice without harm.
-            self._resume(self._resumer, report, delivery)
+        # Before all else: it may fail with the broker, and can be done twice without harm.
+        is_resumed = self._resume(report, delivery)
+        if delivery is not None and delivery.members:
+            # It is no mail: the application has been told of each member.
+            return Dispatched(message_id=report.message_id, key=report.key, is_resumed=is_resumed), False
         has_callbacks = delivery is not None and delivery.callbacks.get(_CALLBACKS.get(report.kind, ""))
         has_handlers = any(signal.has_listeners(self._app) for signal in signals_of(report.kind))
         failed = self._call(report, delivery) if has_callbacks or has_handlers else []
         self._send_event(report, delivery)
-        if not has_callbacks and not has_handlers:
-            return None
         if failed:
             logger.error(
                 "message %s: %s of its %s report failed. Mend, then run: celery mailproxy replay %s",
@@ -146,13 +194,18 @@ class Dispatcher:
                 report.kind,
                 report.message_id,
             )
-        return _dispatched(recorded, failed)
+        told = Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed)
+        return told, bool(has_callbacks or has_handlers)
 
-    def _resume(self, resumer: Resumer, report: DeliveryReport, delivery: Delivery) -> None:
+    def _resume(self, report: DeliveryReport, delivery: Delivery | None) -> bool:
+        """Let a suspended result know; whether its task's message has been published."""
+        if self._resumer is None or delivery is None or delivery.suspension is None:
+            return False
         if delivery.is_ended:
-            resumer.resume(delivery)
-        elif report.kind is Kind.DEFERRED:
-            resumer.write_state(delivery, "DEFERRED", report)
+            return self._resumer.resume(delivery)
+        if report.kind is Kind.DEFERRED:
+            self._resumer.write_state(delivery, "DEFERRED", report)
+        return False
 
     def _call(
         self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None
@@ -206,11 +259,7 @@ class Dispatcher:
             "task_id": delivery.task_id if delivery else None,
             "status": delivery.status.value if delivery else None,
         }
-        try:
-            self._emit(f"mail-{report.kind}", fields)
-        except Exception:
-            # Events are for onlookers: a mail is not held up for them.
-            logger.debug("no event was sent for message %s", report.message_id, exc_info=True)
+        self._emit(f"mail-{report.kind}", fields)
 
 
 def _in_order(reports: Iterable[DeliveryReport]) -> list[DeliveryReport]:
@@ -219,9 +268,13 @@ def _in_order(reports: Iterable[DeliveryReport]) -> list[DeliveryReport]:
     return sorted(distinct.values(), key=lambda report: (report.at, _ORDER[report.kind]))
 
 
-def _dispatched(recorded: Recorded, failed: Sequence[str] = ()) -> Dispatched:
-    report = recorded.report
-    return Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed))
+def _parent_id(recorded: Recorded) -> str | None:
+    return recorded.delivery.parent_id if recorded.delivery is not None else None
+
+
+def _log_untold(report: DeliveryReport, exc: Exception) -> None:
+    # Not the traceback: it may quote what an address stands in.
+    logger.error("message %s: its %s report was not told: %s", report.message_id, report.kind, redact(repr(exc)))
 
 
 def _log_passed_over(recorded: Recorded) -> None:

@@ -57,7 +57,7 @@ def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
     is_new = taken.state is SuspensionState.NEW
     if is_new and not holds_arguments(taken):
         reason = "given up: its worker was lost before the proxy had it, with arguments too large to be kept"
-        runtime.submitter.give_up([message_id], reason, task_id=suspension.owner)
+        _give_up(runtime, delivery, reason, suspension.owner)
         return "given_up"
     if not is_new and _is_revoked(runtime, taken.owner):
         # Workers forget revocations after three hours: published again then, the task would run after all.
@@ -66,6 +66,18 @@ def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
         return "revoked"
     runtime.resumer.publish(message_id, taken, resumes=not is_new)
     return "submitted" if is_new else "resumed"
+
+
+def _give_up(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) -> None:
+    """End a message that the proxy never had; of a parent those members, and it waits for the others."""
+    if not delivery.members:
+        runtime.submitter.give_up([delivery.message_id], reason, task_id=task_id)
+        return
+    runtime.submitter.give_up(delivery.member_ids, reason, task_id=task_id)
+    runtime.dispatcher.join([delivery.message_id], claim=task_id)
+    parent = runtime.store.get(delivery.message_id)
+    if parent is not None and not parent.is_ended:
+        runtime.store.advance(delivery.message_id, Step.SUBMITTED, token=task_id)
 
 
 def _is_revoked(runtime: Runtime, task_id: str) -> bool:

@@ -46,7 +46,8 @@ class MailMessage:
     Addresses are as they stand in a header (`Jané <j@example.com>`, domains in punycode). `from_email` is the visible
     sender; the envelope's is `return_path`, else the address in `from_email`. `headers` are the remaining ones,
     decoded. `send_at` is in unix seconds. `raw` is a whole message as text: then `body` and `attachments` are empty,
-    and what its headers say stands in the other fields.
+    and what its headers say stands in the other fields. `envelope` names who gets the mail where that is not simply
+    everybody in `to`, `cc` and `bcc`.
     """
 
     message_id: str
@@ -57,6 +58,7 @@ class MailMessage:
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     bcc: tuple[str, ...] = ()
+    envelope: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     reply_to: tuple[str, ...] = ()
@@ -71,8 +73,8 @@ class MailMessage:
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """All of them: to, cc and bcc."""
-        return self.to + self.cc + self.bcc
+        """Who gets the mail: to, cc and bcc, or the envelope."""
+        return self.envelope or self.to + self.cc + self.bcc
 
     @classmethod
     def from_arguments(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email.message import Message
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from .messages import MailMessage
 from .raw import parse_raw
 from .trees import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
 
-__all__ = ["encode"]
+__all__ = ["encode", "own_message_id"]
 
 #: What the proxy must be given for `to` when there is nobody to be seen in it.
 UNDISCLOSED = "undisclosed-recipients:;"
@@ -60,7 +61,10 @@ def encode(message: MailMessage, *, now: datetime | None = None) -> dict[str, An
     if not message.subject:
         # One API refuses an empty subject. A header is set over the field.
         headers["Subject"] = ""
-    payload["message_id"] = _headers(message, headers, now or datetime.now(timezone.utc))
+    moment = _date(message, now or datetime.now(timezone.utc))
+    payload["message_id"] = _headers(message, headers, moment)
+    if message.envelope:
+        headers |= _resent(message, moment)
     payload["headers"] = {**headers, **content.headers}
     return {name: value for name, value in payload.items() if value is not None}
 
@@ -96,12 +100,18 @@ def _addresses(message: MailMessage, headers: dict[str, str]) -> dict[str, Any]:
 
 
 def _address_header(argument: str, name: str, values: Sequence[str]) -> str:
-    worded = folding.addresses(name, values)
+    worded = _worded(name, tuple(values))
     if worded is None:
         raise UnsupportedMessage(
             argument, f"must have shorter display names: folded, they get damaged in the proxy, got {list(values)!r}"
         )
     return worded
+
+
+@lru_cache(maxsize=8)
+def _worded(name: str, values: tuple[str, ...]) -> str | None:
+    # A list of a thousand names takes seconds, and a mail to each of them shows it a thousand times.
+    return folding.addresses(name, values)
 
 
 def _bare(mailbox: str) -> str:
@@ -117,7 +127,7 @@ def _text(name: str, value: str) -> str:
     return worded
 
 
-def _headers(message: MailMessage, headers: dict[str, str], now: datetime) -> str:
+def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) -> str:
     """Add the message's own headers; the result is the Message-ID."""
     message_id = None
     has_date = False
@@ -137,8 +147,21 @@ def _headers(message: MailMessage, headers: dict[str, str], now: datetime) -> st
             headers[name] = value if lower == "date" else _text(name, value)
             has_date = has_date or lower == "date"
     if not has_date:
-        headers["Date"] = format_datetime(_date(message, now))
-    return message_id or _own_message_id(message)
+        headers["Date"] = format_datetime(moment)
+    return message_id or own_message_id(message)
+
+
+def _resent(message: MailMessage, moment: datetime) -> dict[str, str]:
+    """A block of Resent headers, from which the proxy takes the envelope's recipients, whatever To and Cc show.
+
+    RFC 5322, 3.6.6, as aiosmtplib understands it. Resent-Bcc is removed on the way; the other two must be there, and
+    no mail program shows them.
+    """
+    return {
+        "Resent-Date": format_datetime(moment),
+        "Resent-From": _bare(message.from_email),
+        "Resent-Bcc": ", ".join(message.envelope),
+    }
 
 
 def _date(message: MailMessage, now: datetime) -> datetime:
@@ -147,8 +170,11 @@ def _date(message: MailMessage, now: datetime) -> datetime:
     return max(now.astimezone(timezone.utc).replace(microsecond=0), waits_until)
 
 
-def _own_message_id(message: MailMessage) -> str:
-    """From the id that a retry has in common with the first try, so that the two are one mail to any reader."""
+def own_message_id(message: MailMessage) -> str:
+    """The Message-ID of a mail that has none.
+
+    From the id that a retry has in common with the first try, so that the two are one mail to any reader.
+    """
     left = message.message_id
     if len(left) > 64 or not _ID_LEFT.fullmatch(left):
         left = sha256(left.encode()).hexdigest()[:32]
@@ -161,8 +187,7 @@ def _content(message: MailMessage) -> _Content:
     simple = None if inline else _simple(message)
     if any(one.fetch_mode is not None for one in others):
         # The proxy puts a multipart/mixed around what it has, and adds them; so what it has must not be one itself.
-        attachments = [_proxy_attachment(index, one) for index, one in enumerate(others)]
-        return replace(simple or _tree(_body_part(message, inline)), attachments=attachments)
+        return replace(simple or _tree(_body_part(message, inline)), attachments=_proxy_attachments(others))
     if simple is not None and not others:
         return simple
     part = _body_part(message, inline)
@@ -200,6 +225,10 @@ def _body_part(message: MailMessage, inline: Sequence[Attachment]) -> Message:
 def _tree(part: Message) -> _Content:
     headers, body = tree_text(part)
     return _Content(body=body, headers=headers)
+
+
+def _proxy_attachments(attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
+    return [_proxy_attachment(index, one) for index, one in enumerate(attachments)]
 
 
 def _proxy_attachment(index: int, attachment: Attachment) -> dict[str, Any]:
@@ -245,4 +274,4 @@ def _raw_content(message: MailMessage) -> _Content:
         raise UnsupportedMessage(
             "raw", "must not be a bare message/delivery-status: the proxy fails on it; put it into a multipart/report"
         )
-    return content
+    return replace(content, attachments=_proxy_attachments(message.attachments))

@@ -12,29 +12,38 @@ from celery.signals import before_task_publish
 
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .conf import Settings
+from .distribution import distribute
 from .errors import InvalidMessage
 from .messages import MailMessage, normalise_arguments
 from .mime import encode
 from .runtime import get_runtime
 from .submission import Outgoing
 
-__all__ = ["SendManyTask", "SendTask", "many_arguments", "many_outgoing", "one_outgoing"]
+__all__ = ["SEND_TASK", "SendManyTask", "SendTask", "many_arguments", "many_outgoing", "one_outgoing"]
 
 Arguments = Mapping[str, Any]
 
 
 def dump_arguments(arguments: Arguments) -> dict[str, Any]:
     """The arguments as plain JSON values, as they travel on the broker. Doing it twice changes nothing."""
+    if "per_recipient" in arguments:
+        raise InvalidMessage(
+            "per_recipient", "is an argument of send_via_proxy, deliver_via_proxy and deliver_many_via_proxy alone"
+        )
     rest, callbacks = split_callbacks(arguments)
     by_argument = {name: callbacks[kind] for name, kind in CALLBACK_ARGUMENTS.items() if kind in callbacks}
     return {**normalise_arguments(rest), **by_argument}
 
 
-def one_outgoing(content: Sequence[Any], arguments: Arguments, *, settings: Settings, message_id: str) -> Outgoing:
+def one_outgoing(
+    content: Sequence[Any], arguments: Arguments, *, settings: Settings, message_id: str, per_recipient: object = False
+) -> Outgoing:
     """The message of one task, checked. `content` is what the task before it in a chain returned, if anything.
 
-    Raises `InvalidMessage`.
+    With `per_recipient` also whether it can go to each recipient alone. Raises `InvalidMessage`.
     """
+    if not isinstance(per_recipient, bool):
+        raise InvalidMessage("per_recipient", f"must be True or False, got {per_recipient!r}")
     rest, callbacks = split_callbacks({**_content(content), **arguments})
     own_id = rest.pop("message_id", None)
     message = MailMessage.from_arguments(
@@ -42,7 +51,10 @@ def one_outgoing(content: Sequence[Any], arguments: Arguments, *, settings: Sett
     )
     if message.server not in settings.server_names():
         raise InvalidMessage("server", f"must be one of {', '.join(settings.server_names())}, got {message.server!r}")
-    return Outgoing(message=message, callbacks=callbacks)
+    outgoing = Outgoing(message=message, callbacks=callbacks)
+    if per_recipient:
+        distribute(outgoing)
+    return outgoing
 
 
 def many_outgoing(
@@ -74,7 +86,14 @@ def addressee_of(content: Sequence[Any], arguments: Arguments, *, message_id: st
     return own_id if isinstance(own_id, str) and own_id else message_id, callbacks
 
 
-_TASKS = tuple(f"celery_mailproxy.{name}_via_proxy" for name in ("send", "send_many", "deliver"))
+#: The name of the task that sends one mail.
+SEND_TASK = "celery_mailproxy.send_via_proxy"
+
+_TASKS = (
+    SEND_TASK,
+    *(f"celery_mailproxy.{name}_via_proxy" for name in ("send_many", "deliver")),
+    "celery_mailproxy.deliver_from_chunk",
+)
 
 #: What Celery shows in place of the arguments: it puts their repr into headers, its debug log and its events.
 _HIDDEN = {"argsrepr": "(…)", "kwargsrepr": "{…}"}
@@ -118,7 +137,11 @@ class SendTask(_MailTask):
     abstract = True
 
     #: Keyword arguments of the task itself, which are none of its mail's.
-    own_arguments: tuple[str, ...] = ()
+    own_arguments: tuple[str, ...] = ("per_recipient",)
+
+    #: Celery logs the beginning of a result, and puts it into events. Of these all but the bracket may hold addresses:
+    #: recipients, and reasons that quote one.
+    resultrepr_maxsize = 1
 
     def signature(self, args: Any = None, kwargs: Arguments | None = None, *rest: Any, **options: Any) -> Any:
         # A signature inside a canvas is serialised by Celery as it stands: make its arguments plain now.
@@ -135,7 +158,13 @@ class SendTask(_MailTask):
         mail, own = self._split(kwargs)
         plain = dump_arguments(mail)
         settings = get_runtime(self.app).settings
-        outgoing = one_outgoing(args or (), plain, settings=settings, message_id=task_id or str(uuid4()))
+        outgoing = one_outgoing(
+            args or (),
+            plain,
+            settings=settings,
+            message_id=task_id or str(uuid4()),
+            per_recipient=own.get("per_recipient", False),
+        )
         # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
         encode(outgoing.message)
         return self._publish(args, {**plain, **own}, task_id, options)
@@ -180,14 +209,16 @@ class SendManyTask(_MailTask):
         return GroupResult(group_id, results, app=self.app)
 
 
-def many_arguments(messages: Sequence[Arguments], common: Arguments, *, settings: Settings) -> list[dict[str, Any]]:
+def many_arguments(
+    messages: Sequence[Arguments], common: Arguments, *, settings: Settings, per_recipient: bool = False
+) -> list[dict[str, Any]]:
     """The arguments of each of many mails, plain, with what is common to all; checked as a caller's list is.
 
     Raises `InvalidMessage` for the first that cannot be sent, as `messages[3].to`.
     """
     args, plain = _dump_many((messages,), common)
     given, shared = _messages_of(args, plain)
-    _checked(given, shared, settings, str(uuid4()))
+    _checked(given, shared, settings, str(uuid4()), per_recipient=per_recipient)
     return [{**shared, **message} for message in given]
 
 
@@ -246,7 +277,9 @@ def _dump_many(args: Any, kwargs: Arguments | None) -> tuple[tuple[Any, ...], di
     return (plain,), dump_arguments(common)
 
 
-def _checked(messages: Sequence[Arguments], common: Arguments, settings: Settings, group_id: str) -> list[Arguments]:
+def _checked(
+    messages: Sequence[Arguments], common: Arguments, settings: Settings, group_id: str, *, per_recipient: bool = False
+) -> list[Arguments]:
     """The messages, each with an id of its own, each checked.
 
     The ids follow from the group's: who repeats a call that broke off, with the same `task_id`, sends nothing twice.
@@ -261,7 +294,10 @@ def _checked(messages: Sequence[Arguments], common: Arguments, settings: Setting
             raise InvalidMessage(f"messages[{index}].message_id", f"must be unique in the list, got {message_id!r}")
         seen.add(message_id)
         try:
-            encode(one_outgoing((), {**common, **arguments}, settings=settings, message_id=message_id).message)
+            merged = {**common, **arguments}
+            encode(
+                one_outgoing((), merged, settings=settings, message_id=message_id, per_recipient=per_recipient).message
+            )
         except InvalidMessage as exc:
             raise type(exc)(f"messages[{index}].{exc.argument}", exc.problem) from exc
     return list(numbered)

@@ -33,9 +33,6 @@ RESUME_HEADER = "mail_proxy_resume"
 #: Options of the first message that must not be in the second: it would be revoked or killed for the time it waited.
 _DROPPED = ("expires", "time_limit", "soft_time_limit", "task_id")
 
-#: The exchange prefix of Celery's native delayed delivery (quorum queues): the queue stands in the routing key.
-_DELAYED_EXCHANGE = "celery_delayed"
-
 #: How long the end of a message waits for a state in between that is just being written.
 _WRITER_PATIENCE_SECONDS = 2.0
 
@@ -78,10 +75,10 @@ def holds_arguments(suspension: Suspension) -> bool:
 def _route(delivery_info: Mapping[str, Any]) -> dict[str, Any]:
     exchange = delivery_info.get("exchange") or ""
     routing_key = delivery_info.get("routing_key") or ""
-    if exchange.startswith(_DELAYED_EXCHANGE):
-        return {"queue": routing_key.rpartition(".")[2]}
     if not exchange:
         return {"queue": routing_key}
+    # Also an exchange of Celery's native delayed delivery: by the same key it now passes a message on at once, to where
+    # the first one went. Which queue that was is not in the key.
     return {"exchange": exchange, "routing_key": routing_key}
 
 
@@ -115,17 +112,18 @@ class Resumer:
         self._store = store
         self._emit = emit
 
-    def resume(self, delivery: Delivery) -> None:
-        """Publish the message of a task whose mail has ended, where it is still to be done.
+    def resume(self, delivery: Delivery) -> bool:
+        """Publish the message of a task whose mail has ended, where it is still to be done; whether it was.
 
-        May be called any number of times: of several copies, one wins its claim. Raises `StoreError` where a state in
-        between is being written all the time, and kombu's `OperationalError` where the broker fails.
+        May be called any number of times: of several copies, one wins its claim. Where it was published the caller
+        notes so (`Dispatched.is_resumed`), for many at once. Raises `StoreError` where a state in between is being
+        written all the time, and kombu's `OperationalError` where the broker fails.
         """
         suspension = self._settled(delivery)
         if suspension is None or suspension.state is not SuspensionState.REPORTED or suspension.message is None:
-            return
+            return False
         self.publish(delivery.message_id, suspension)
-        self._store.advance(delivery.message_id, Step.PUBLISHED)
+        return True
 
     def publish(self, message_id: str, suspension: Suspension, *, resumes: bool = True) -> None:
         """Publish a suspended task's message; without `resumes` as it first was, which submits the mail again."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from celery import Celery, current_app
+from celery.signals import worker_process_shutdown
 
 from .conf import DEFAULT_SERVER, Settings, load_settings
 from .deliveries import Delivery
@@ -25,11 +24,7 @@ from .resumption import Resumer
 from .stores import open_store
 from .stores.base import DeliveryStore, Retention
 from .submission import Submitter
-
-logger = logging.getLogger(__name__)
-
-#: How long no event is sent after one could not be.
-EVENTS_PAUSE_SECONDS = 30.0
+from .tally import Tally
 
 __all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]
 
@@ -42,7 +37,6 @@ class Runtime:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._clients: dict[str, ProxyClient] = {}
-        self._events_paused_until = 0.0
 
     @cached_property
     def settings(self) -> Settings:
@@ -61,9 +55,14 @@ class Runtime:
         return Dispatcher(
             app=self.app,
             store=self.store,
-            emit=self._send_event if self.settings.events else None,
+            emit=self.emit,
             resumer=self.resumer,
+            tally=self.tally if self.settings.migration is not None else None,
         )
+
+    @cached_property
+    def tally(self) -> Tally:
+        return Tally(self.store)
 
     @cached_property
     def resumer(self) -> Resumer:
@@ -102,13 +101,18 @@ class Runtime:
             return self._clients[server]
 
     def emit(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Send a Celery event, where `mail_proxy_events` is on. Never raises: a mail is not held up for onlookers."""
-        if not self.settings.events:
-            return
-        try:
-            self._send_event(event, fields)
-        except Exception:
-            logger.debug("the event %s was not sent", event, exc_info=True)
+        """Send a Celery event, where `mail_proxy_events` is on; the field `hostname` says in whose name.
+
+        By default it is this process's. Never raises: a mail is not held up for onlookers.
+        """
+        if self.settings.events and not self.app.conf.task_always_eager:
+            values = dict(fields)
+            self._events.send(event, values, hostname=values.pop("hostname", None))
+
+    def flush_events(self) -> None:
+        """Send the events that wait to be sent."""
+        if "_events" in self.__dict__:
+            self._events.flush()
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -132,19 +136,6 @@ class Runtime:
             # The proxy keeps them and comes again; those told already are known as duplicates then.
             raise MailProxyError(f"{len(unknown)} reports are of messages not registered yet")
         self.dispatcher.dispatch(unknown, claim=claim, adopt=True)
-
-    def _send_event(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Send an event, by default in this process's name; the field `hostname` says whose it is."""
-        if self.app.conf.task_always_eager or time.monotonic() < self._events_paused_until:
-            return
-        values = dict(fields)
-        hostname = values.pop("hostname", None)
-        try:
-            self._events.send(event, values, hostname=hostname)
-        except Exception:
-            # Without a broker each event would cost its time-out again, and the mails behind it would wait.
-            self._events_paused_until = time.monotonic() + EVENTS_PAUSE_SECONDS
-            raise
 
     @cached_property
     def _events(self) -> EventSender:
@@ -183,6 +174,14 @@ def forget_runtime(app: Celery | None = None) -> None:
         runtime = _runtimes.pop(real_app, None)
     if runtime is not None:
         runtime.close()
+
+
+@worker_process_shutdown.connect(weak=False, dispatch_uid="celery_mailproxy.flush_events")
+def _flush_events(**kwargs: Any) -> None:
+    """A pool's process ends without waiting for its threads, among which are the senders of events."""
+    for runtime in list(_runtimes.values()):
+        if runtime._pid == os.getpid():
+            runtime.flush_events()
 
 
 def get_delivery(message_id: str, *, app: Celery | None = None) -> Delivery | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from .mime import encode
 from .proxy.base import SubmitAnswer
 from .proxy.client import ProxyClient
 from .reports import DeliveryReport, Kind, utcnow
-from .stores.base import DeliveryStore
+from .stores.base import Advanced, DeliveryStore
 from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]
@@ -34,11 +34,13 @@ _TAKEN = "its message id is in use for a mail of another tenant or server; make 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A message on its way out, with the callbacks to remember for it."""
+    """A message on its way out, with the callbacks to remember for it; `members` and `parent_id` as in `Delivery`."""
 
     message: MailMessage
     callbacks: Callbacks = field(default_factory=dict, repr=False)
     suspension: Suspension | None = None
+    members: tuple[str, ...] = field(default=(), repr=False)
+    parent_id: str | None = None
 
 
 class Submitter:
@@ -76,12 +78,44 @@ class Submitter:
         return self._store.register([self._delivery(out, task_id) for out in outgoing])
 
     def submit_registered(
-        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], *, task_id: str, begun_at: datetime
+        self,
+        outgoing: Sequence[Outgoing],
+        kept: Sequence[Delivery],
+        *,
+        task_id: str,
+        begun_at: datetime,
+        ends: Callable[[str, ProxyRequestError], bool] = lambda message_id, error: True,
     ) -> SubmitAnswer:
         """The rest of `submit`, for messages that have been registered.
 
-        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first.
+        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first. `ends`
+        says whether a message that met this error has ended; the caller knows another way for the others.
         """
+        known, answer = self._hand_over(outgoing, kept, begun_at)
+        failed = {message_id: error for message_id, error in answer.failed.items() if ends(message_id, error)}
+        self._tell(replace(answer, failed=failed), known.accepted, _untold(kept, task_id), claim=task_id)
+        return known + answer
+
+    def submit_suspending(
+        self, out: Outgoing, kept: Delivery, *, task_id: str, begun_at: datetime
+    ) -> tuple[SubmitAnswer, Advanced | None]:
+        """`submit_registered` for a message whose result waits for it.
+
+        The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
+        """
+        known, answer = self._hand_over([out], [kept], begun_at)
+        untold = _untold([kept], task_id)
+        if answer.accepted and not untold:
+            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), claim=task_id)
+            if moved is not None:
+                return answer, moved
+        self._tell(answer, known.accepted, untold, claim=task_id)
+        return known + answer, None
+
+    def _hand_over(
+        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], begun_at: datetime
+    ) -> tuple[SubmitAnswer, SubmitAnswer]:
+        """What was known of some of the messages, and the proxy's answer for the others."""
         known = SubmitAnswer()
         to_submit: list[MailMessage] = []
         submitted_before: set[str] = set()
@@ -98,8 +132,7 @@ class Submitter:
         for server in sorted({message.server for message in to_submit}):
             messages = [message for message in to_submit if message.server == server]
             answer += self._submit_to(server, messages, submitted_before)
-        self._tell(answer, known.accepted, _untold(kept, task_id), claim=task_id)
-        return known + answer
+        return known, answer
 
     def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
         """End those messages as `error` of which nothing has been heard; the ids of those that have ended so."""
@@ -153,7 +186,12 @@ class Submitter:
         message = out.message
         tenant_id, server = self._place(message)
         now = utcnow()
-        summary = {"subject": message.subject[:_SUBJECT_LENGTH], "recipients": len(message.recipients)}
+        summary: dict[str, Any] = {
+            "subject": message.subject if self._store.keeps_envelope else message.subject[:_SUBJECT_LENGTH],
+            "recipients": len(message.recipients),
+        }
+        if self._store.keeps_envelope:
+            summary |= {"from": message.from_email, "to": list(message.recipients), "priority": int(message.priority)}
         return Delivery(
             message_id=message.message_id,
             created_at=now,
@@ -166,6 +204,8 @@ class Submitter:
             batch_code=message.batch_code,
             summary=summary if self._keep_summary else {},
             suspension=out.suspension,
+            members=out.members,
+            parent_id=out.parent_id,
         )
 
     def _place(self, message: MailMessage) -> tuple[str | None, str]:

@@ -23,6 +23,18 @@ from .harness.services import RabbitServer, RedisServer, ServiceMissing
 os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the tests of Django to a run of their own (`--ds`, see the Makefile)."""
+    is_djangos = collection_path == Path(__file__).parent / "django"
+    return True if is_djangos and not config.getoption("ds", None) else None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.getoption("ds", None):
+        return None
+    return "without tests/django: add --ds tests.django.settings to run them, and them alone"
+
+
 # A loaded machine is no finding. Under CI every run tries the same examples; elsewhere each run tries new ones.
 hypothesis.settings.register_profile(
     "suite",
@@ -34,7 +46,8 @@ hypothesis.settings.load_profile("suite")
 
 
 @contextmanager
-def _required_under_ci() -> Iterator[None]:
+def required_under_ci() -> Iterator[None]:
+    """A service that is missing skips the test, and fails it under CI."""
     try:
         yield
     except ServiceMissing as exc:
@@ -47,7 +60,7 @@ def _required_under_ci() -> Iterator[None]:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis server. Tests share it: flush it, take another database, or make names unique."""
     server = RedisServer()
-    with _required_under_ci():
+    with required_under_ci():
         server.start()
     yield server
     server.close()
@@ -57,7 +70,7 @@ def redis_server() -> Iterator[RedisServer]:
 def rabbit_server() -> Iterator[RabbitServer]:
     """A RabbitMQ node. Tests share it: make queue names unique."""
     server = RabbitServer()
-    with _required_under_ci():
+    with required_under_ci():
         server.start()
     yield server
     server.close()

@@ -25,10 +25,12 @@ with suppress(ImportError):
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {
     "check": "Test each link of the chain, and say how to mend what fails.",
+    "migration": "Show how a migration to the proxy goes.",
     "prune": "Forget deliveries that have expired.",
     "receiver": "Receive delivery reports in a process of its own.",
     "replay": "Run failed handlers again.",
     "send": "Send one mail.",
+    "share": "Set the part of the mails that goes by the proxy.",
     "status": "Show what became of a message.",
     "tail": "Show what happens to mails, as it happens.",
 }

@@ -40,9 +40,18 @@ class MailProxyCommand(click.Command):
 def app_of(ctx: click.Context, *, with_handlers: bool = False) -> Celery:
     """The application that `celery -A` names; `with_handlers` imports its task modules, which connect its handlers."""
     app: Celery = ctx.obj.app
+    _set_up_django()
     if with_handlers:
         app.loader.import_default_modules()
     return app
+
+
+def _set_up_django() -> None:
+    """What Celery itself does for a worker only: a Django project's settings and models are those of our commands."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        import django
+
+        django.setup()
 
 
 def _one_line(exc: Exception, ctx: click.Context) -> str:

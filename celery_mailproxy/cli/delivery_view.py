@@ -81,6 +81,12 @@ def _fields(delivery: Delivery, now: datetime) -> Iterator[tuple[str, Text]]:
         yield "Subject", Text(plain(str(subject)))
     if recipients := delivery.summary.get("recipients"):
         yield "To", Text(f"{recipients} recipient{'' if recipients == 1 else 's'}")
+    if delivery.members:
+        # The ids as the operator can ask for them; the addresses are not for the terminal's memory.
+        first, last = delivery.member_ids[0], delivery.member_ids[-1]
+        yield "Messages", Text(plain(f"{first} to {last}, one for each" if first != last else first))
+    if delivery.parent_id:
+        yield "Part of", Text(plain(delivery.parent_id))
     yield "Status", Text.assemble((delivery.status.value, f"bold {STYLES[delivery.status]}"), _since(delivery, now))
     if delivery.reason:
         yield "Reason", Text(plain(delivery.reason))

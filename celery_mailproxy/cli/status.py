@@ -59,11 +59,12 @@ def _to_json(delivery: Delivery) -> dict[str, Any]:
             ("ended_at", delivery.ended_at),
         )
     }
-    names = ("message_id", "task_id", "server", "tenant_id", "account_id", "batch_code", "reason", "attempts")
+    places = ("message_id", "parent_id", "task_id", "server", "tenant_id", "account_id", "batch_code")
     return {
-        **{name: getattr(delivery, name) for name in names},
+        **{name: getattr(delivery, name) for name in (*places, "reason", "attempts")},
         "status": delivery.status.value,
         "is_known": delivery.is_known,
+        "member_ids": list(delivery.member_ids),
         **times,
         "summary": dict(delivery.summary),
         "history": [_entry_to_json(entry) for entry in delivery.history],

@@ -99,6 +99,8 @@ class ProxyClient:
         except ProxyRequestError as exc:
             return SubmitAnswer(rejected=dict.fromkeys(ids, str(exc)))
         except ProxyUnavailable as exc:
+            # The proxy has had the whole call before, and answered with an error: who knows what it made of it.
+            exc.maybe_accepted = True
             return SubmitAnswer(unsettled=dict.fromkeys(ids, exc))
 
     def _submit_once(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:

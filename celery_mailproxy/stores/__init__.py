@@ -15,6 +15,7 @@ __all__ = ["DeliveryStore", "Retention", "hide_password", "open_store"]
 
 # scheme → module and class. Imported when asked for: a store may need what is not installed.
 _STORES = {
+    "django": ("..django.store", "DjangoStore"),
     "memory": (".memory", "MemoryStore"),
     "redis": (".redis", "RedisStore"),
     "redis+cluster": (".redis", "RedisStore"),
@@ -31,13 +32,13 @@ def open_store(url: str, *, retention: Retention, clock: Callable[[], datetime] 
     """The store that the URL names; nothing is connected yet.
 
     `sqlite:///relative.db`, `sqlite:////absolute/path.db` (with `?synchronous=normal`, `?timeout_seconds=10`),
-    `redis://…` and its kin (see `redis_url`), `memory://` or `memory://name` (one set of deliveries for each name in
-    this process). Raises `ConfigurationError` for any other.
+    `redis://…` and its kin (see `redis_url`), `django://` (Django's ORM), `memory://` or `memory://name` (one set of
+    deliveries for each name in this process). Raises `ConfigurationError` for any other.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _STORES:
         raise ConfigurationError(
-            f"store must be redis://, sqlite:// or memory://, got {hide_password(url)!r}; "
+            f"store must be redis://, sqlite://, django:// or memory://, got {hide_password(url)!r}; "
             f"known schemes are {', '.join(sorted(_STORES))}"
         )
     module_name, class_name = _STORES[scheme]

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from ..deliveries import Delivery, Dispatched, Recorded
 from ..reports import DeliveryReport
 from ..suspensions import Step
 
-__all__ = ["Advanced", "DeliveryStore", "Retention"]
+__all__ = ["COUNTS_KEPT", "Advanced", "DeliveryStore", "Retention", "count_span", "span_start"]
 
 _PENDING_GRACE = timedelta(days=30)
+
+#: Counters are kept for spans of this length, which divides a day.
+_SPAN_SECONDS = 600
+
+#: How long counters are kept: a week, and what of today belongs to it.
+COUNTS_KEPT = timedelta(days=8)
+
+
+def count_span(moment: datetime) -> int:
+    """The beginning, in unix seconds, of the ten minutes that the moment lies in."""
+    return int(moment.timestamp()) // _SPAN_SECONDS * _SPAN_SECONDS
+
+
+def span_start(moment: datetime) -> datetime:
+    """The same as a moment in UTC."""
+    return datetime.fromtimestamp(count_span(moment), timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +65,9 @@ class DeliveryStore(ABC):
     Every method is atomic for each message. A store that cannot be reached raises `StoreError`.
     """
 
+    #: Whether the store wants sender, recipients and priority in a delivery's summary, as `from`, `to`, `priority`.
+    keeps_envelope = False
+
     @abstractmethod
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Keep each delivery unless its message id is known, and answer what is kept, in the same order.
@@ -59,6 +78,10 @@ class DeliveryStore(ABC):
     @abstractmethod
     def get(self, message_id: str) -> Delivery | None:
         """The delivery, or None."""
+
+    @abstractmethod
+    def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        """What `get` says of each, in that order. One round trip for all."""
 
     @abstractmethod
     def record(
@@ -80,11 +103,22 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
-        """Note that these reports have been told. Unknown ones are passed over. One round trip for all."""
+        """Note that these reports have been told (see `deliveries.mark_dispatched`).
+
+        Unknown ones are passed over. One round trip for all.
+        """
 
     @abstractmethod
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
         """Move a suspended result on by one step (see `suspensions.advance`)."""
+
+    @abstractmethod
+    def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
+        """Record that the proxy has a message, of which nobody is to be told, and suspend its result.
+
+        Does what `record([report], claim=claim, is_settled=True)` and `advance(…, Step.SUBMITTED, token=claim)` do, and
+        answers what the latter answers. One round trip: every mail whose result follows it takes this step.
+        """
 
     @abstractmethod
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
@@ -97,6 +131,25 @@ class DeliveryStore(ABC):
     @abstractmethod
     def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
         """Forget up to `limit` deliveries that have expired; the number forgotten. 0 where expiry is automatic."""
+
+    @abstractmethod
+    def get_value(self, name: str) -> str | None:
+        """What `set_value` has kept under the name, or None."""
+
+    @abstractmethod
+    def set_value(self, name: str, value: str | None) -> None:
+        """Keep a short text for every process that shares this store; None forgets it. The last one wins."""
+
+    @abstractmethod
+    def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
+        """Add to counters: `{"proxy/sent": 3}`. One round trip for all.
+
+        For people who watch: a call that was cut off may count twice, and nothing else depends on it.
+        """
+
+    @abstractmethod
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        """What has been counted since, from the beginning of that moment's ten minutes on; a week back at most."""
 
     @abstractmethod
     def check(self) -> str:

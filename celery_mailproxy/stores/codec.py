@@ -29,6 +29,7 @@ from ..suspensions import Suspension, SuspensionState
 
 __all__ = [
     "decode_delivery",
+    "decode_suspension",
     "dump_json",
     "encode_delivery",
     "encode_head",
@@ -55,8 +56,16 @@ _EXTRAS = {"r": "reason", "c": "code", "b": "bounce_type", "p": "pec_event", "t"
 _EXTRA_DEFAULTS = {"via": "proxy"}
 
 #: The names of a static's members. `task_id` is there only where it is not the message id, as it mostly is.
-_STATIC = {"k": "callbacks", "a": "account_id", "s": "server", "b": "batch_code", "m": "summary"}
-_STATIC_DEFAULTS: Mapping[str, Any] = {"callbacks": {}, "server": "default", "summary": {}}
+_STATIC = {
+    "k": "callbacks",
+    "a": "account_id",
+    "s": "server",
+    "b": "batch_code",
+    "m": "summary",
+    "p": "parent_id",
+    "j": "members",
+}
+_STATIC_DEFAULTS: Mapping[str, Any] = {"callbacks": {}, "server": "default", "summary": {}, "members": ()}
 
 
 def encode_delivery(delivery: Delivery) -> tuple[str, str]:
@@ -81,7 +90,8 @@ def encode_suspension(suspension: Suspension | None, message_id: str) -> str | N
     return f"{dump_json(fields)}\n{suspension.message or ''}"
 
 
-def _decode_suspension(text: str | None, message_id: str) -> Suspension | None:
+def decode_suspension(text: str | None, message_id: str) -> Suspension | None:
+    """The inverse of `encode_suspension`."""
     if not text:
         return None
     fields, _, message = text.partition("\n")
@@ -101,6 +111,9 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
     try:
         status, updated, is_known, tenant, *entries = json.loads(head)
         members = json.loads(static)
+        suspended = decode_suspension(suspension, message_id)
+        if "j" in members:
+            members["j"] = tuple(members["j"])
         return Delivery(
             message_id=message_id,
             status=Status(status),
@@ -109,8 +122,9 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
             tenant_id=unpack_text(tenant),
             history=tuple(_decode_entry(entry, message_id) for entry in entries),
             created_at=unpack_time(members["c"]),
-            task_id=members.get("t", message_id),
-            suspension=_decode_suspension(suspension, message_id),
+            # A result can join a message that another task has registered, and that part is written only once.
+            task_id=suspended.owner if suspended else members.get("t", message_id),
+            suspension=suspended,
             **{name: members[short] for short, name in _STATIC.items() if short in members},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..deliveries import Delivery, failed_entries
 from ..reports import utcnow
-from .base import Retention
+from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
 from .rows import Rows, RowStore, is_stalled
 
@@ -22,6 +23,8 @@ class _Shelf:
     """The deliveries under one name, and the lock that makes a call on them one step."""
 
     deliveries: dict[str, Delivery] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    counts: dict[int, Counter[str]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -58,6 +61,9 @@ class MemoryStore(RowStore):
     def get(self, message_id: str) -> Delivery | None:
         return self._shelf.deliveries.get(message_id)
 
+    def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        return [self._shelf.deliveries.get(message_id) for message_id in message_ids]
+
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         with self._shelf.lock:
             return [d for d in self._shelf.deliveries.values() if is_stalled(d, before=before)][:limit]
@@ -74,7 +80,30 @@ class MemoryStore(RowStore):
             expired = [key for key, d in kept.items() if self.retention.expires_at(d) <= moment][:limit]
             for message_id in expired:
                 del kept[message_id]
+            for span in [each for each in self._shelf.counts if each < count_span(moment - COUNTS_KEPT)]:
+                del self._shelf.counts[span]
         return len(expired)
+
+    def get_value(self, name: str) -> str | None:
+        return self._shelf.values.get(name)
+
+    def set_value(self, name: str, value: str | None) -> None:
+        with self._shelf.lock:
+            self._shelf.values.pop(name, None)
+            if value is not None:
+                self._shelf.values[name] = value
+
+    def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
+        with self._shelf.lock:
+            self._shelf.counts.setdefault(count_span(at), Counter()).update(numbers)
+
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        with self._shelf.lock:
+            for span, numbers in self._shelf.counts.items():
+                if span >= count_span(since):
+                    total.update(numbers)
+        return dict(total)
 
     def check(self) -> str:
         return f"memory of this process, {len(self._shelf.deliveries)} deliveries"
@@ -83,9 +112,11 @@ class MemoryStore(RowStore):
         """Nothing to let go of: the deliveries stay until the process ends or `clear` is called."""
 
     def clear(self) -> None:
-        """Forget all deliveries of this name: for tests."""
+        """Forget all that is kept under this name: for tests."""
         with self._shelf.lock:
             self._shelf.deliveries.clear()
+            self._shelf.values.clear()
+            self._shelf.counts.clear()
 
 
 def _copy(delivery: Delivery) -> Delivery:

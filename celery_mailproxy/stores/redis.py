@@ -4,6 +4,8 @@ or as a cluster (see `redis_url` for the URLs).
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
     <prefix>suspended         a sorted set: ids of messages with a suspended result, by the time of their registration
+    <prefix>values            a hash: what operators have set
+    <prefix>counts:<day>      a hash: the counters of a day, `<unix seconds of ten minutes>/<name>`
 
 Messages expire by themselves; `failed` drops from the set what has gone. The braces are a hash tag:
 whatever else is kept of one message shares its cluster slot.
@@ -13,7 +15,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -24,7 +27,7 @@ from ..deliveries import Delivery, Dispatched, Recorded, Status, Verdict, adopt_
 from ..errors import StoreError
 from ..reports import DeliveryReport, utcnow
 from ..suspensions import Step
-from .base import Advanced, DeliveryStore, Retention
+from .base import COUNTS_KEPT, Advanced, DeliveryStore, Retention, count_span
 from .codec import (
     decode_delivery,
     encode_delivery,
@@ -51,6 +54,8 @@ _PAUSES_SECONDS = (0.0, 0.2)
 
 #: How many suspended results are looked at on one trip.
 _STALLED_PAGE = 500
+
+_DAY_SECONDS = 86400
 
 _Call = tuple[Script, str, list[Any]]
 
@@ -98,7 +103,14 @@ class RedisStore(DeliveryStore):
         ]
 
     def get(self, message_id: str) -> Delivery | None:
-        return self._get_many([message_id])[0]
+        return self.get_many([message_id])[0]
+
+    def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        values = self._pipeline([("GET", self._key(message_id)) for message_id in message_ids])
+        return [
+            None if value is None else _decode(message_id, value)
+            for message_id, value in zip(message_ids, values, strict=True)
+        ]
 
     def record(
         self,
@@ -110,44 +122,66 @@ class RedisStore(DeliveryStore):
         only_new: bool = False,
     ) -> list[Recorded]:
         now = self.clock()
-        lease_us = int(self.retention.lease_seconds * 1_000_000)
-        ttls_ms = self._ttls_ms(now, now=now)
         by_message: dict[str, list[int]] = {}
         for index, report in enumerate(reports):
             by_message.setdefault(report.message_id, []).append(index)
-        calls: list[_Call] = []
-        for message_id, indexes in by_message.items():
-            flags = (int(is_settled), int(only_new))
-            arguments = [pack_time(now), pack_claim(claim, message_id), lease_us, *flags, *ttls_ms]
-            orphan = adopt_orphan(reports[indexes[0]], now=now) if adopt else None
-            arguments += encode_delivery(orphan) if orphan else ("", "")
-            for index in indexes:
-                arguments += _report_arguments(reports[index])
-            calls.append((RECORD, message_id, arguments))
+        calls = []
+        for indexes in by_message.values():
+            about_it = [reports[index] for index in indexes]
+            orphan = adopt_orphan(about_it[0], now=now) if adopt else None
+            calls.append(self._recording(about_it, claim, orphan, is_settled=is_settled, only_new=only_new, now=now))
         answers = dict(zip(by_message, self._run_scripts(calls), strict=True))
         return _recorded(reports, by_message, answers)
 
+    def _recording(
+        self,
+        reports: Sequence[DeliveryReport],
+        claim: str,
+        orphan: Delivery | None,
+        *,
+        is_settled: bool,
+        only_new: bool,
+        now: datetime,
+    ) -> _Call:
+        """The call that records reports of one message."""
+        message_id = reports[0].message_id
+        flags = (int(is_settled), int(only_new))
+        arguments = [pack_time(now), pack_claim(claim, message_id), self._lease_us, *flags]
+        arguments += self._ttls_ms(now, now=now)
+        arguments += encode_delivery(orphan) if orphan else ("", "")
+        for report in reports:
+            arguments += _report_arguments(report)
+        return RECORD, message_id, arguments
+
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
+        now = pack_time(self.clock())
         by_message: dict[str, list[Any]] = {}
         for each in dispatched:
             names = [pack_text(name) for name in each.failed]
-            by_message.setdefault(each.message_id, []).extend([pack_text(each.key), len(names), *names])
+            arguments = by_message.setdefault(each.message_id, [now])
+            arguments.extend([pack_text(each.key), int(each.is_resumed), len(names), *names])
         failing = unique(each.message_id for each in dispatched if each.failed)
         calls = [(MARK_DISPATCHED, message_id, arguments) for message_id, arguments in by_message.items()]
         extra = [("SADD", self._failed_key, *map(pack_text, failing))] if failing else []
         self._run_scripts(calls, extra=extra)
 
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
-        lease_us = int(self.retention.lease_seconds * 1_000_000)
-        arguments = [step.value, pack_text(token or ""), pack_time(self.clock()), lease_us]
         extra = [("ZREM", self._suspended_key, pack_text(message_id))] if step is Step.FINISH else []
-        (answer,) = self._run_scripts([(ADVANCE, message_id, arguments)], extra=extra)
-        if answer is None:
-            return Advanced(is_allowed=False, delivery=None)
-        is_allowed, value = answer
-        if extra and not is_allowed:
+        (answer,) = self._run_scripts([self._advancing(message_id, step, token)], extra=extra)
+        moved = _advanced(message_id, answer)
+        if extra and moved.delivery is not None and not moved.is_allowed:
             self._pipeline([("ZADD", self._suspended_key, self.clock().timestamp(), pack_text(message_id))])
-        return Advanced(is_allowed=bool(is_allowed), delivery=_decode(message_id, value))
+        return moved
+
+    def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
+        recording = self._recording([report], claim, None, is_settled=True, only_new=False, now=self.clock())
+        advancing = self._advancing(report.message_id, Step.SUBMITTED, claim)
+        # Two scripts on one trip. A crash between them is one before `advance`: the task is run again.
+        _, answer = self._run_scripts([recording, advancing])
+        return _advanced(report.message_id, answer)
+
+    def _advancing(self, message_id: str, step: Step, token: str | None) -> _Call:
+        return ADVANCE, message_id, [step.value, pack_text(token or ""), pack_time(self.clock()), self._lease_us]
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         found: list[Delivery] = []
@@ -156,7 +190,7 @@ class RedisStore(DeliveryStore):
             page = self._pipeline(
                 [("ZRANGEBYSCORE", self._suspended_key, "-inf", before.timestamp(), "LIMIT", start, _STALLED_PAGE)]
             )[0]
-            kept = self._get_many([unpack_text(member.decode()) for member in page])
+            kept = self.get_many([unpack_text(member.decode()) for member in page])
             found += (each for each in kept if each is not None and is_stalled(each, before=before))
             gone = [member for member, each in zip(page, kept, strict=True) if each is None]
             if gone:
@@ -180,6 +214,34 @@ class RedisStore(DeliveryStore):
         """0: Redis forgets by itself."""
         return 0
 
+    def get_value(self, name: str) -> str | None:
+        (value,) = self._pipeline([("HGET", f"{self._prefix}values", name)])
+        return None if value is None else str(value.decode())
+
+    def set_value(self, name: str, value: str | None) -> None:
+        key = f"{self._prefix}values"
+        self._pipeline([("HDEL", key, name) if value is None else ("HSET", key, name, value)])
+
+    def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
+        span = count_span(at)
+        key = self._counts_key(span)
+        commands: list[tuple[Any, ...]] = [
+            ("HINCRBY", key, f"{span}/{name}", number) for name, number in numbers.items()
+        ]
+        self._pipeline([*commands, ("EXPIRE", key, int(COUNTS_KEPT.total_seconds()) + _DAY_SECONDS)])
+
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        first = count_span(since)
+        last = max(first, count_span(self.clock()))
+        days = range(first // _DAY_SECONDS, last // _DAY_SECONDS + 1)
+        total: Counter[str] = Counter()
+        for answer in self._pipeline([("HGETALL", self._counts_key(day * _DAY_SECONDS)) for day in days]):
+            for field, number in _pairs(answer):
+                span, _, name = field.decode().partition("/")
+                if int(span) >= first:
+                    total[name] += int(number)
+        return dict(total)
+
     def check(self) -> str:
         # Both a write and a script: a server can answer and yet allow neither.
         self._pipeline([("SET", f"{self._prefix}check", "1", "PX", 1000)])
@@ -195,12 +257,19 @@ class RedisStore(DeliveryStore):
                 pool.disconnect()
 
     @property
+    def _lease_us(self) -> int:
+        return int(self.retention.lease_seconds * 1_000_000)
+
+    @property
     def _failed_key(self) -> str:
         return f"{self._prefix}failed"
 
     @property
     def _suspended_key(self) -> str:
         return f"{self._prefix}suspended"
+
+    def _counts_key(self, span: int) -> str:
+        return f"{self._prefix}counts:{span // _DAY_SECONDS}"
 
     def _key(self, message_id: str) -> str:
         return f"{self._prefix}{{{pack_text(message_id)}}}"
@@ -210,13 +279,6 @@ class RedisStore(DeliveryStore):
         kept = (self.retention.expires_at(_probe(status, updated_at)) - now for status in (Status.SENT, Status.NEW))
         # Redis refuses 0: what has expired already goes at once.
         return [max(1, left // timedelta(milliseconds=1)) for left in kept]
-
-    def _get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
-        values = self._pipeline([("GET", self._key(message_id)) for message_id in message_ids])
-        return [
-            None if value is None else _decode(message_id, value)
-            for message_id, value in zip(message_ids, values, strict=True)
-        ]
 
     def _check_failed(self, message_ids: Sequence[str]) -> list[str]:
         """Those that really have a failed handler; the others leave the set."""
@@ -230,7 +292,7 @@ class RedisStore(DeliveryStore):
         return failing
 
     def _failing_among(self, message_ids: Sequence[str]) -> list[str]:
-        found = self._get_many(message_ids)
+        found = self.get_many(message_ids)
         return [each.message_id for each in found if each is not None and any(failed_entries(each))]
 
     def _run_scripts(self, calls: Sequence[_Call], *, extra: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
@@ -299,6 +361,15 @@ def _execute(client: Any, *, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     return answers
 
 
+def _pairs(answer: Any) -> Iterator[tuple[bytes, bytes]]:
+    """The fields of a hash: some clients make a dict of them, and some leave the flat list."""
+    if isinstance(answer, Mapping):
+        yield from answer.items()
+        return
+    flat = iter(answer)
+    yield from zip(flat, flat, strict=True)
+
+
 def _report_arguments(report: DeliveryReport) -> Iterator[str]:
     yield pack_text(report.key)
     yield pack_text(report.tenant_id or "")
@@ -315,6 +386,13 @@ def _recorded(
         for index, verdict in zip(indexes, verdicts, strict=True):
             recorded[index] = Recorded(report=reports[index], verdict=Verdict(verdict.decode()), delivery=delivery)
     return [recorded[index] for index in range(len(reports))]
+
+
+def _advanced(message_id: str, answer: Any) -> Advanced:
+    if answer is None:
+        return Advanced(is_allowed=False, delivery=None)
+    is_allowed, value = answer
+    return Advanced(is_allowed=bool(is_allowed), delivery=_decode(message_id, value))
 
 
 def _texts(delivery: Delivery) -> tuple[str, str]:

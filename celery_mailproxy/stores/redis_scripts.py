@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha1
 from typing import Any
 
@@ -18,13 +19,13 @@ from ..suspensions import LEASED, ON_END, STALE_ONLY, STEPS
 __all__ = ["ADVANCE", "MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """A Lua script and the name that Redis knows it by."""
 
     text: str
 
-    @property
+    @cached_property
     def sha(self) -> str:
         return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -40,12 +41,6 @@ def _lua_row(row: Mapping[Any, Any]) -> str:
 def _lua_table(table: Mapping[Any, Mapping[Any, Any]]) -> str:
     return "{" + ", ".join(f"{key.value} = {_lua_row(row)}" for key, row in table.items()) + "}"
 
-
-_STEPS = f"""
-local STEPS = {_lua_table(STEPS)}
-local LEASED = {_lua_set(step.value for step in LEASED)}
-local STALE_ONLY = {_lua_set(step.value for step in STALE_ONLY)}
-"""
 
 _COMMON = f"""
 local NEXT = {_lua_table(TRANSITIONS)}
@@ -100,10 +95,48 @@ local function end_reported(head, rest, now)
   return with_suspension(static, suspension, message)
 end
 
+local function told(entry)
+  if entry[CLAIM] ~= cjson.null then entry[CLAIM] = '' end
+  entry[CLAIMED], entry[DISPATCHED] = cjson.null, 1
+end
+
 local function is_foreign(one, other)
   return one ~= cjson.null and other ~= cjson.null and one ~= '' and other ~= '' and one ~= other
 end
 """
+
+_ADVANCED = (
+    f"""
+local STEPS = {_lua_table(STEPS)}
+local LEASED = {_lua_set(step.value for step in LEASED)}
+local STALE_ONLY = {_lua_set(step.value for step in STALE_ONLY)}
+"""
+    """
+-- The rest of a record after a step of its suspended result; nothing where the step is refused.
+local function advanced(rest, step, token, now, lease)
+  local suspension, message, static = suspension_of(rest)
+  local state = suspension and STEPS[step][suspension[STATE]]
+  if not state then return nil end
+  local held = suspension[TOKEN] ~= cjson.null and suspension[TOKEN] or ''
+  local is_silent = tonumber(now, 36) - tonumber(suspension[SINCE], 36) > tonumber(lease)
+  if STALE_ONLY[step] and not is_silent then return nil end
+  if LEASED[step] and suspension[STATE] == 'running' and held ~= token then
+    if step == 'finish' or not is_silent then return nil end
+  end
+  if step == 'write' then
+    suspension[WRITERS] = suspension[WRITERS] + 1
+  elseif step == 'written' then
+    suspension[WRITERS] = math.max(0, suspension[WRITERS] - 1)
+  elseif state == 'done' then
+    suspension[TOKEN], suspension[WRITERS], message = cjson.null, 0, ''
+  else
+    suspension[TOKEN] = state == 'running' and token ~= '' and token or cjson.null
+  end
+  suspension[STATE], suspension[SINCE] = state, now
+  return with_suspension(static, suspension, message)
+end
+"""
+)
 
 #: KEYS: record. ARGV: head, static, milliseconds to keep it if ended, if pending.
 #: Answers nothing where the record is kept as given, else the value that is kept.
@@ -118,9 +151,15 @@ if not value then
   return false
 end
 local existing, rest = split(value)
-if existing[KNOWN] == 1 then return value end
 local later = string.find(rest, '\\n', 2, true)
-local segments = later and string.sub(rest, later) or ''
+local suspended = string.find(static, '\\n', 1, true)
+if suspended and head[KNOWN] == 0 and not later then
+  value = cjson.encode(existing) .. end_reported(existing, rest .. string.sub(static, suspended), head[UPDATED])
+  redis.call('SET', KEYS[1], value, 'KEEPTTL')
+  return value
+end
+if existing[KNOWN] == 1 then return value end
+local segments = later and not suspended and string.sub(rest, later) or ''
 if not is_foreign(existing[TENANT], head[TENANT]) then
   head[STATUS] = existing[STATUS]
   for index = FIRST, math.max(#head, #existing) do head[index] = existing[index] end
@@ -180,7 +219,9 @@ local function apply(key, tenant, report)
     return 'stale'
   end
   head[STATUS] = status
-  head[#head + 1] = {key, claim, now, tonumber(dispatched), report}
+  local entry = {key, claim, now, 0, report}
+  if dispatched == '1' then told(entry) end
+  head[#head + 1] = entry
   return 'new'
 end
 
@@ -201,26 +242,30 @@ return answer
 """
 )
 
-#: KEYS: record. ARGV: for each report its key, the number of failed handlers, and their names.
+#: KEYS: record. ARGV: now, then for each report its key, whether its suspended result's message has been published
+#: (1 or 0), the number of failed handlers, and their names.
 #: Answers whether the record is there.
 MARK_DISPATCHED = Script(
     _COMMON
+    + _ADVANCED
     + """
 local value = redis.call('GET', KEYS[1])
 if not value then return 0 end
 local head, rest = split(value)
-local at = 1
+local at, resumed = 2, false
 while at <= #ARGV do
-  local number = tonumber(ARGV[at + 1])
+  local number = tonumber(ARGV[at + 2])
   local index = find(head, ARGV[at])
   if index then
     local entry = head[index]
-    entry[DISPATCHED] = 1
+    told(entry)
     for place = #entry, FAILED, -1 do entry[place] = nil end
-    for place = 1, number do entry[FAILED + place - 1] = ARGV[at + 1 + place] end
+    for place = 1, number do entry[FAILED + place - 1] = ARGV[at + 2 + place] end
   end
-  at = at + 2 + number
+  resumed = resumed or ARGV[at + 1] == '1'
+  at = at + 3 + number
 end
+if resumed then rest = advanced(rest, 'published', '', ARGV[1], 0) or rest end
 redis.call('SET', KEYS[1], cjson.encode(head) .. rest, 'KEEPTTL')
 return 1
 """
@@ -230,33 +275,15 @@ return 1
 #: Answers nothing where there is no record, else whether the step is allowed (1 or 0), and the value that is kept.
 ADVANCE = Script(
     _COMMON
-    + _STEPS
+    + _ADVANCED
     + """
 local step, token, now, lease = unpack(ARGV)
 local value = redis.call('GET', KEYS[1])
 if not value then return false end
 local head, rest = split(value)
-local suspension, message, static = suspension_of(rest)
-local state = suspension and STEPS[step][suspension[STATE]]
-if not state then return {0, value} end
-
-local held = suspension[TOKEN] ~= cjson.null and suspension[TOKEN] or ''
-local is_silent = tonumber(now, 36) - tonumber(suspension[SINCE], 36) > tonumber(lease)
-if STALE_ONLY[step] and not is_silent then return {0, value} end
-if LEASED[step] and suspension[STATE] == 'running' and held ~= token then
-  if step == 'finish' or not is_silent then return {0, value} end
-end
-if step == 'write' then
-  suspension[WRITERS] = suspension[WRITERS] + 1
-elseif step == 'written' then
-  suspension[WRITERS] = math.max(0, suspension[WRITERS] - 1)
-elseif state == 'done' then
-  suspension[TOKEN], suspension[WRITERS], message = cjson.null, 0, ''
-else
-  suspension[TOKEN] = state == 'running' and token ~= '' and token or cjson.null
-end
-suspension[STATE], suspension[SINCE] = state, now
-value = cjson.encode(head) .. with_suspension(static, suspension, message)
+local after = advanced(rest, step, token, now, lease)
+if not after then return {0, value} end
+value = cjson.encode(head) .. after
 redis.call('SET', KEYS[1], value, 'KEEPTTL')
 return {1, value}
 """

@@ -100,23 +100,43 @@ class RowStore(DeliveryStore):
 
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
         with self._transaction() as rows:
-            delivery = rows.load([message_id]).get(message_id)
-            if delivery is None or delivery.suspension is None:
-                return Advanced(is_allowed=False, delivery=delivery)
-            moved = advance(
-                delivery.suspension, step, token=token, now=self.clock(), lease_seconds=self.retention.lease_seconds
+            before = rows.load([message_id]).get(message_id)
+            moved = self._advanced(before, step, token=token)
+            if moved.is_allowed and moved.delivery is not None:
+                rows.save([moved.delivery])
+        return moved
+
+    def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
+        with self._transaction() as rows:
+            before = rows.load([report.message_id]).get(report.message_id)
+            if before is None:
+                return Advanced(is_allowed=False, delivery=None)
+            lease_seconds = self.retention.lease_seconds
+            recorded, _ = record_report(
+                before, report, claim=claim, now=self.clock(), lease_seconds=lease_seconds, is_settled=True
             )
-            if moved is not None:
-                delivery = replace(delivery, suspension=moved)
-                rows.save([delivery])
-        return Advanced(is_allowed=moved is not None, delivery=delivery)
+            moved = self._advanced(recorded, Step.SUBMITTED, token=claim)
+            if moved.delivery is not None and moved.delivery is not before:
+                rows.save([moved.delivery])
+        return moved
+
+    def _advanced(self, delivery: Delivery | None, step: Step, *, token: str | None) -> Advanced:
+        if delivery is None or delivery.suspension is None:
+            return Advanced(is_allowed=False, delivery=delivery)
+        moved = advance(
+            delivery.suspension, step, token=token, now=self.clock(), lease_seconds=self.retention.lease_seconds
+        )
+        if moved is None:
+            return Advanced(is_allowed=False, delivery=delivery)
+        return Advanced(is_allowed=True, delivery=replace(delivery, suspension=moved))
 
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
+        now = self.clock()
         with self._transaction() as rows:
             known = rows.load(unique(each.message_id for each in dispatched))
             for each in dispatched:
                 if (delivery := known.get(each.message_id)) is not None:
-                    known[each.message_id] = mark_dispatched(delivery, each)
+                    known[each.message_id] = mark_dispatched(delivery, each, now=now)
             rows.save(list(known.values()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,9 @@ from ..deliveries import Delivery, failed_entries
 from ..errors import ConfigurationError, StoreError
 from ..reports import utcnow
 from ..suspensions import RESTING
-from .base import Retention
+from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension, pack_text, unpack_text
-from .rows import Rows, RowStore
+from .rows import Rows, RowStore, unique
 from .sqlite_pool import ConnectionPool, retry_while_locked
 
 __all__ = ["SQLiteStore"]
@@ -38,6 +38,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX deliveries_failed ON deliveries (has_failed) WHERE has_failed = 1",
         "CREATE INDEX deliveries_unresting ON deliveries (unresting_ms) WHERE unresting_ms IS NOT NULL",
     ),
+    (
+        "CREATE TABLE operator_values (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+        # span: unix seconds of the beginning of ten minutes.
+        """CREATE TABLE counts (
+            span INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (span, name)
+        )""",
+    ),
 )
 
 # Names the columns it writes: a later schema may have more, and they are to survive.
@@ -51,6 +61,14 @@ _SAVE = """
 _PRUNE = """
     DELETE FROM deliveries
     WHERE rowid IN (SELECT rowid FROM deliveries WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
+"""
+
+_SET_VALUE = """
+    INSERT INTO operator_values (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+_COUNT = """
+    INSERT INTO counts (span, name, number) VALUES (?, ?, ?)
+    ON CONFLICT (span, name) DO UPDATE SET number = number + excluded.number
 """
 
 _SYNCHRONOUS = ("full", "normal")
@@ -110,6 +128,11 @@ class SQLiteStore(RowStore):
         with self._connection() as connection:
             return _SQLiteRows(connection, self.retention).load([message_id]).get(message_id)
 
+    def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        with self._connection() as connection:
+            found = _SQLiteRows(connection, self.retention).load(unique(message_ids))
+        return [found.get(message_id) for message_id in message_ids]
+
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         with self._connection() as connection:
             query = "SELECT message_id FROM deliveries WHERE unresting_ms < ? ORDER BY unresting_ms LIMIT ?"
@@ -131,7 +154,30 @@ class SQLiteStore(RowStore):
             number += deleted
             if deleted < batch:
                 break
+        with self._writing() as connection:
+            connection.execute("DELETE FROM counts WHERE span < ?", (moment // 1000 - COUNTS_KEPT.total_seconds(),))
         return number
+
+    def get_value(self, name: str) -> str | None:
+        with self._connection() as connection:
+            row = connection.execute("SELECT value FROM operator_values WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_value(self, name: str, value: str | None) -> None:
+        with self._writing() as connection:
+            if value is None:
+                connection.execute("DELETE FROM operator_values WHERE name = ?", (name,))
+            else:
+                connection.execute(_SET_VALUE, (name, value))
+
+    def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
+        with self._writing() as connection:
+            connection.executemany(_COUNT, [(count_span(at), name, number) for name, number in numbers.items()])
+
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        query = "SELECT name, SUM(number) FROM counts WHERE span >= ? GROUP BY name"
+        with self._connection() as connection:
+            return {name: int(number) for name, number in connection.execute(query, (count_span(since),))}
 
     def check(self) -> str:
         # A write transaction, since a file can be readable and yet of no use.

@@ -15,7 +15,7 @@ from celery_mailproxy.testing.fake.delivery import FakeDelivery
 from celery_mailproxy.testing.fake.dialect import Answer, Request
 from celery_mailproxy.testing.fake.entities import EntitiesDialect
 from celery_mailproxy.testing.fake.http import Failure, FakeHTTPServer, RecordedRequest
-from celery_mailproxy.testing.fake.records import API, FakeRecords, now_ts
+from celery_mailproxy.testing.fake.records import API, FakeRecords, now_ts, recipients_of
 from celery_mailproxy.testing.outcomes import Step, report_entry
 from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_admin import ProxyAdmin
@@ -267,8 +267,7 @@ def _matches(match: str | Callable[[dict[str, Any]], bool], message: dict[str, A
         return match(message)
     if match == message.get("id"):
         return True
-    for name in ("to", "cc", "bcc"):
-        addresses = message.get(name)
+    for addresses in recipients_of(message):
         for address in addresses if isinstance(addresses, list) else [addresses]:
             # Also in `Jane Doe <jane@example.com>`.
             if match == address or f"<{match}>" in str(address):

@@ -128,4 +128,6 @@ def deliveries(draw: st.DrawFn) -> Delivery:
         batch_code=draw(optional_texts),
         summary=draw(json_objects),
         is_known=draw(st.booleans()),
+        members=tuple(draw(st.lists(texts, max_size=3))),
+        parent_id=draw(optional_texts),
     )

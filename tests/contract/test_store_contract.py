@@ -65,6 +65,16 @@ def test_unknown_delivery_is_none(store: DeliveryStore) -> None:
     assert store.get("nobody") is None
 
 
+def test_several_are_answered_in_the_order_they_are_asked_for(store: DeliveryStore) -> None:
+    registered = [delivery(f"m-{number}", parent_id="m") for number in range(3)]
+    store.register([delivery("m", members=("ann@example.com", "bob@example.com", "zoë@example.com")), *registered])
+    ids = ["m-2", "nobody", "m-0", "m-2", "m"]
+    assert store.get_many(ids) == [store.get(message_id) for message_id in ids]
+    assert store.get_many(ids)[1] is None
+    assert store.get_many([]) == []
+    assert store.get("m").member_ids == ("m-0", "m-1", "m-2")  # type: ignore[union-attr]
+
+
 def test_first_registration_wins(store: DeliveryStore) -> None:
     first, second = delivery("m", account_id="first"), delivery("m", account_id="second")
     store.register([first])
@@ -483,9 +493,9 @@ class Model:
         )
         return verdict
 
-    def mark_dispatched(self, told: Dispatched) -> None:
+    def mark_dispatched(self, clock: Clock, told: Dispatched) -> None:
         if told.message_id in self.deliveries:
-            self.deliveries[told.message_id] = mark_dispatched(self.deliveries[told.message_id], told)
+            self.deliveries[told.message_id] = mark_dispatched(self.deliveries[told.message_id], told, now=clock.now)
 
 
 NAMES = ("m", "n")
@@ -541,7 +551,7 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
             ]
             store.mark_dispatched(told)
             for each in told:
-                model.mark_dispatched(each)
+                model.mark_dispatched(clock, each)
         else:
             reported = [renamed(each, run) for each in arguments[0]]
             claim, adopt, is_settled, only_new = arguments[1:]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries import Verdict, record_report
+from celery_mailproxy.deliveries import Dispatched, Status, Verdict, mark_dispatched, record_report
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore
 from celery_mailproxy.suspensions import STEPS, Step, Suspension, SuspensionState, advance
@@ -19,10 +19,17 @@ from .store_values import RETENTION, START, Clock, delivery, new_id, report
 
 S = SuspensionState
 
+QUEUED = report("", Kind.QUEUED)
+
 
 def suspended(message_id: str, **fields: Any) -> Any:
     suspension = Suspension(owner="task", since=START, message='{"n":"task","b":"line \\\\n break, ünïcode"}', **fields)
-    return replace(delivery(message_id), suspension=suspension)
+    return replace(delivery(message_id), task_id="task", suspension=suspension)
+
+
+def joining(message_id: str) -> Any:
+    """What a task registers whose mail is submitted by another task."""
+    return replace(suspended(message_id), is_known=False)
 
 
 def state(store: DeliveryStore, message_id: str) -> SuspensionState:
@@ -145,7 +152,95 @@ def test_a_message_without_a_suspended_result_takes_no_step(store: DeliveryStore
     assert not store.advance(message_id, step, token="t").is_allowed
 
 
+def test_a_submission_is_recorded_and_suspended_at_once(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    moved = store.record_submitted(report(message_id, Kind.QUEUED), claim="task")
+    assert moved.is_allowed
+    assert moved.delivery == store.get(message_id)
+    assert moved.delivery is not None
+    assert moved.delivery.status is Status.QUEUED
+    assert [entry.is_dispatched for entry in moved.delivery.history] == [True]
+    assert state(store, message_id) is S.WAITING
+
+
+def test_a_submission_whose_end_came_early_gives_the_outcome(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    store.record([report(message_id, Kind.SENT)], claim="c")
+    moved = store.record_submitted(report(message_id, Kind.QUEUED), claim="task")
+    assert moved.is_allowed
+    assert moved.delivery is not None
+    assert moved.delivery.suspension is not None
+    assert (moved.delivery.suspension.state, moved.delivery.suspension.token) == (S.RUNNING, "task")
+    assert moved.delivery.outcome is not None
+
+
+def test_a_submission_of_a_message_without_a_suspended_result_is_recorded_alone(store: DeliveryStore) -> None:
+    message_id = new_id()
+    assert store.record_submitted(report(message_id, Kind.QUEUED), claim="task").delivery is None
+    store.register([delivery(message_id)])
+    moved = store.record_submitted(report(message_id, Kind.QUEUED), claim="task")
+    assert not moved.is_allowed
+    kept = store.get(message_id)
+    assert kept is not None
+    assert kept.status is Status.QUEUED
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["before", "after"])
+def test_a_result_joins_a_message_that_another_task_registers(store: DeliveryStore, order: tuple[int, int]) -> None:
+    message_id = new_id()
+    both = (joining(message_id), replace(delivery(message_id), tenant_id="t1", task_id="other"))
+    for index in order:
+        store.register([both[index]])
+    kept = store.get(message_id)
+    assert kept is not None
+    assert (kept.is_known, kept.tenant_id, kept.task_id, kept.status) == (True, "t1", "task", Status.NEW)
+    assert state(store, message_id) is S.NEW
+    store.advance(message_id, Step.SUBMITTED, token="task")
+    store.record([report(message_id, Kind.SENT)], claim="c")
+    assert state(store, message_id) is S.REPORTED
+
+
+def test_a_result_that_joins_a_message_too_late_finds_its_end(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([delivery(message_id)])
+    store.record([report(message_id, Kind.SENT)], claim="c")
+    (kept,) = store.register([joining(message_id)])
+    assert kept == store.get(message_id)
+    assert state(store, message_id) is S.EARLY
+
+
+def test_a_second_result_does_not_join(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([delivery(message_id)])
+    store.register([joining(message_id)])
+    second = joining(message_id)
+    (kept,) = store.register([replace(second, suspension=replace(second.suspension, owner="thief"))])
+    assert kept.suspension is not None
+    assert kept.suspension.owner == "task"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(S.REPORTED, S.PUBLISHED), (S.RUNNING, S.RUNNING), (S.DONE, S.DONE), (S.WAITING, S.WAITING)]
+)
+def test_a_told_end_whose_message_was_published_is_marked_so(
+    store: DeliveryStore, before: SuspensionState, after: SuspensionState
+) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id, state=before)])
+    store.record([report(message_id, Kind.DEFERRED)], claim="c")
+    told = Dispatched(message_id=message_id, key=report(message_id, Kind.DEFERRED).key, is_resumed=True)
+    store.mark_dispatched([told])
+    kept = store.get(message_id)
+    assert kept is not None
+    assert [entry.is_dispatched for entry in kept.history] == [True]
+    assert state(store, message_id) is after
+
+
 moves = st.one_of(
+    st.tuples(st.just("mark"), st.booleans()),
+    st.tuples(st.just("record_submitted"), st.sampled_from(["t1", "task"])),
     st.tuples(st.sampled_from(Step), st.sampled_from([None, "t1", "t2"])),
     st.tuples(st.sampled_from([Kind.SENT, Kind.ERROR, Kind.DEFERRED, Kind.BOUNCED]), st.integers(0, 3)),
     st.tuples(st.just("tick"), st.sampled_from([1.0, 61.0])),
@@ -163,6 +258,18 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
     for move, argument in steps:
         if move == "tick":
             clock.advance(argument)
+        elif move == "mark":
+            told = Dispatched(message_id=model.message_id, key=QUEUED.key, is_resumed=argument)
+            store.mark_dispatched([told])
+            model = mark_dispatched(model, told, now=clock.now)
+        elif move == "record_submitted":
+            queued = replace(QUEUED, message_id=model.message_id)
+            moved = store.record_submitted(queued, claim=argument)
+            lease = RETENTION.lease_seconds
+            model, _ = record_report(model, queued, claim=argument, now=clock.now, lease_seconds=lease, is_settled=True)
+            after = advance(model.suspension, Step.SUBMITTED, token=argument, now=clock.now, lease_seconds=lease)
+            assert moved.is_allowed == (after is not None)
+            model = model if after is None else replace(model, suspension=after)
         elif isinstance(move, Kind):
             reported = report(model.message_id, move, argument)
             store.record([reported], claim="c")

@@ -18,6 +18,8 @@ from kombu.transport import redis
 
 from celery_mailproxy import deliver_via_proxy, send_many_via_proxy, send_via_proxy, signals
 from celery_mailproxy.delivering import DeliverTask
+from celery_mailproxy.joining import Joiner
+from celery_mailproxy.resumption import RESUME_HEADER
 
 __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 
@@ -77,6 +79,21 @@ def on_postrun(task_id: str, **kwargs: Any) -> None:
 def on_publish(headers: dict[str, Any], **kwargs: Any) -> None:
     # What a task publishes when it ends: between the claim of a resumed run and the storing of its result.
     _hang_at("publish", headers.get("parent_id"))
+    # What resumes a task: between the report of the end and the mark that its message was published.
+    if RESUME_HEADER in headers:
+        _hang_at("resume", headers.get("id"))
+
+
+_report_of = Joiner.report_of
+
+
+def on_join(joiner: Joiner, parent_id: str) -> Any:
+    # Between the record of a member's end and the report of the whole.
+    _hang_at("join", parent_id)
+    return _report_of(joiner, parent_id)
+
+
+Joiner.report_of = on_join  # type: ignore[method-assign]
 
 
 @celery_signals.task_prerun.connect
@@ -84,9 +101,20 @@ def on_publish(headers: dict[str, Any], **kwargs: Any) -> None:
 @celery_signals.task_success.connect
 @celery_signals.task_failure.connect
 def on_task_signal(signal: Any, sender: Any, **kwargs: Any) -> None:
-    if sender.name.endswith(("deliver_via_proxy", "welcome")):
-        stamps = getattr(sender.request, "stamps", None)
-        note(what="task signal", name=signal.name, id=sender.request.id, stamps=stamps)
+    request = sender.request
+    if sender.name.endswith(("deliver_via_proxy", "deliver_from_chunk", "welcome", "unheard")):
+        came = {name: (request.delivery_info or {}).get(name) for name in ("exchange", "priority")}
+        came["mine"] = (request.headers or {}).get("mine")
+        if signal is celery_signals.task_success:
+            came["value"] = kwargs["result"]
+        if signal is celery_signals.task_failure:
+            came["error"] = str(kwargs["exception"])
+        note(what="task signal", name=signal.name, id=request.id, stamps=getattr(request, "stamps", None), **came)
+
+
+@celery_signals.task_revoked.connect
+def on_revoked(request: Any, **kwargs: Any) -> None:
+    note(what="task signal", name="task_revoked", id=request.id)
 
 
 for each in (
@@ -115,7 +143,7 @@ def noted(self: Any, report: dict[str, Any], tag: str) -> str:
 
 
 @app.task
-def add(value: Any, number: int = 1) -> Any:
+def add(value: Any = None, number: int = 1) -> Any:
     """Whatever came before, noted and passed on."""
     note(what="task", name="add", id=str(number), value=value)
     return number

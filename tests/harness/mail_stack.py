@@ -84,9 +84,10 @@ class MailStack:
         }
         if broker_url.startswith("redis"):
             # Redis gives the tasks of a dead worker back only after this time, by default an hour, and kombu looks
-            # for such tasks seldom.
+            # for such tasks seldom; not at all for five minutes, where the worker was killed while it looked for them.
             conf["broker_transport_options"] = {
                 "visibility_timeout": 4,
+                "unacked_mutex_expire": 2,
                 "unacked_restore_interval": 1,
                 "unacked_restore_throttle": 1,
             }
@@ -180,7 +181,10 @@ class MailStack:
         time.sleep(seconds)
 
     def hang_at(self, name: str, task_id: str) -> Path:
-        """Make the task hang at `postrun` or `publish` (see `mail_app`); the returned file exists once it does."""
+        """Make the task hang at `postrun`, `publish`, `join` or `resume` (see `mail_app`).
+
+        The returned file exists once it does.
+        """
         gate = self.events_path.with_name(f"{task_id}.{name}.hang")
         gate.touch()
         return gate.with_suffix(".hung")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import chain, chord
 
 from celery_mailproxy import deliver_many_via_proxy
+from celery_mailproxy.suspensions import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error, sent
 
 from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
+from ..harness.relay import Relay
 from ..harness.services import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -30,11 +33,24 @@ def proxy() -> Iterator[FakeProxy]:
 
 
 @pytest.fixture(scope="module")
-def stack(proxy: FakeProxy, redis_server: RedisServer) -> Iterator[MailStack]:
+def relay(proxy: FakeProxy) -> Iterator[Relay]:
+    with Relay(proxy.url) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def stack(
+    request: pytest.FixtureRequest, proxy: FakeProxy, relay: Relay, redis_server: RedisServer
+) -> Iterator[MailStack]:
+    broker = request.getfixturevalue({"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param])
     tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
     tenant.add()
-    conf = {"result_backend": redis_server.url_of(6), "mail_proxy_resume_args_bytes": 200}
-    with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
+    conf = {
+        "result_backend": redis_server.url_of(6),
+        "mail_proxy_store": redis_server.url_of(9),
+        "mail_proxy_resume_args_bytes": 200,
+    }
+    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url, conf=conf) as stack:
         yield stack
 
 
@@ -50,9 +66,70 @@ def test_the_body_runs_once_when_the_last_mail_has_ended(stack: MailStack) -> No
     header = deliver_many_via_proxy(mails("ann", "slow", "bob"), app=stack.app, body="Hello")
     result = chord(header, body(stack)).apply_async()
     assert result.get(timeout=30) == {"number": 3}
-    ids = [each.id for each in result.parent.results]
-    assert len(set(ids)) == 3
-    assert {stack.delivery(each).message_id for each in ids} == set(ids)
+    by_task = {each.id: each.result["message_id"] for each in result.parent.results}
+    assert len(set(by_task.values())) == 3
+    for task_id, message_id in by_task.items():
+        delivery = stack.delivery(message_id)
+        assert (delivery.task_id, delivery.suspension.state) == (task_id, SuspensionState.DONE)
+
+
+def test_a_chunk_is_one_call_to_the_proxy(stack: MailStack, proxy: FakeProxy) -> None:
+    before = len(proxy.requests)
+    messages = [*mails(*["ann"] * 249), *mails("bob", subject="Own subject")]
+    result = chord(
+        deliver_many_via_proxy(messages, app=stack.app, body=f"many {stack.queue}"), body(stack)
+    ).apply_async()
+    assert result.get(timeout=100) == {"number": 250}
+    posts = [each for each in proxy.requests[before:] if each.path.endswith("add-messages")]
+    assert len(posts) == 3
+    assert sum(message["body"] == f"many {stack.queue}" for message in proxy.delivered) == 250
+
+
+def test_callbacks_and_states_of_each_mail_are_its_own(stack: MailStack) -> None:
+    noted = stack.app.signature(f"{MODULE}.noted", kwargs={"tag": "sent"})
+    messages = [*mails("slow", message_id=uuid4().hex), *mails("slow", message_id=uuid4().hex)]
+    result = deliver_many_via_proxy(messages, app=stack.app, body="x", on_sent=noted).apply_async()
+    for each, message in zip(result.results, messages, strict=True):
+        stack.wait_until(lambda each=each: each.state == "QUEUED", what="the state")
+        assert each.info["message_id"] == message["message_id"]
+    result.get(timeout=30)
+    for message in messages:
+        stack.wait_told(message["message_id"], "noted:sent")
+
+
+def test_a_chunk_waits_for_a_proxy_that_is_down_and_is_sent_once(
+    stack: MailStack, relay: Relay, proxy: FakeProxy
+) -> None:
+    with relay.drop():
+        header = deliver_many_via_proxy(mails("ann", "bob", "cid"), app=stack.app, body=f"down {stack.queue}")
+        result = chord(header, body(stack)).apply_async()
+        stack.wait_until(lambda: relay.came, what="the submission")
+    assert result.get(timeout=60) == {"number": 3}
+    assert sum(message["body"] == f"down {stack.queue}" for message in proxy.delivered) == 3
+
+
+def test_killed_while_a_chunk_is_submitted(stack: MailStack, relay: Relay, proxy: FakeProxy) -> None:
+    passed, taken = relay.passed, stack.worker.log.count("deliver_from_chunk[")
+    with relay.hold():
+        header = deliver_many_via_proxy(
+            mails("ann", "slow", "bob", "slow"), app=stack.app, body=f"killed {stack.queue}"
+        )
+        result = chord(header, body(stack)).apply_async()
+        stack.wait_until(lambda: relay.passed > passed, what="the submission")
+        ids = [message["id"] for message in proxy.received[-4:]]
+        # A worker that is killed in the moment of taking a message from Redis takes it along: kombu notes what it took
+        # after it did. So it has to have taken the four tasks, and the first reports, before it is killed.
+        stack.wait_until(
+            lambda: stack.worker.log.count("deliver_from_chunk[") >= taken + 4, what="the tasks of the chunk"
+        )
+        stack.wait_until(lambda: stack.delivery(ids[2]).is_ended, what="the first reports")
+        stack.worker.kill()
+    stack.worker.start()
+    # A proxy tries a report again that nobody took when it is told to.
+    stack.wait_until(result.ready, what="the body's result", timeout_seconds=60)
+    assert result.get() == {"number": 4}
+    stack.settle(1)
+    assert sum(message["body"] == f"killed {stack.queue}" for message in proxy.delivered) == 4
 
 
 def test_without_collect_a_failing_mail_fails_the_chord(stack: MailStack) -> None:
@@ -62,10 +139,10 @@ def test_without_collect_a_failing_mail_fails_the_chord(stack: MailStack) -> Non
 
 
 def test_applied_twice_each_mail_is_sent_twice(stack: MailStack, proxy: FakeProxy) -> None:
-    header = deliver_many_via_proxy(mails("ann", "bob"), app=stack.app, subject="Common", body="twice")
+    header = deliver_many_via_proxy(mails("ann", "bob"), app=stack.app, subject="Common", body=f"twice {stack.queue}")
     for _ in range(2):
         assert len(header.apply_async().get(timeout=30)) == 2
-    assert sum(message["body"] == "twice" for message in proxy.received) == 4
+    assert sum(message["body"] == f"twice {stack.queue}" for message in proxy.received) == 4
 
 
 @pytest.mark.parametrize("text", ["short", "longer than what is kept of arguments " * 50], ids=["kept", "left out"])

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from celery_mailproxy.distribution import distribute
 from celery_mailproxy.messages import Attachment, MailMessage, normalise_arguments
 from celery_mailproxy.mime import encode
+from celery_mailproxy.submission import Outgoing
 
 from ..harness import read_mail
 from ..harness.proxy_builder import BuiltMail, ProxyBuilder
@@ -212,6 +214,36 @@ def test_headers_and_envelope_arrive(
     assert built.sender == sender.read[1]
     assert set(built.recipients) == {person.read[1] for person in to + cc + bcc}
     assert max(map(len, built.data.split(b"\r\n"))) <= 998
+
+
+@checked
+@given(sender=PERSONS, to=PEOPLE, cc=PEOPLE, bcc=PEOPLE, cte_type=CTE_TYPES)
+def test_each_recipient_gets_the_mail_that_all_get(
+    builder: ProxyBuilder,
+    sender: Person,
+    to: list[Person],
+    cc: list[Person],
+    bcc: list[Person],
+    cte_type: Literal["7bit", "8bit"],
+) -> None:
+    to = to or [sender]
+    lists = {"to": to, "cc": cc, "bcc": bcc}
+    arguments: dict[str, Any] = {name: [person.text for person in people] for name, people in lists.items()}
+    message = MailMessage.from_arguments({**arguments, "from_email": sender.text, "body": "B"}, message_id="m1")
+    parent, members = distribute(Outgoing(message=message))
+    assert set(parent.members) == {person.read[1] for person in to + cc + bcc}
+    for address, member in list(zip(parent.members, members, strict=True))[:3]:
+        assert MailMessage.from_json(json.loads(json.dumps(member.message.to_json()))) == member.message
+        payload = {"tenant_id": "t1", "account_id": "a1", **encode(member.message)}
+        built = builder.build(json.loads(json.dumps(payload)), cte_type=cte_type)
+        mail = read_mail.parse(built.data)
+        assert built.recipients == (address,)
+        assert built.sender == sender.read[1]
+        assert read_mail.addresses(mail, "From") == [sender.read]
+        assert read_mail.addresses(mail, "To") == [person.read for person in to]
+        assert read_mail.addresses(mail, "Cc") == [person.read for person in cc]
+        assert mail["Message-ID"] == f"<m1@{sender.read[1].partition('@')[2]}>"
+        assert not {"bcc", "resent-bcc", "resent-to"} & {name.lower() for name in mail}
 
 
 @checked

@@ -73,14 +73,17 @@ def test_processes_record_each_report_once(url: str) -> None:
 
 def test_killed_writer_loses_nothing_that_was_acknowledged(url: str) -> None:
     processes = [start(REGISTER, url, f"w{number}") for number in range(3)]
-    time.sleep(1.5)
+    store = open_store(url, retention=Retention())
+    deadline = time.monotonic() + 60
+    while any(store.get(f"w{number}-20-0") is None for number in range(3)):
+        assert time.monotonic() < deadline, "the writers write nothing"
+        time.sleep(0.05)
     for process in processes:
         process.send_signal(signal.SIGKILL)
     # A line that the kill cut off was not acknowledged.
     outputs = [[line for line in p.communicate()[0].splitlines(True) if line.endswith("\n")] for p in processes]
     names = " ".join(line for lines in outputs for line in lines).split()
     assert len(names) > 30
-    store = open_store(url, retention=Retention())
     assert [name for name in names if store.get(name) is None] == []
     # Of the call that was killed, all is there or nothing.
     for number, lines in enumerate(outputs):
@@ -210,7 +213,7 @@ def test_file_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "d.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="schema version 99, this release knows up to 1; upgrade"):
+    with pytest.raises(StoreError, match="schema version 99, this release knows up to 2; upgrade"):
         SQLiteStore(tmp_path / "d.db", Retention()).check()
 
 

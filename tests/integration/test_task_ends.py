@@ -154,6 +154,21 @@ def test_a_mail_whose_task_expires_between_retries_ends_as_error(proxy: FakeProx
         assert stack.delivery(result.id).reason == "its task expired"
 
 
+def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error(
+    proxy: FakeProxy, redis_server: RedisServer
+) -> None:
+    with MailStack(tenant_of(proxy), broker_url=redis_server.url, proxy_url="http://127.0.0.1:9") as stack:
+        task = stack.app.tasks["celery_mailproxy.send_via_proxy"]
+        kwargs = {"to": ["ann@example.com", "bob@example.com"], "subject": "x", "per_recipient": True}
+        result = task.apply_async(kwargs={**kwargs, **callbacks(stack)}, expires=3)
+        for number in range(2):
+            stack.wait_told(f"{result.id}-{number}", "mail_error", "noted:error")
+            assert stack.delivery(f"{result.id}-{number}").reason == "its task expired"
+        stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end of the whole")
+        # That the task was revoked is Celery's own.
+        assert not stack.told(result.id).keys() - {"task_revoked"}
+
+
 def test_a_worker_with_wrong_settings_does_not_start(redis_server: RedisServer) -> None:
     conf = {"broker_url": redis_server.url, "mail_proxy_urll": "http://x"}
     worker = CeleryWorker(MODULE, env={"TEST_CONF": json.dumps(conf)})

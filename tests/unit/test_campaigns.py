@@ -1,13 +1,25 @@
-"""`deliver_many_via_proxy` and `collect=True`, as far as no worker is needed."""
+"""`deliver_many_via_proxy`, `collect=True` and `per_recipient=True`, as far as no worker is needed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from celery import Celery
 
-from celery_mailproxy import DeliveryError, InvalidMessage, deliver_many_via_proxy, deliver_via_proxy
+from celery_mailproxy import (
+    DeliveryError,
+    InvalidMessage,
+    MessageRejected,
+    deliver_many_via_proxy,
+    deliver_via_proxy,
+    send_many_via_proxy,
+    send_via_proxy,
+)
+from celery_mailproxy.chunks import deliver_from_chunk
+from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing import FakeProxy
 
 
@@ -32,24 +44,66 @@ def app(proxy: FakeProxy) -> Iterator[Celery]:
         mail_proxy_sync_token="secret",
     )
     yield app
+    forget_runtime(app)
     app.close()
 
 
-def test_each_mail_is_a_task_with_what_is_common(app: Celery) -> None:
+def test_each_mail_is_a_task_and_the_first_of_a_chunk_carries_what_all_of_it_say(app: Celery) -> None:
     messages = [{"to": "ann@example.com"}, {"to": ["bob@example.com"], "subject": "Own", "message_id": "m-7"}]
     group = deliver_many_via_proxy(messages, app=app, subject="Common", body="B")
-    assert [each.task for each in group.tasks] == [deliver_via_proxy.name] * 2
-    assert [dict(each.kwargs) for each in group.tasks] == [
+    assert [each.task for each in group.tasks] == [deliver_from_chunk.name] * 2
+    first, second = (dict(each.kwargs) for each in group.tasks)
+    assert first["messages"] == [
         {"to": ["ann@example.com"], "subject": "Common", "body": "B"},
         {"to": ["bob@example.com"], "subject": "Own", "body": "B", "message_id": "m-7"},
     ]
+    assert second == {"campaign": first["campaign"], "index": 1, "message_id": "m-7"}
     # Ids that are given when it is applied: a group that is applied twice is two campaigns.
     assert not any(each.options.get("task_id") for each in group.tasks)
 
 
+def test_a_mail_alone_is_a_task_with_its_own_content(app: Celery) -> None:
+    (task,) = deliver_many_via_proxy([{"to": ["ann@example.com"]}], app=app, body="B").tasks
+    assert (task.task, dict(task.kwargs)) == (deliver_via_proxy.name, {"to": ["ann@example.com"], "body": "B"})
+
+
+def sizes(group: Any) -> list[int]:
+    """How many mails each chunk has."""
+    return [len(each.kwargs.get("messages", [None])) for each in group.tasks if "messages" in each.kwargs]
+
+
+def test_a_chunk_has_the_size_of_the_setting(app: Celery) -> None:
+    app.conf.mail_proxy_chunk_size = 3
+    group = deliver_many_via_proxy([{"to": ["ann@example.com"]}] * 8, app=app, body="B")
+    assert [each.kwargs["index"] for each in group.tasks] == list(range(8))
+    assert sizes(group) == [3, 3, 2]
+
+
+def test_a_chunk_is_no_large_message_on_the_broker(app: Celery) -> None:
+    group = deliver_many_via_proxy([{"to": ["ann@example.com"], "body": "x" * 100_000}] * 5, app=app)
+    assert sizes(group) == [2, 2]
+    assert len(group.tasks) == 5
+    assert max(len(json.dumps(each.kwargs)) for each in group.tasks) < 256 * 1024
+
+
+def test_a_task_of_a_chunk_by_itself_says_what_to_do(app: Celery) -> None:
+    group = deliver_many_via_proxy([{"to": ["ann@example.com"]}] * 2, app=app, body="B")
+    with pytest.raises(InvalidMessage, match="as a whole"):
+        group.tasks[1].clone().apply_async()
+
+
 def test_collect_travels_with_each_task(app: Celery) -> None:
-    (task,) = deliver_many_via_proxy([{"to": ["ann@example.com"]}], collect=True, app=app, body="B").tasks
-    assert task.kwargs["collect"] is True
+    for number in (1, 2):
+        tasks = deliver_many_via_proxy([{"to": ["ann@example.com"]}] * number, collect=True, app=app, body="B").tasks
+        assert [task.kwargs["collect"] for task in tasks] == [True] * number
+
+
+def test_each_mail_of_a_campaign_may_go_to_each_recipient_alone(app: Celery) -> None:
+    messages = [{"to": ["ann@example.com", "bob@example.com"]}]
+    (task,) = deliver_many_via_proxy(messages, per_recipient=True, app=app, body="B").tasks
+    assert task.kwargs["per_recipient"] is True
+    (task,) = deliver_many_via_proxy(messages, app=app, body="B").tasks
+    assert "per_recipient" not in task.kwargs
 
 
 def test_no_mail_is_an_empty_group(app: Celery) -> None:
@@ -71,6 +125,12 @@ def test_the_first_wrong_message_is_named_in_the_caller(app: Celery) -> None:
         ([{"to": ["a@example.com"]}], {"bdy": "B"}, "bdy"),
         ({"to": ["a@example.com"]}, {}, "messages"),
         (["a@example.com"], {}, "messages[0]"),
+        ([{"to": ["a@example.com"], "per_recipient": True}], {}, "messages[0].per_recipient"),
+        (
+            [{"to": ["a@example.com"], "headers": {"Resent-To": "x"}}],
+            {"per_recipient": True},
+            "messages[0].headers['Resent-To']",
+        ),
     ],
 )
 def test_what_is_no_list_of_mails_is_refused(app: Celery, messages: object, common: dict, argument: str) -> None:
@@ -90,3 +150,48 @@ def test_called_eagerly_it_collects_what_the_proxy_says(app: Celery) -> None:
     # A direct call leaves nothing behind for the next one.
     with pytest.raises(DeliveryError):
         task(account_id="nobody", **mail)
+
+
+def test_many_at_once_refuse_what_is_for_one_mail(app: Celery) -> None:
+    task = app.tasks[send_many_via_proxy.name]
+    for arguments in ({"messages": [{"to": ["a@example.com"], "per_recipient": True}]}, {"per_recipient": True}):
+        with pytest.raises(InvalidMessage, match="deliver_many_via_proxy"):
+            task.delay(**{"messages": [{"to": ["a@example.com"]}], **arguments})
+
+
+def test_per_recipient_is_a_yes_or_a_no(app: Celery) -> None:
+    for name in (send_via_proxy.name, deliver_via_proxy.name):
+        with pytest.raises(InvalidMessage, match="must be True or False") as caught:
+            app.tasks[name].delay(to=["a@example.com"], subject="S", per_recipient="yes")
+        assert caught.value.argument == "per_recipient"
+
+
+def test_too_many_recipients_are_refused_in_the_caller(app: Celery) -> None:
+    to = [f"a{number}@example.com" for number in range(1001)]
+    with pytest.raises(InvalidMessage, match="at most 1000 recipients"):
+        app.tasks[deliver_via_proxy.name].delay(to=to, subject="S", per_recipient=True)
+
+
+def test_called_eagerly_each_recipient_is_submitted(app: Celery, proxy: FakeProxy) -> None:
+    mail = {"subject": "S", "body": "B", "to": ["ann@example.com", "bob@example.com"], "per_recipient": True}
+    result = app.tasks[send_via_proxy.name].delay(**mail)
+    ids = {"ann@example.com": f"{result.id}-0", "bob@example.com": f"{result.id}-1"}
+    assert result.get() == {"id": result.id, "ids": ids, "queued": 2, "rejected": [], "failed": []}
+    result = app.tasks[deliver_via_proxy.name].delay(**mail)
+    ids = {address: f"{result.id}-{number}" for number, address in enumerate(mail["to"])}
+    assert result.get() == {"state": "queued", "id": result.id, "ids": ids, "sent": [], "error": {}}
+    result_of_all = app.tasks[deliver_via_proxy.name].delay(collect=True, **mail).get()
+    assert (result_of_all["outcome"], len(result_of_all["ids"]), result_of_all["sent"]) == ("queued", 2, [])
+    assert {f"{result.id}-0", f"{result.id}-1"} <= {message["id"] for message in proxy.received}
+    with pytest.raises(DeliveryError, match="account not found"):
+        app.tasks[deliver_via_proxy.name].delay(account_id="nobody", **mail)
+
+
+def test_an_id_in_use_for_another_list_is_refused(app: Celery, proxy: FakeProxy) -> None:
+    task = app.tasks[send_via_proxy.name]
+    mail = {"subject": "S", "body": "B", "message_id": "used-twice", "per_recipient": True}
+    assert task.delay(to=["ann@example.com"], **mail).get()["queued"] == 1
+    assert task.delay(to=["ann@example.com"], **mail).get()["queued"] == 1
+    with pytest.raises(MessageRejected, match="in use for another mail"):
+        task.delay(to=["bob@example.com"], **mail)
+    assert [message["id"] for message in proxy.received].count("used-twice-0") == 1

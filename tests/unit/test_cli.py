@@ -34,7 +34,7 @@ from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error
 
 Run = Callable[..., Result]
-COMMANDS = ["check", "prune", "receiver", "replay", "send", "status", "tail"]
+COMMANDS = ["check", "migration", "prune", "receiver", "replay", "send", "share", "status", "tail"]
 TOKEN, SYNC_TOKEN = "api-token-7f3a", "sync-token-91bc"
 
 
@@ -204,6 +204,17 @@ def test_status_in_json_holds_the_history(run: Run, remember: Callable[..., Deli
     assert (first["message_id"], first["status"], first["attempts"]) == ("m1", "sent", 1)
     assert [entry["kind"] for entry in first["history"]] == ["sent"]
     assert (second["status"], second["history"]) == ("new", [])
+
+
+def test_status_shows_what_belongs_together(run: Run, remember: Callable[..., Delivery]) -> None:
+    remember("m3", members=("ann@example.com", "bob@example.com"))
+    remember("m3-1", parent_id="m3")
+    text = run("status", "m3", "m3-1").stdout
+    assert "m3-0 to m3-1" in text
+    assert "Part of:   m3" in text
+    first, second = (json.loads(line) for line in run("status", "m3", "m3-1", "--json").stdout.splitlines())
+    assert (first["member_ids"], second["parent_id"]) == (["m3-0", "m3-1"], "m3")
+    assert "@example.com" not in text + json.dumps(first)
 
 
 def test_status_of_an_unknown_message_fails(run: Run, remember: Callable[..., Delivery]) -> None:

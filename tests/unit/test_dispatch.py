@@ -260,15 +260,6 @@ def test_no_log_holds_the_reason(
     assert "bob@example.com" not in caplog.text
 
 
-def test_a_failing_event_holds_nothing_up(app: Celery, store: MemoryStore, heard: list[Any]) -> None:
-    def emit(kind: str, fields: Any) -> None:
-        raise OSError("no broker")
-
-    register(store)
-    Dispatcher(app=app, store=store, emit=emit).dispatch([report(Kind.SENT)], claim="c1")
-    assert len(heard) == 2
-
-
 def test_one_report_that_cannot_be_told_stops_no_other(
     app: Celery, store: MemoryStore, heard: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

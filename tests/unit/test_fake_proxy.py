@@ -83,6 +83,17 @@ class TestOutcomes:
         assert report_sink.wait_for_reports(1)[0]["error"] == "550 no such user"
         assert proxy.delivered == []
 
+    def test_plan_matches_the_envelope_of_a_mail_that_shows_more(
+        self, proxy: FakeProxy, report_sink: ReportSink
+    ) -> None:
+        proxy.plan("bob@example.com", error("550 no such user"))
+        for name in ("ann", "bob"):
+            resent = {"Resent-Date": "Sun, 22 Nov 2026 11:00:00 +0000", "Resent-Bcc": f"{name}@example.com"}
+            proxy.submit([message(name, to=["ann@example.com", "bob@example.com"], headers=resent)])
+        reports = {entry["id"]: entry for entry in report_sink.wait_for_reports(2)}
+        assert reports["bob"]["error"] == "550 no such user"
+        assert "sent_ts" in reports["ann"]
+
     def test_later_plan_goes_before_an_earlier_one(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
         proxy.plan("m", error())
         proxy.plan("m", sent())

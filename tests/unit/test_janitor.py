@@ -38,13 +38,26 @@ class Installation:
         self.runtime: Runtime = get_runtime(self.app)
         self.runtime.store = self.store
 
-    def add(self, state: SuspensionState, *, status: Status = Status.NEW, kwargs: Any = None, **fields: Any) -> str:
+    def add(
+        self,
+        state: SuspensionState,
+        *,
+        status: Status = Status.NEW,
+        kwargs: Any = None,
+        members: tuple[str, ...] = (),
+        **fields: Any,
+    ) -> str:
         message_id = str(uuid4())
         content = [[], {"to": ["ann@example.com"]} if kwargs is None else kwargs, {}]
         message = json.dumps({"n": "deliver", "s": "json", "r": {"queue": self.queue}, "j": content})
         suspension = Suspension(state=state, owner=message_id, since=self.now, message=message, **fields)
         delivery = Delivery(
-            message_id=message_id, created_at=START, updated_at=START, status=status, suspension=suspension
+            message_id=message_id,
+            created_at=START,
+            updated_at=START,
+            status=status,
+            suspension=suspension,
+            members=members,
         )
         self.store.register([delivery])
         return message_id
@@ -140,6 +153,37 @@ def test_a_lost_submission_whose_arguments_were_not_kept_ends_as_error(installat
     assert installation.run(after=timedelta(seconds=61)) == {"resumed": 1}
     (headers,) = installation.published()
     assert headers[RESUME_HEADER]["id"] == message_id
+
+
+def test_a_lost_mail_to_each_recipient_ends_with_those_that_the_proxy_has(installation: Installation) -> None:
+    message_id = installation.add(S.NEW, kwargs={}, members=("ann@example.com", "bob@example.com"))
+    for status, number in ((Status.QUEUED, 0), (Status.NEW, 1)):
+        member = Delivery(
+            message_id=f"{message_id}-{number}",
+            parent_id=message_id,
+            created_at=START,
+            updated_at=START,
+            status=status,
+        )
+        installation.store.register([member])
+    # The other one has never reached the proxy.
+    assert installation.run(after=timedelta(hours=3)) == {"given_up": 1}
+    assert installation.state(message_id) is S.WAITING
+    lost = installation.store.get(f"{message_id}-1")
+    assert lost is not None
+    assert lost.status is Status.ERROR
+    report = DeliveryReport(kind=Kind.SENT, message_id=f"{message_id}-0", at=START)
+    installation.runtime.dispatcher.dispatch([report], claim="c")
+    assert installation.state(message_id) is S.PUBLISHED
+    (headers,) = installation.published()
+    assert headers[RESUME_HEADER]["id"] == message_id
+
+
+def test_a_lost_mail_whose_recipients_were_never_registered_ends(installation: Installation) -> None:
+    message_id = installation.add(S.NEW, kwargs={}, members=("ann@example.com",))
+    assert installation.run(after=timedelta(hours=3)) == {"given_up": 1}
+    assert installation.state(message_id) is S.EARLY
+    assert installation.run(after=timedelta(seconds=61)) == {"resumed": 1}
 
 
 def test_an_end_that_comes_between_the_look_and_the_step_is_not_submitted(installation: Installation) -> None:

@@ -36,7 +36,7 @@ def test_url_chooses_the_store_and_nothing_is_connected_yet(url: str, kind: type
 
 @pytest.mark.parametrize("url", ["foo", "foo://x", "", "sqlite:/d.db", "SQLITE:///d.db", "postgres://u@h/d"])
 def test_unknown_scheme_says_what_there_is(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"store must be redis://, sqlite:// or memory://, got '"):
+    with pytest.raises(ConfigurationError, match=r"store must be redis://, sqlite://, django:// or memory://, got '"):
         open_store(url, retention=Retention())
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from celery_mailproxy.testing.outcomes import Step, sent
 
-__all__ = ["Event", "FakeRecords", "Plan", "Record"]
+__all__ = ["Event", "FakeRecords", "Plan", "Record", "recipients_of"]
 
 API = Literal["commands", "entities"]
 Plan = Callable[[dict[str, Any]], "Sequence[Step] | None"]
@@ -168,6 +168,15 @@ class FakeRecords:
         }
         self.tenants[fields["id"]] = tenant
         return tenant
+
+
+def recipients_of(message: dict[str, Any]) -> list[Any]:
+    """What names the envelope's recipients: the Resent headers of a mail with a Resent-Date, else to, cc and bcc."""
+    headers = message.get("headers")
+    resent = {str(name).lower(): value for name, value in headers.items()} if isinstance(headers, dict) else {}
+    if "resent-date" in resent:
+        return [resent.get(f"resent-{name}") for name in ("to", "cc", "bcc")]
+    return [message.get(name) for name in ("to", "cc", "bcc")]
 
 
 def now_text() -> str:

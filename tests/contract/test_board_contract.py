@@ -1,0 +1,69 @@
+"""What every store keeps beside deliveries: values that operators set, and counters."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+from celery_mailproxy.stores import DeliveryStore
+
+from .store_values import START, Clock, MakeStore
+
+
+def test_a_value_is_kept_for_all_who_share_the_store(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    assert one.get_value("migration.share") is None
+    one.set_value("migration.share", "0.25")
+    assert other.get_value("migration.share") == "0.25"
+    other.set_value("migration.share", "0.5")
+    assert one.get_value("migration.share") == "0.5"
+    assert one.get_value("migration.breaker") is None
+
+
+def test_a_value_is_forgotten_by_none(store: DeliveryStore) -> None:
+    store.set_value("name", "ü" * 500)
+    assert store.get_value("name") == "ü" * 500
+    store.set_value("name", None)
+    store.set_value("name", None)
+    assert store.get_value("name") is None
+
+
+def test_counters_add_up_over_the_time_that_is_asked_for(store: DeliveryStore, clock: Clock) -> None:
+    store.count({"proxy/sent": 2, "legacy/sent": 1}, at=START - timedelta(days=6))
+    store.count({"proxy/sent": 3}, at=START - timedelta(minutes=70))
+    store.count({"proxy/sent": 4, "proxy/error": 1}, at=START)
+    store.count({"proxy/sent": 5}, at=START + timedelta(seconds=30))
+    assert store.counts(since=START) == {"proxy/sent": 9, "proxy/error": 1}
+    assert store.counts(since=START - timedelta(minutes=60)) == {"proxy/sent": 9, "proxy/error": 1}
+    assert store.counts(since=START - timedelta(days=1)) == {"proxy/sent": 12, "proxy/error": 1}
+    assert store.counts(since=START - timedelta(days=7)) == {"proxy/sent": 14, "proxy/error": 1, "legacy/sent": 1}
+    clock.advance(20 * 60)
+    assert store.counts(since=clock.now) == {}
+
+
+def test_nothing_counted_is_nothing(store: DeliveryStore) -> None:
+    store.count({}, at=START)
+    assert store.counts(since=START - timedelta(days=7)) == {}
+
+
+def test_counters_of_many_threads_lose_nothing(make_store: MakeStore) -> None:
+    stores = [make_store() for _ in range(4)]
+
+    def count(store: DeliveryStore) -> None:
+        for _ in range(10):
+            store.count({"proxy/sent": 1, "legacy/sent": 2}, at=START)
+
+    threads = [threading.Thread(target=count, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert stores[0].counts(since=START) == {"proxy/sent": 40, "legacy/sent": 80}
+
+
+def test_pruning_forgets_old_counters_only(store: DeliveryStore) -> None:
+    store.count({"proxy/sent": 1}, at=START - timedelta(days=6))
+    store.set_value("migration.share", "1")
+    assert store.prune(now=START) == 0
+    assert store.counts(since=START - timedelta(days=7)) == {"proxy/sent": 1}
+    assert store.get_value("migration.share") == "1"

@@ -1,0 +1,88 @@
+"""A message for each recipient, on a proxy that refuses at once, and on the real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_mailproxy import DeliveryError, MessageRejected, Status
+from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
+
+from ..harness.mail_stack import MODULE, MailStack
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.services import RedisServer
+
+pytestmark = pytest.mark.integration
+
+
+def address(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def mail(*names: str, **arguments: Any) -> dict[str, Any]:
+    return {"to": [address(name) for name in names], "subject": "S", "body": "B", "per_recipient": True, **arguments}
+
+
+def deliver(stack: MailStack, *names: str, **arguments: Any) -> Any:
+    return stack.app.tasks["celery_mailproxy.deliver_via_proxy"].s(**mail(*names, **arguments))
+
+
+def callbacks(stack: MailStack) -> dict[str, Any]:
+    return {f"on_{tag}": stack.app.signature(f"{MODULE}.noted", kwargs={"tag": tag}) for tag in ("sent", "error")}
+
+
+def test_a_refused_recipient_does_not_take_the_others_down(redis_server: RedisServer) -> None:
+    # This API refuses a mail of an unknown account at once.
+    with FakeProxy("commands") as proxy:
+        tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
+        tenant.add()
+        conf = {"result_backend": redis_server.url_of(7)}
+        with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
+            first = deliver(stack, "ann", "bob", account_id="nobody").delay()
+            with pytest.raises(DeliveryError, match="account not found"):
+                first.get(timeout=30)
+            collected = deliver(stack, "ann", "bob", account_id="nobody", collect=True).delay().get(timeout=30)
+            assert collected["error"] == dict.fromkeys([address("ann"), address("bob")], "account not found")
+            sent_result = stack.app.tasks["celery_mailproxy.send_via_proxy"].delay(
+                **mail("ann", "bob", account_id="nobody")
+            )
+            with pytest.raises(MessageRejected, match="account not found"):
+                sent_result.get(timeout=30)
+            stack.wait_until(lambda: stack.delivery(sent_result.id).status is Status.ERROR, what="the end")
+
+
+def test_on_the_real_proxy_each_gets_the_mail_that_all_see(
+    real_proxy: RealProxy, mail_sink: MailSink, redis_server: RedisServer
+) -> None:
+    tenant = ProxyTenant(proxy=real_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
+    tenant.add()
+    with MailStack(tenant, broker_url=redis_server.url, conf={"result_backend": redis_server.url_of(7)}) as stack:
+        to, cc, bcc = ["Ann Dö <ann@example.com>", address("spam")], [address("cid")], [address("dan")]
+        arguments = mail(cc=cc, bcc=bcc, return_path="bounces@example.com", **callbacks(stack)) | {"to": to}
+        result = stack.app.tasks["celery_mailproxy.deliver_via_proxy"].delay(**arguments)
+        report = result.get(timeout=60)
+        assert report["sent"] == [address(name) for name in ("ann", "cid", "dan")]
+        assert list(report["error"]) == [address("spam")]
+        assert "554" in report["error"][address("spam")]
+        stack.wait_told(report["ids"][address("dan")], "noted:sent")
+        stack.wait_told(report["ids"][address("spam")], "noted:error")
+        hidden = stack.app.tasks["celery_mailproxy.send_via_proxy"].delay(
+            **mail(bcc=[address("eve"), address("fay")]) | {"to": []}
+        )
+        assert hidden.get(timeout=30)["queued"] == 2
+        stack.wait_until(lambda: stack.delivery(hidden.id).status is Status.SENT, what="the blind copies")
+    mails = {each.rcpt_to: each for each in mail_sink.mails}
+    shown = [each for recipients, each in mails.items() if recipients in {(to,) for to in report["sent"]}]
+    assert len(shown) == 3
+    for each in shown:
+        assert each.mail_from == "bounces@example.com"
+        assert each.message["To"] == "Ann Dö <ann@example.com>, spam@example.com"
+        assert each.message["Cc"] == "cid@example.com"
+        assert each.message["Bcc"] is None
+        assert each.message["Resent-Bcc"] is None
+        assert each.message["Resent-To"] is None
+    assert len({each.message["Message-ID"] for each in shown}) == 1
+    assert (
+        mails[(address("eve"),)].message["To"] == mails[(address("fay"),)].message["To"] == "undisclosed-recipients:;"
+    )

@@ -1,0 +1,228 @@
+"""Fallback and breaker: a mail goes the legacy way only where the proxy surely has not got it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from celery_mailproxy.conf import MigrationSettings
+from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
+from celery_mailproxy.outgoing import one_outgoing
+from celery_mailproxy.stores import Retention
+from celery_mailproxy.stores.memory import MemoryStore
+from celery_mailproxy.tally import Tally
+from celery_mailproxy.testing import FakeProxy
+
+from .migrated_app import Migrated, migrated
+from .test_migrate import MAIL, task_of
+
+UNREACHABLE = {"share": 1, "fallback": "unreachable"}
+
+
+@pytest.fixture
+def proxy() -> Iterator[FakeProxy]:
+    with FakeProxy("entities", reports=False) as proxy:
+        yield proxy
+
+
+def via(one: Migrated) -> list[tuple[str, str]]:
+    return [(name, way) for name, _, way in one.told]
+
+
+def test_a_refused_connection_sends_the_mail_the_legacy_way(proxy: FakeProxy) -> None:
+    with migrated(proxy, **UNREACHABLE) as one, proxy.down():
+        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
+        assert via(one) == [("mail_queued", "legacy"), ("mail_sent", "legacy")]
+
+
+def test_a_wrong_token_sends_the_mail_the_legacy_way(proxy: FakeProxy) -> None:
+    with migrated(proxy, token="another", **UNREACHABLE) as one:
+        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
+        assert via(one) == [("mail_queued", "legacy"), ("mail_sent", "legacy")]
+        assert proxy.received == []
+
+
+def test_a_mail_that_may_be_there_waits_for_the_right_token(proxy: FakeProxy) -> None:
+    with migrated(proxy, token="another", **UNREACHABLE) as one:
+        task = task_of(one)
+        outgoing = one_outgoing(
+            (), {**MAIL, "message_id": "task-1"}, settings=one.runtime.settings, message_id="task-1"
+        )
+        # As a worker leaves it that dies in the midst of its first try.
+        one.runtime.submitter.register([outgoing], task_id="task-1")
+        assert one.run(task, 7)[0] == "RETRY"
+        assert (one.sent, one.told) == ([], [])
+
+
+def test_never_means_never(proxy: FakeProxy) -> None:
+    with migrated(proxy, share=1, fallback="never") as one, proxy.down():
+        assert one.run(task_of(one), 7)[0] == "RETRY"
+        assert (one.sent, one.told) == ([], [])
+
+
+def test_after_a_lost_answer_a_mail_stays_with_the_proxy_though_that_goes_down(proxy: FakeProxy) -> None:
+    with migrated(proxy, **UNREACHABLE) as one:
+        task = task_of(one)
+        proxy.lose_next_answer()
+        assert one.run(task, 7)[0] == "RETRY"
+        with proxy.down():
+            for retries in range(1, 9):
+                # Also while the breaker is open.
+                assert one.run(task, 7, retries=retries)[0] == "RETRY"
+        get_breaker(one.runtime, "default")._change("closed", problem="")
+        # The first call may find a connection that was closed behind its back.
+        assert "SUCCESS" in (one.run(task, 7, retries=retries)[0] for retries in (9, 10, 11))
+        assert one.sent == []
+        assert len(proxy.received) == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_an_answer_of_trouble_is_no_refused_connection(proxy: FakeProxy, status: int) -> None:
+    with migrated(proxy, **UNREACHABLE) as one:
+        proxy.fail_next(status=status)
+        assert one.run(task_of(one), 7)[0] == "RETRY"
+        assert one.sent == []
+
+
+def test_a_worker_that_died_after_the_submission_does_not_send_it_the_legacy_way(proxy: FakeProxy) -> None:
+    with migrated(proxy, **UNREACHABLE) as one:
+        task = task_of(one)
+        assert one.run(task, 7)[0] == "SUCCESS"
+        with proxy.down():
+            assert one.run(task, 7) == ("SUCCESS", {"id": "task-1", "queued": 1, "rejected": []})
+        assert one.sent == []
+
+
+def test_a_mail_that_has_fallen_back_stays_there_though_the_proxy_comes_up(proxy: FakeProxy) -> None:
+    with migrated(proxy, **UNREACHABLE) as one:
+        task = task_of(one)
+        one.body = lambda self, order: (_ for _ in ()).throw(self.retry(exc=OSError("SMTP away"), throw=False))
+        with proxy.down():
+            assert one.run(task, 7)[0] == "RETRY"
+        one.body = None
+        assert one.run(task, 7, retries=1) == ("SUCCESS", "sent 7")
+        assert proxy.received == []
+        assert via(one) == [("mail_queued", "legacy"), ("mail_deferred", "legacy"), ("mail_sent", "legacy")]
+
+
+def test_the_breaker_keeps_mails_from_a_proxy_that_is_away(proxy: FakeProxy, caplog: pytest.LogCaptureFixture) -> None:
+    with migrated(proxy, **UNREACHABLE, breaker_failures=2, breaker_seconds=3600) as one:
+        task = task_of(one)
+        with proxy.down(), caplog.at_level(logging.WARNING):
+            for number in range(3):
+                assert one.run(task, number, task_id=f"task-{number}")[0] == "SUCCESS"
+        assert one.run(task, 3, task_id="task-3") == ("SUCCESS", "sent 3")
+        assert proxy.received == []
+        assert "is not tried for 3600 s" in caplog.text
+        assert ("mail-breaker-opened", {"server": "default"}) in one.events
+        counted = one.runtime.tally.since(one.runtime.store.clock())  # type: ignore[attr-defined]
+        assert (counted["breaker/opened"], counted["legacy/sent"]) == (1, 4)
+
+
+class Parts:
+    """A breaker of each of two processes, on one store, with a clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.store = MemoryStore(Retention())
+        self.events: list[str] = []
+        self.one, self.other = self.breaker(), self.breaker()
+
+    def breaker(self) -> Breaker:
+        return Breaker(
+            "default",
+            store=self.store,
+            failures=3,
+            seconds=30,
+            tally=Tally(self.store),
+            emit=lambda event, fields: self.events.append(event),
+            clock=lambda: self.now,
+        )
+
+
+def test_the_breaker_opens_probes_and_closes_for_all_processes() -> None:
+    parts = Parts()
+    for _ in range(3):
+        assert parts.one.allows()
+        parts.one.failed("refused")
+    parts.now += 2
+    assert not parts.one.allows()
+    assert not parts.other.allows()
+    parts.now += 30
+    assert parts.other.allows()
+    parts.now += 2
+    assert not parts.one.allows()
+    parts.other.failed("refused")
+    assert parts.other.state.name == "open"
+    parts.now += 31
+    assert parts.one.allows()
+    parts.one.succeeded()
+    parts.now += 2
+    assert parts.other.allows()
+    assert parts.other.state.name == "closed"
+    assert parts.events == [
+        "mail-breaker-opened",
+        "mail-breaker-probed",
+        "mail-breaker-opened",
+        "mail-breaker-probed",
+        "mail-breaker-closed",
+    ]
+
+
+def test_failures_with_successes_between_do_not_open_it() -> None:
+    parts = Parts()
+    for _ in range(10):
+        parts.one.failed("refused")
+        parts.one.failed("refused")
+        parts.one.succeeded()
+    assert parts.one.state == BreakerState()
+    assert parts.events == []
+
+
+def test_a_probe_that_is_never_heard_of_again_is_repeated() -> None:
+    parts = Parts()
+    for _ in range(3):
+        parts.one.failed("refused")
+    parts.now += 31
+    assert parts.one.allows()
+    parts.now += 29
+    assert not parts.other.allows()
+    parts.now += 2
+    assert parts.other.allows()
+
+
+def test_the_defaults_are_in_the_settings() -> None:
+    assert (MigrationSettings().fallback, MigrationSettings().breaker_failures) == ("never", 5)
+
+
+# -------------------------------------------------------------------- shadow
+
+
+def test_the_shadow_of_a_mail_is_submitted_for_the_sandbox_tenant(proxy: FakeProxy) -> None:
+    with migrated(proxy, shadow=True, shadow_tenant="test-tenant") as one:
+        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
+        assert [(each["id"], each["tenant_id"]) for each in proxy.received] == [("shadow-task-1", "test-tenant")]
+        assert via(one) == [("mail_queued", "legacy"), ("mail_sent", "legacy")]
+        assert _counted(one)["shadow/passed"] == 1
+
+
+def test_what_the_proxy_cannot_express_is_told_and_sent_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    with migrated(shadow=True) as one:
+        task = task_of(one, headers={"To": "Somebody Else <else@example.com>"})
+        assert one.run(task, 7) == ("SUCCESS", "sent 7")
+        assert _counted(one)["shadow/failed"] == 1
+        assert [event for event, _ in one.events if "shadow" in event] == ["mail-shadow-failed"]
+        assert "@example.com" not in caplog.text
+
+
+def test_a_sandbox_that_is_away_holds_nothing_up(proxy: FakeProxy) -> None:
+    with migrated(proxy, shadow=True, shadow_tenant="test-tenant") as one, proxy.down():
+        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
+        assert _counted(one)["shadow/failed"] == 1
+
+
+def _counted(one: Migrated) -> dict[str, Any]:
+    return one.runtime.tally.since(one.runtime.store.clock())  # type: ignore[attr-defined, no-any-return]
