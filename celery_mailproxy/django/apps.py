@@ -1,0 +1,21 @@
+"""The Django application."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+__all__ = ["MailProxyConfig"]
+
+
+class MailProxyConfig(AppConfig):
+    """Mails sent through genro-mail-proxy: their log, its admin, and the system checks."""
+
+    name = "celery_mailproxy.django"
+    label = "celery_mailproxy"
+    verbose_name = _("Mail proxy")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # Registers the system checks, the resolver of kept contents, and the tasks.
+        from . import checks, content, tasks  # noqa: F401

@@ -1,0 +1,70 @@
+"""What `EmailLog.objects.begin` writes before a mail is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+
+from ..conf import Settings
+from ..reports import utcnow
+from .entries import LogEntry
+from .models import EmailLog, EmailLogRelation
+from .row_codec import envelope_columns
+from .row_texts import exact
+
+__all__ = ["begin"]
+
+
+def begin(entries: Sequence[LogEntry], *, settings: Settings, alias: str) -> list[EmailLog]:
+    """See `EmailLogManager.begin`."""
+    rows = [_row(entry, settings, alias) for entry in entries]
+    logs = EmailLog.objects.using(alias).defer("content")
+    with transaction.atomic(using=alias):
+        # Not to fail on a repeated id: inside the caller's transaction that would spoil all of it.
+        logs.bulk_create(rows, ignore_conflicts=True)
+        found = {row.message_id: row for row in logs.filter(message_id__in={row.message_id for row in rows})}
+        # A row that another has begun at the same moment may be out of a transaction's sight; it is there all the same.
+        kept = [found.get(row.message_id, row) for row in rows]
+        relations = [
+            EmailLogRelation(log=row, content_type_id=_content_type_id(related), object_id=exact(str(related.pk)))
+            for row, entry in zip(kept, entries, strict=True)
+            if row.pk is not None
+            for related in entry.related
+        ]
+        if relations:
+            EmailLogRelation.objects.using(alias).bulk_create(relations, ignore_conflicts=True)
+    return kept
+
+
+def _row(entry: LogEntry, settings: Settings, alias: str) -> EmailLog:
+    now = utcnow()
+    return EmailLog(
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(seconds=settings.store_ttl_seconds),
+        content=entry.content if settings.log_content else None,
+        content_name=entry.content_name,
+        resent_from=entry.resent_from,
+        **envelope_columns(entry, _summary(entry, settings), alias=alias),
+    )
+
+
+def _summary(entry: LogEntry, settings: Settings) -> dict[str, Any]:
+    """As `Submitter` makes it later on, with what the settings leave of it."""
+    if not settings.store_summary:
+        return {}
+    summary: dict[str, Any] = {"recipients": len(entry.recipients), "from": entry.sender}
+    if settings.log_subject:
+        summary["subject"] = entry.subject
+    if settings.log_recipients:
+        summary["to"] = list(entry.recipients)
+    return {**summary, "priority": int(entry.priority)}
+
+
+def _content_type_id(related: Any) -> int:
+    # Django keeps content types in memory: no query each.
+    return ContentType.objects.get_for_model(related, for_concrete_model=True).pk

@@ -1,0 +1,140 @@
+"""What the drain does in a worker: from the arguments of a queued task to the proxy, each mail once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+from django.db import DatabaseError, InterfaceError
+
+from ...callbacks import split_callbacks
+from ...errors import InvalidMessage, redact
+from ...proxy.base import SubmitAnswer
+from ...retrying import TROUBLE, retries_left, retry_later
+from ...runtime import Runtime, get_runtime
+from ...submission import Outgoing
+from ..conversion import ConvertedMail, convert, has_log
+from ..mailers import configured_mailers
+from ..options import BACKEND_OPTIONS, LegacySettings
+from . import letters
+from .models import DeadLetter
+from .queued import QueuedMail, QueuedTask, unpack
+from .reading import read
+
+__all__ = ["PASSING", "drain", "send_letter"]
+
+#: What passes by itself: the queued task waits for it.
+PASSING = (*TROUBLE, DatabaseError, InterfaceError)
+
+_OURS = "celery_mailproxy.django."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What became of mails: those that the proxy has, those that it will not have, and those to be tried again."""
+
+    answer: SubmitAnswer = field(default_factory=SubmitAnswer)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
+
+    @property
+    def ended(self) -> dict[str, str]:
+        """The reasons of those whose delivery has ended without the proxy having them."""
+        return {**self.answer.rejected, **{each: str(error) for each, error in self.answer.failed.items()}}
+
+
+def drain(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Submit the mails of a queued task; the number of those that the proxy has. See `tasks.send_multiple`."""
+    runtime = get_runtime(task.app)
+    task_id = task.request.id or str(uuid4())
+    queued = unpack(args, kwargs, task_id=task_id)
+    # A retry is published with these: without the login, and without what nobody reads any more.
+    task.request.args, task.request.kwargs = queued.arguments(frozenset(mail.message_id for mail in queued.mails))
+    outcome = _submit(runtime, queued.mails, using=queued.using, task_id=task_id)
+    letters.keep(queued.mails, outcome.unreadable, task_id=task_id, using=queued.using, ended=0)
+    letters.keep(queued.mails, outcome.ended, task_id=task_id, using=queued.using, ended=1)
+    if outcome.answer.unsettled:
+        _wait_or_give_up(task, runtime, queued, outcome, task_id)
+    return outcome.number
+
+
+def send_letter(task: Any, letter: DeadLetter) -> bool:
+    """Submit a dead letter; whether the proxy has it, which ends it. Else it is kept, with what is wrong now."""
+    runtime = get_runtime(task.app)
+    mail = QueuedMail(message_id=letter.next_id, text=letter.content)
+    outcome = _submit(runtime, [mail], using=letter.using or None, task_id=task.request.id or str(uuid4()))
+    if unavailable := outcome.answer.unsettled.get(mail.message_id):
+        # However often: it may have got there, and then nothing else may become of this id.
+        raise retry_later(task, unavailable) from unavailable
+    if outcome.answer.accepted:
+        letters.forget([letter.message_id])
+        return True
+    reasons = {**outcome.unreadable, **outcome.ended}
+    DeadLetter.objects.filter(pk=letter.pk, ended=letter.ended).update(
+        reason=redact(reasons.get(mail.message_id, "nobody is to have it: it has no recipients")),
+        ended=letter.ended + len(outcome.ended),
+    )
+    return False
+
+
+def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None, task_id: str) -> _Outcome:
+    settings, legacy, defaults = runtime.settings, LegacySettings.load(), _defaults(using)
+    outgoing: list[Outgoing] = []
+    entries = []
+    unreadable: dict[str, str] = {}
+    for mail in mails:
+        try:
+            message = read(mail.content)
+            if not message.recipients():
+                # As Django's own backend: there is nobody to have it.
+                continue
+            converted = convert(
+                message, defaults={**defaults, "message_id": mail.message_id}, legacy=legacy, settings=settings
+            )
+            outgoing.append(_outgoing(converted, mail.message_id))
+        except PASSING:
+            raise
+        except InvalidMessage as exc:
+            unreadable[mail.message_id] = str(exc.redacted())
+        except Exception as exc:
+            # Whatever it is: the mail is nowhere else, and its neighbours are to go on.
+            unreadable[mail.message_id] = f"cannot be read: {type(exc).__name__}"
+        else:
+            entries.append(replace(converted.entry, message_id=mail.message_id, task_id=task_id, content_name=""))
+    if has_log(settings):
+        from ..models import EmailLog
+
+        EmailLog.objects.begin(entries, settings=settings)
+    answer = SubmitAnswer()
+    for start in range(0, len(outgoing), settings.chunk_size):
+        answer += runtime.submitter.submit(outgoing[start : start + settings.chunk_size], task_id=task_id)
+    return _Outcome(answer=answer, unreadable=unreadable, number=len(answer.accepted))
+
+
+def _outgoing(mail: ConvertedMail, message_id: str) -> Outgoing:
+    # An id of the message's own would be unknown to a redelivery that cannot read it; one is enough.
+    message = replace(mail.message, message_id=message_id)
+    return Outgoing(message=message, callbacks=split_callbacks(mail.arguments)[1])
+
+
+def _defaults(using: str | None) -> dict[str, Any]:
+    """The options of the mailer that the task names, else of the default one, where our backend is it."""
+    ours = {mailer.alias: mailer.options for mailer in configured_mailers() if mailer.is_a(_OURS)}
+    for alias in (using, "default"):
+        if alias in ours:
+            return {name: value for name, value in ours[alias].items() if name in BACKEND_OPTIONS and value is not None}
+    return {}
+
+
+def _wait_or_give_up(task: Any, runtime: Runtime, queued: QueuedTask, outcome: _Outcome, task_id: str) -> None:
+    unsettled = outcome.answer.unsettled
+    unavailable = next(iter(unsettled.values()))
+    if retries_left(task, runtime):
+        # Only these: should an old worker take the task, it sends nothing that the proxy has.
+        task.request.args, task.request.kwargs = queued.arguments(frozenset(unsettled))
+        raise retry_later(task, unavailable) from unavailable
+    reason = f"given up: {unavailable}"
+    given_up = runtime.submitter.give_up(unsettled, reason, task_id=task_id)
+    letters.keep(queued.mails, dict.fromkeys(given_up, reason), task_id=task_id, using=queued.using, ended=1)

@@ -1,0 +1,87 @@
+"""The Celery tasks of the drain; `app.autodiscover_tasks()` finds them, and `apps.py` imports them besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Task, shared_task
+from django.conf import settings as django_settings
+
+from ... import tasks as core_tasks  # noqa: F401 - a worker that drains also dispatches the reports
+from ...errors import ConfigurationError
+from ...outgoing import SendTask
+from ...retrying import DURABLE, TIME_LIMITS, retry_later
+from ..options import LegacySettings
+from .draining import PASSING, drain, send_letter
+from .models import DeadLetter
+from .quiet_request import HIDDEN
+
+__all__ = ["send_dead_letter", "send_multiple"]
+
+#: django-celery-email's own name of its task.
+_DEFAULT_NAME = "djcelery_email_send_multiple"
+
+
+class DrainTask(SendTask):
+    """The base of the task: its arguments are not those of one mail, and are shown nowhere."""
+
+    abstract = True
+
+    Request = "celery_mailproxy.django.drain.quiet_request:QuietRequest"
+
+    def signature(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, *rest: Any, **options: Any) -> Any:
+        """As `Task.signature`."""
+        return Task.signature(self, args, kwargs, *rest, **options)
+
+    def apply_async(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, task_id: str | None = None, **options: Any
+    ) -> Any:
+        """As `Task.apply_async`. What lies in a queued task is found out in the worker."""
+        return self._publish(args, kwargs or {}, task_id, {**options, **HIDDEN})
+
+
+def _configuration() -> dict[str, Any]:
+    """The task's name, and where it is published, as CELERY_EMAIL_TASK_CONFIG has them."""
+    config = getattr(django_settings, "CELERY_EMAIL_TASK_CONFIG", None)
+    name = config.get("name") if isinstance(config, Mapping) else None
+    try:
+        attributes = dict(LegacySettings.load().publish_options)
+    except ConfigurationError:
+        # The system check says so (E001), and the tasks themselves; nothing may fail where they are only imported.
+        attributes = {}
+    # For a mail of the old queue there is no time after which it is not to be sent.
+    attributes.pop("expires", None)
+    return {**attributes, "name": str(name or _DEFAULT_NAME)}
+
+
+@shared_task(
+    **{
+        **_configuration(),
+        **DURABLE,
+        **TIME_LIMITS,
+        "bind": True,
+        "base": DrainTask,
+        "typing": False,
+        "ignore_result": True,
+    }
+)
+def send_multiple(self: Any, /, *args: Any, **kwargs: Any) -> int:
+    """Submit the mails of a task that django-celery-email has queued; the number of those that the proxy has.
+
+    Takes whatever was queued. A mail that cannot be read, or that the proxy will never have, becomes a dead letter.
+    """
+    try:
+        return drain(self, args, kwargs)
+    except PASSING as exc:
+        raise retry_later(self, exc) from exc
+
+
+@shared_task(bind=True, name="celery_mailproxy.send_dead_letter", typing=False, **DURABLE, **TIME_LIMITS)
+def send_dead_letter(self: Any, letter_id: int) -> bool:
+    """Submit a dead letter once more; whether the proxy has it. Then the letter is deleted."""
+    try:
+        letter = DeadLetter.objects.filter(pk=letter_id).first()
+        return letter is not None and send_letter(self, letter)
+    except PASSING as exc:
+        raise retry_later(self, exc) from exc

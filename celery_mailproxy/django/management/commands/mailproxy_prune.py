@@ -1,0 +1,76 @@
+"""`manage.py mailproxy_prune`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from celery_mailproxy.django.database import log_alias
+from celery_mailproxy.django.managers import EmailLogQuerySet
+from celery_mailproxy.django.models import EmailLog
+from celery_mailproxy.django.pruning import PRUNED_AT_ONCE, prune_batch
+from celery_mailproxy.reports import utcnow
+
+
+class Command(BaseCommand):
+    """Forgets logged mails."""
+
+    help = (
+        "Forget logged mails with their history, oldest first: those that have expired (MAIL_PROXY_STORE_TTL_SECONDS), "
+        "or with --days those that have ended and have not changed for so many days."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--days", type=_days, metavar="N", help="forget mails last changed more than N days ago")
+        parser.add_argument("--pending", action="store_true", help="with --days: also mails that have not ended")
+        parser.add_argument(
+            "--batch", type=_positive, default=PRUNED_AT_ONCE, metavar="N", help="mails a transaction (%(default)s)"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only say how many mails would be forgotten")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["pending"] and options["days"] is None:
+            raise CommandError("--pending needs --days: what has expired is forgotten in any case")
+        rows = _chosen(options["days"], includes_pending=options["pending"])
+        if options["dry_run"]:
+            self.stdout.write(f"{_mails(rows.count())} would be forgotten.")
+            return
+        number = 0
+        while deleted := prune_batch(rows, limit=options["batch"]):
+            number += deleted
+            if options["verbosity"] > 1:
+                self.stdout.write(f"{_mails(number)} forgotten so far")
+            if deleted < options["batch"]:
+                break
+        self.stdout.write(f"{_mails(number)} forgotten.")
+
+
+def _chosen(days: float | None, *, includes_pending: bool) -> EmailLogQuerySet:
+    logs = EmailLog.objects.using(log_alias())
+    if days is None:
+        return logs.expired().order_by("expires_at")
+    old = logs.filter(updated_at__lt=utcnow() - timedelta(days=days)).order_by("updated_at")
+    return old if includes_pending else old.ended()
+
+
+def _mails(number: int) -> str:
+    return f"{number} mail{'' if number == 1 else 's'}"
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= 36500:
+        raise ArgumentTypeError(f"must be a number of days from 0 to 36500, got {text!r}")
+    return days
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)

@@ -1,0 +1,34 @@
+"""`MigrationEmailBackend`: mails go by the proxy or as before, as `MAIL_PROXY_MIGRATION` says; both by Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+
+from ..conf import Settings
+from .backends import EmailBackend
+from .migration_tasks import send_migrating
+from .publishing import Publication, keep
+
+__all__ = ["MigrationEmailBackend"]
+
+
+def publish_migrating(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
+    """As `publishing.publish`; the worker decides which way a mail goes, for the share may change."""
+    messages = [
+        {**(keep(mail, app, settings) if mail.is_kept else mail.arguments), "message_id": mail.message_id}
+        for mail in publication.mails
+    ]
+    app.tasks[send_migrating.name].apply_async((messages,), task_id=publication.task_id, **options)
+
+
+class MigrationEmailBackend(EmailBackend):
+    """As `EmailBackend`, and takes the same options; a worker sends each mail the way that `Router` says.
+
+    The legacy way is the backend that `MAIL_PROXY_MIGRATION["legacy"]` names, with the signals and callbacks of the
+    proxy: `report.via` is then "legacy".
+    """
+
+    _publish_one = staticmethod(publish_migrating)

@@ -1,0 +1,92 @@
+"""`Publication`: the mails of one Celery task. `plan` makes them of a chunk of mails, `publish` hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
+from celery import Celery
+from kombu.exceptions import ChannelError, LimitExceeded, OperationalError
+
+from ..conf import Settings
+from ..tasks import send_many_via_proxy, send_via_proxy
+from . import content
+from .conversion import ConvertedMail, has_log
+from .entries import LogEntry
+from .tasks import discard_content, send_kept
+
+__all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish"]
+
+#: A broker that is down, full or refuses. What cannot be serialised is none of it: that is a mistake in the program.
+BROKER_TROUBLE = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A task to be published: of one mail, or of several."""
+
+    task_id: str
+    mails: tuple[ConvertedMail, ...] = field(repr=False)
+
+    @property
+    def entries(self) -> list[LogEntry]:
+        """What is to be logged of its mails."""
+        return [replace(mail.entry, task_id=self.task_id) for mail in self.mails]
+
+
+def plan(mails: Sequence[ConvertedMail]) -> list[Publication]:
+    """The tasks that are to carry a chunk: one for all, and one for each mail that is kept off the broker.
+
+    A task of one mail has the mail's id, by which its result is found; given ids are left to the mail alone.
+    """
+    together = [mail for mail in mails if not mail.is_kept]
+    publications = [_alone(mail) for mail in mails if mail.is_kept]
+    if len(together) == 1:
+        publications.append(_alone(together[0]))
+    elif together:
+        # `send_many_via_proxy` numbers its tasks: this is the first of one.
+        publications.append(Publication(task_id=f"{uuid4()}-0", mails=tuple(together)))
+    return publications
+
+
+def _alone(mail: ConvertedMail) -> Publication:
+    return Publication(task_id=str(uuid4()) if mail.has_own_id else mail.message_id, mails=(mail,))
+
+
+def publish(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
+    """Hand the task over to the broker. Raises one of `BROKER_TROUBLE`, and what the file storage raises."""
+    if len(publication.mails) > 1:
+        messages = [{**mail.arguments, "message_id": mail.message_id} for mail in publication.mails]
+        group_id = publication.task_id.removesuffix("-0")
+        app.tasks[send_many_via_proxy.name].apply_async((messages,), task_id=group_id, **options)
+        return
+    (mail,) = publication.mails
+    own_id = {"message_id": mail.message_id} if mail.has_own_id else {}
+    task = send_kept if mail.is_kept else send_via_proxy
+    arguments = keep(mail, app, settings) if mail.is_kept else mail.arguments
+    app.tasks[task.name].apply_async(kwargs={**arguments, **own_id}, task_id=publication.task_id, **options)
+
+
+def keep(mail: ConvertedMail, app: Celery, settings: Settings) -> dict[str, Any]:
+    """Write the mail's source to the file storage; the arguments of its task."""
+    name = content.keep(mail.content_name, mail.source)
+    arguments = {**mail.arguments, "content_name": name}
+    if not has_log(settings):
+        # Nobody else knows of the file. What is rejected ends in `on_error`, too.
+        discard = app.signature(discard_content.name, args=(name,), immutable=True)
+        for callback in ("on_sent", "on_error"):
+            arguments[callback] = [*arguments.get(callback, ()), discard]
+    elif name != mail.content_name:
+        _rename(mail.message_id, name)
+    return arguments
+
+
+def _rename(message_id: str, name: str) -> None:
+    """Let the log know under which name the storage has the source, where that is another than it was asked for."""
+    from .models import EmailLog
+    from .row_texts import exact
+
+    EmailLog.objects.filter(message_id=exact(message_id)).update(content_name=name)
