@@ -1,0 +1,175 @@
+"""The legacy way with the proxy's contract: what SMTP says becomes the reports that a proxy would have sent.
+
+accepted → `sent`, refused for good → `error`, to be tried again → `deferred`; each with `via="legacy"`, recorded and
+told like any other report. SMTP knows no ids: where a worker dies between the server's answer and our note of it, the
+mail is sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from celery.exceptions import Ignore, Reject, Retry
+from kombu.exceptions import OperationalError
+
+from ..deliveries import Delivery, Status
+from ..errors import DispatchError, StoreError, redact
+from ..reports import DeliveryReport, Kind, utcnow
+from ..runtime import Runtime
+from ..submission import Outgoing
+from .routing import LEGACY
+
+__all__ = ["LegacyAnswer", "LegacyMail", "send_legacy"]
+
+logger = logging.getLogger(__name__)
+
+_SUBJECT_LENGTH = 100
+
+#: A mistake in the mail itself, which no second try mends.
+_FOR_GOOD = (ValueError, TypeError, smtplib.SMTPNotSupportedError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyAnswer:
+    """What became of a mail: SENT, ERROR or DEFERRED; `value` is what the transport returned, `error` what it raised.
+
+    `is_news` is False where the mail had ended before, and the transport was not asked.
+    """
+
+    kind: Kind
+    value: Any = None
+    error: Exception | None = None
+    is_news: bool = True
+
+
+class LegacyMail:
+    """One mail on the legacy way. `outgoing` is the same mail as the proxy would get it, where it could be made."""
+
+    def __init__(self, runtime: Runtime, *, message_id: str, task_id: str, outgoing: Outgoing | None = None) -> None:
+        self._runtime = runtime
+        self.message_id = message_id
+        self._task_id = task_id
+        self._outgoing = outgoing
+
+    def begin(self) -> Delivery:
+        """Note that this mail goes the legacy way, before it does; the delivery as it stood.
+
+        Raises `StoreError`, and kombu's `OperationalError`.
+        """
+        (kept,) = self._runtime.store.register([self._delivery()])
+        untold = [e.report for e in kept.history if e.claim == self._task_id and not e.is_dispatched]
+        begun = [] if kept.is_ended else [self._report(Kind.QUEUED)]
+        if reports := [*untold, *(each for each in begun if each.key not in {e.report.key for e in kept.history})]:
+            self._runtime.dispatcher.dispatch(reports, claim=self._task_id)
+        return kept
+
+    def tell(self, kind: Kind, reason: str | None = None, code: str | None = None) -> None:
+        """Record and tell. Raises nothing: what SMTP has done is done, whatever becomes of our note of it."""
+        if kind is not Kind.SENT:
+            logger.warning("message %s, legacy way: %s: %s", self.message_id, kind, redact(reason or "no reason given"))
+        report = self._report(kind, reason, code)
+        try:
+            self._runtime.dispatcher.dispatch([report], claim=self._task_id)
+            return
+        except (StoreError, OperationalError, DispatchError) as exc:
+            problem = redact(str(exc))
+        try:
+            # A task of its own, which waits for the store.
+            self._runtime.publisher([report])
+        except Exception as exc:
+            text = "message %s: that it is %s could not be kept (%s; %s)"
+            logger.error(text, self.message_id, kind, problem, type(exc).__name__)
+
+    def _report(self, kind: Kind, reason: str | None = None, code: str | None = None) -> DeliveryReport:
+        return DeliveryReport(kind=kind, message_id=self.message_id, at=utcnow(), reason=reason, code=code, via=LEGACY)
+
+    def _delivery(self) -> Delivery:
+        now = utcnow()
+        fields: dict[str, Any] = {"server": LEGACY}
+        if (out := self._outgoing) is not None:
+            fields |= {"callbacks": out.callbacks, "batch_code": out.message.batch_code, "summary": self._summary(out)}
+        return Delivery(message_id=self.message_id, created_at=now, updated_at=now, task_id=self._task_id, **fields)
+
+    def _summary(self, out: Outgoing) -> Mapping[str, Any]:
+        if not self._runtime.settings.store_summary:
+            return {}
+        message = out.message
+        summary: dict[str, Any] = {
+            "subject": message.subject[:_SUBJECT_LENGTH],
+            "recipients": len(message.recipients),
+        }
+        if self._runtime.store.keeps_envelope:
+            summary |= {"from": message.from_email, "to": list(message.recipients), "priority": int(message.priority)}
+        return summary
+
+
+def send_legacy(
+    runtime: Runtime,
+    *,
+    message_id: str,
+    task_id: str,
+    transport: Callable[[], Any],
+    outgoing: Outgoing | None = None,
+    is_last_try: bool = False,
+) -> LegacyAnswer:
+    """Send a mail by `transport`, which returns where SMTP has accepted it and raises where not; and tell of it.
+
+    A mail that has ended is not sent again. On the last try what would be DEFERRED is an ERROR. Celery's own `Retry`,
+    `Ignore` and `Reject` pass through: a retry is told as DEFERRED. Raises `StoreError`, and kombu's
+    `OperationalError`, before the mail is sent only.
+    """
+    mail = LegacyMail(runtime, message_id=message_id, task_id=task_id, outgoing=outgoing)
+    kept = mail.begin()
+    if kept.is_ended:
+        is_sent = kept.status in (Status.SENT, Status.BOUNCED)
+        return LegacyAnswer(kind=Kind.SENT if is_sent else Kind.ERROR, is_news=False)
+    try:
+        value = transport()
+    except Retry as exc:
+        mail.tell(Kind.DEFERRED, *_explained(exc.exc or exc))
+        raise
+    except (Ignore, Reject):
+        raise
+    except Exception as exc:
+        kind = judge(exc)
+        if is_last_try and kind is Kind.DEFERRED:
+            kind = Kind.ERROR
+        mail.tell(kind, *_explained(exc))
+        return LegacyAnswer(kind=kind, error=exc)
+    mail.tell(Kind.SENT)
+    return LegacyAnswer(kind=Kind.SENT, value=value)
+
+
+def judge(error: Exception) -> Kind:
+    """ERROR where the mail was refused for good, DEFERRED where the next try may do better."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [answer[0] for answer in error.recipients.values()]
+        return Kind.ERROR if codes and all(code >= 500 for code in codes) else Kind.DEFERRED
+    if isinstance(error, smtplib.SMTPAuthenticationError | smtplib.SMTPHeloError | smtplib.SMTPConnectError):
+        # The server's trouble with us, not with this mail.
+        return Kind.DEFERRED
+    if isinstance(error, smtplib.SMTPResponseException):
+        return Kind.ERROR if error.smtp_code >= 500 else Kind.DEFERRED
+    return Kind.ERROR if isinstance(error, _FOR_GOOD) else Kind.DEFERRED
+
+
+def _explained(error: object) -> tuple[str, str | None]:
+    """The reason and the SMTP code."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answers = list(error.recipients.values())
+        code, text = answers[0] if answers else (0, b"")
+        return f"{code} {_text(text)}", str(code)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_text(error.smtp_error)}", str(error.smtp_code)
+    return f"{type(error).__name__}: {error}"[:_REASON_LENGTH], None
+
+
+_REASON_LENGTH = 500
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,1 @@
+"""The move from django-celery-email to the proxy, run for real: `python -m examples.migration`."""

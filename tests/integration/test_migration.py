@@ -1,0 +1,147 @@
+"""A mail task moves to the proxy on real parts: Redis, a worker, the real proxy, and an SMTP server for both ways."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery.bin.base import CLIContext
+from click.testing import CliRunner
+
+from celery_mailproxy.cli import mailproxy
+from celery_mailproxy.testing import MailSink
+
+from ..harness.door import Door
+from ..harness.mail_stack import MailStack
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.services import CeleryWorker, RedisServer
+
+pytestmark = pytest.mark.integration
+
+MODULE = "tests.harness.migrating_app"
+
+
+class MigratingStack(MailStack):
+    """A `MailStack` whose worker has the migrated task."""
+
+    def __init__(self, tenant: ProxyTenant, *, smtp_port: int, **options: Any) -> None:
+        super().__init__(tenant, **options)
+        env = {**self.worker.env, "TEST_SMTP_PORT": str(smtp_port)}
+        self.worker.close()
+        self.worker = CeleryWorker(MODULE, options=self.worker.options, env=env)
+
+    def receipts(self, numbers: range) -> list[str]:
+        """Call the task as callers always have; the task ids."""
+        args = [(number, f"to{number}@example.com") for number in numbers]
+        return [self.app.send_task("shop.send_receipt", each).id for each in args]
+
+    def wait_all_told(self, ids: list[str], *, timeout_seconds: float = 60.0) -> None:
+        self.wait_until(
+            lambda: all(self.told(each)["noted:sent"] for each in ids), what="all sent", timeout_seconds=timeout_seconds
+        )
+
+    def command(self, *args: str) -> str:
+        context = CLIContext(app=self.app, no_color=True, workdir=None)
+        done = CliRunner().invoke(mailproxy, list(args), obj=context, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return str(done.output)
+
+    def set_share(self, share: float) -> None:
+        self.command("share", str(share))
+        # So long a worker goes by what it has read.
+        self.settle(5.5)
+
+
+@pytest.fixture
+def door(tenant: ProxyTenant) -> Iterator[Door]:
+    """Between the worker and the proxy."""
+    with Door("127.0.0.1", tenant.proxy.port) as door:
+        yield door
+
+
+@pytest.fixture
+def stack(tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink, door: Door) -> Iterator[MigratingStack]:
+    conf = {
+        "mail_proxy_migration": {
+            "share": 0,
+            "sticky": "recipient",
+            "fallback": "unreachable",
+            "breaker_failures": 3,
+            "breaker_seconds": 2,
+        }
+    }
+    options: Any = {"broker_url": redis_server.url, "proxy_url": door.url, "conf": conf}
+    with MigratingStack(tenant, smtp_port=mail_sink.port, **options) as stack:
+        yield stack
+
+
+def ways(stack: MigratingStack, ids: list[str]) -> Counter[str]:
+    """How many mails went which way, by the reports that ended them."""
+    deliveries = [stack.delivery(each) for each in ids]
+    return Counter(each.outcome.via for each in deliveries)
+
+
+def arrived(mail_sink: MailSink) -> Counter[str]:
+    return Counter(mail.rcpt_to[0] for mail in mail_sink.mails)
+
+
+def test_the_whole_move_and_the_way_back(stack: MigratingStack, mail_sink: MailSink, door: Door) -> None:
+    first = stack.receipts(range(20))
+    stack.wait_all_told(first)
+    assert ways(stack, first) == {"legacy": 20}
+    assert all(stack.told(each)["mail_sent"] == 1 for each in first)
+
+    stack.set_share(0.5)
+    second = stack.receipts(range(20, 60))
+    # Whoever dies meanwhile, its tasks come again and keep their way.
+    stack.worker.kill_pool()
+    stack.wait_all_told(second)
+    divided = ways(stack, second)
+    assert divided["proxy"] > 8
+    assert divided["legacy"] > 8
+
+    stack.set_share(1)
+    third = stack.receipts(range(60, 80))
+    stack.wait_all_told(third)
+    assert ways(stack, third) == {"proxy": 20}
+
+    with door.shut():
+        fallen_back = stack.receipts(range(80, 90))
+        stack.wait_all_told(fallen_back)
+        assert ways(stack, fallen_back) == {"legacy": 10}
+        seen = json.loads(stack.command("migration", "--queue", stack.queue, "--json"))
+        assert seen["breakers"]["default"]["name"] in ("open", "half-open")
+    stack.settle(2.5)
+    # One of them tries; the others go by what the breaker says, until it closes.
+    stack.wait_all_told(stack.receipts(range(90, 94)))
+    stack.settle(1.5)
+    again = stack.receipts(range(94, 100))
+    stack.wait_all_told(again)
+    assert ways(stack, again) == {"proxy": 6}
+
+    stack.set_share(0)
+    last = stack.receipts(range(100, 110))
+    stack.wait_all_told(last)
+    assert ways(stack, last) == {"legacy": 10}
+    # An SMTP server knows no ids: a mail whose worker was killed just there may have come twice.
+    twice = [address for address, number in arrived(mail_sink).items() if number > 1]
+    assert len(arrived(mail_sink)) == 110
+    assert len(twice) <= 2
+    seen = json.loads(stack.command("migration", "--queue", stack.queue, "--json"))
+    assert seen["periods"]["hour"]["proxy"]["sent"] + seen["periods"]["hour"]["legacy"]["sent"] == 110
+    assert seen["breakers"]["default"]["name"] == "closed"
+
+
+def test_refusals_and_retries_of_smtp_are_told_as_a_proxy_tells_them(
+    stack: MigratingStack, mail_sink: MailSink
+) -> None:
+    mail_sink.answer_next("slow@example.com", "451 4.3.0 try later")
+    slow = stack.app.send_task("shop.send_receipt", (1, "slow@example.com")).id
+    gone = stack.app.send_task("shop.send_receipt", (2, "refused@example.com")).id
+    stack.wait_told(slow, "mail_deferred", "noted:deferred", "mail_sent", "noted:sent")
+    stack.wait_told(gone, "mail_error", "noted:error")
+    assert stack.delivery(slow).attempts == 2
+    assert stack.delivery(gone).outcome.code == "550"
