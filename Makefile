@@ -1,7 +1,8 @@
 # make demo   runs the main job for real: SMTP sink, genro-mail-proxy, a Celery worker; nothing to install first
 # make test   all tests
-# make matrix all tests on every supported Python and Celery: an hour
-# make check  what CI runs: lint, types, structure, docs, all tests, and the oldest Celery
+# make matrix all tests on every supported Python, Celery and Django: an hour and more
+# make django  the Django tests on every supported Django and Python
+# make check  what CI runs: lint, types, structure, docs, all tests, the oldest Celery, the oldest and newest Django
 # Each makes its own virtual environment (.venv) and fetches what it needs from the package index.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 NOX_ARGS ?=
 
-.PHONY: help demo test unit bench matrix oldest check lint format types structure docs clean
+.PHONY: help demo test unit bench matrix django django-bounds oldest check lint format types structure docs clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -29,9 +30,11 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo
 
-# Two processes at once; benchmarks by themselves, for two at once would measure each other.
+# Two processes at once; Django's by themselves, for with Django configured settings come from it, too; benchmarks by
+# themselves, for two at once would measure each other.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --ignore tests/benchmarks -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/django --ds tests.django.settings -n 2 --dist loadfile $(PYTEST_ARGS)
 	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev
@@ -43,10 +46,18 @@ bench: $(VENV)/.dev
 matrix: $(VENV)/.dev
 	$(BIN)/python -m nox $(NOX_ARGS)
 
-oldest: $(VENV)/.dev
-	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py
+django: $(VENV)/.dev
+	$(BIN)/python -m nox --tags django $(NOX_ARGS)
 
-check: lint types structure docs test oldest
+django-bounds: $(VENV)/.dev
+	$(BIN)/python -m nox --tags django-bounds $(NOX_ARGS) -- --ignore tests/django/test_postgresql.py \
+		--ignore tests/django/test_mariadb.py --ignore tests/django/test_browser.py
+
+oldest: $(VENV)/.dev
+	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py \
+		tests/integration/canvas/test_redis_redis.py
+
+check: lint types structure docs test oldest django-bounds
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

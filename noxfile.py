@@ -47,6 +47,15 @@ PAIRS = [("3.10", "5.3"), ("3.10", "5.4"), ("3.11", "5.5"), ("3.12", "5.6"), *((
 
 ALL_TESTS = ("tests", "--ignore", "tests/benchmarks")
 
+#: Django → the Pythons that it supports, of ours.
+DJANGOS = {
+    "4.2": ("3.10", "3.11", "3.12"),
+    "5.2": ("3.10", "3.11", "3.12", "3.13"),
+    "6.1": ("3.12", "3.13"),
+}
+DJANGO_PAIRS = [(python, django) for django, pythons in DJANGOS.items() for python in pythons]
+DJANGO_TESTS = ("tests/django", "--ds", "tests.django.settings")
+
 
 def _pyenv_folders() -> list[str]:
     """The folders of pyenv's interpreters; its commands on PATH start only those that it is told to, often one."""
@@ -67,3 +76,17 @@ def tests(session: nox.Session, celery: str) -> None:
     """All tests, or what follows `--`."""
     session.install("--upgrade", "-e", ".[dev]", *REQUIREMENTS[celery])
     session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *(session.posargs or ALL_TESTS))
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "django"),
+    [
+        nox.param(*pair, tags=["django", *(["django-bounds"] if pair in (DJANGO_PAIRS[0], DJANGO_PAIRS[-1]) else [])])
+        for pair in DJANGO_PAIRS
+    ],
+)
+def django(session: nox.Session, django: str) -> None:
+    """The tests of Django, or what follows `--`."""
+    session.install("--upgrade", "-e", ".[dev]", f"django~={django}.0")
+    session.run("python", "-m", "pytest", *DJANGO_TESTS, "-n", "2", "--dist", "loadfile", *session.posargs)
