@@ -67,7 +67,7 @@ class DeliverTask(SendTask):
             if self.request.called_directly:
                 return super().__call__(*args, **kwargs)
             if not isinstance(header, Mapping):
-                # Not `super()`: outside a worker (eager) Celery pushes a request of its own there, without the task's id.
+                # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
                 return self.run(*args, **kwargs)
             return self._resume(str(header["id"]), str(header["token"]))
         except Ignore:
