@@ -217,25 +217,40 @@ def _keys(mailboxes: Sequence[Mailbox]) -> set[str]:
 
 
 def _recipients(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage | None) -> dict[str, tuple[str, ...]]:
+    """`to` and `cc` as they are seen, `bcc` for whoever else gets the mail; `envelope` where that does not do.
+
+    As in Django, the arguments say who gets the mail, and To and Cc headers what is seen of it. A raw message's own are
+    also who gets it, unless `to` or `cc` say it.
+    """
     needs_domain = raw is None
     to, cc, bcc = (_mailboxes(name, arguments.get(name, ()), needs_domain=needs_domain) for name in ("to", "cc", "bcc"))
     seen_to, seen_cc, seen_bcc = (_visible(headers, name, needs_domain) for name in ("to", "cc", "bcc"))
     bcc += seen_bcc or []
-    if raw is None:
-        to = _agreed("To", to, seen_to)
-        cc = _agreed("Cc", cc, seen_cc)
-    elif seen_to or seen_cc:
-        to, cc, bcc = _beside_raw(to, cc, bcc, seen_to or [], seen_cc or [])
-    if not (to or cc or bcc):
+    getting = [*to, *cc, *bcc]
+    if raw is not None and not (to or cc):
+        getting += [*(seen_to or []), *(seen_cc or [])]
+    if not getting:
         raise InvalidMessage("to", "must name a recipient, if not in to then in cc or bcc")
+    if raw is None:
+        to = to if seen_to is None else seen_to
+        cc = cc if seen_cc is None else seen_cc
+    elif seen_to is not None or seen_cc is not None:
+        to, cc = seen_to or [], seen_cc or []
     visible = _keys(to) | _keys(cc)
-    hidden = {mailbox.key: mailbox for mailbox in bcc if mailbox.key not in visible}
-    return {
-        "to": tuple(map(str, to)),
-        "cc": tuple(map(str, cc)),
-        # Nobody gets to see a name here.
-        "bcc": tuple(mailbox.address for mailbox in hidden.values()),
-    }
+    # Nobody gets to see a name here.
+    unique = {mailbox.key: mailbox.address for mailbox in getting}
+    recipients: dict[str, tuple[str, ...]] = {"to": tuple(map(str, to)), "cc": tuple(map(str, cc))}
+    if visible <= unique.keys():
+        hidden = tuple(address for key, address in unique.items() if key not in visible)
+        return {**recipients, "bcc": hidden}
+    # genro-mail-proxy sends to whom the fields name; only Resent headers say otherwise.
+    if present := [name for name in headers if name.startswith("resent-")]:
+        raise UnsupportedMessage(
+            f"headers[{headers[present[0]][0]!r}]",
+            "must not be set where To or Cc show an address that does not get the mail: the Resent headers carry its "
+            "envelope",
+        )
+    return {**recipients, "envelope": tuple(unique.values())}
 
 
 def _visible(headers: Headers, name: str, needs_domain: bool) -> list[Mailbox] | None:
@@ -248,31 +263,3 @@ def _visible(headers: Headers, name: str, needs_domain: bool) -> list[Mailbox] |
         if _EMPTY_GROUP.fullmatch(text)
         else _mailboxes(f"headers[{name.title()!r}]", [text], needs_domain=needs_domain)
     )
-
-
-def _agreed(name: str, given: list[Mailbox], seen: list[Mailbox] | None) -> list[Mailbox]:
-    """The recipients, as a visible header of the same addresses spells them."""
-    if seen is None:
-        return given
-    if _keys(seen) != _keys(given):
-        raise UnsupportedMessage(
-            f"headers[{name!r}]",
-            f"must hold the same addresses as {name.lower()}: genro-mail-proxy sends to whom it names; leave it out, "
-            f"or give the others as bcc, got {[str(mailbox) for mailbox in seen]!r}",
-        )
-    return seen
-
-
-def _beside_raw(
-    to: list[Mailbox], cc: list[Mailbox], bcc: list[Mailbox], seen_to: list[Mailbox], seen_cc: list[Mailbox]
-) -> tuple[list[Mailbox], list[Mailbox], list[Mailbox]]:
-    """A raw message's own To and Cc, and for bcc whoever else is given as a recipient."""
-    given = [*to, *cc]
-    missing = (_keys(seen_to) | _keys(seen_cc)) - _keys([*given, *bcc])
-    if given and missing:
-        raise UnsupportedMessage(
-            "to",
-            "must name everybody in the message's To and Cc: genro-mail-proxy sends to whom they name; leave to and cc "
-            f"out, or remove the address from the message, got {sorted(missing)!r}",
-        )
-    return seen_to, seen_cc, [*given, *bcc]

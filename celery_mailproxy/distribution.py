@@ -19,6 +19,7 @@ from .mime import own_message_id
 from .proxy.base import SubmitAnswer
 from .reports import DeliveryReport, Kind, utcnow
 from .runtime import Runtime
+from .stores.base import Recording
 from .submission import Outgoing
 
 __all__ = ["MAX_RECIPIENTS", "distribute", "each_summary", "submit_members", "with_reasons"]
@@ -50,7 +51,7 @@ def distribute(outgoing: Outgoing) -> tuple[Outgoing, list[Outgoing]]:
     if not any(name.lower() == "message-id" for name, _ in headers):
         # To its readers it is one mail: a reply to it belongs to it, whoever got which copy.
         headers += (("Message-ID", own_message_id(message)),)
-    plain = replace(message, headers=headers, bcc=())
+    plain = replace(message, headers=headers, bcc=(), envelope=())
     members = []
     for index, address in enumerate(recipients):
         if not visible:
@@ -128,7 +129,7 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
     if accepted:
         # Not before all are settled: a parent that is queued needs no further submission.
         queued = DeliveryReport(kind=Kind.QUEUED, message_id=parent.message_id, at=utcnow())
-        runtime.store.record([queued], claim=task_id, is_settled=True)
+        runtime.store.record([queued], claim=task_id, how=Recording(is_settled=True))
     # Where the last end was recorded before a crash, nobody else may look.
     runtime.dispatcher.join([parent.message_id], claim=task_id)
     return answer

@@ -15,10 +15,6 @@ from .references import separate
 
 __all__ = ["with_references"]
 
-#: The entities API (0.7.0) forgets whose mail it is, and with it the tenant's attachment URL: such a mail
-#: would end as an error.
-_FETCHING_APIS = frozenset({"commands"})
-
 
 def with_references(runtime: Runtime, mail: Mapping[str, Any], name: str, *, message_id: str) -> dict[str, Any] | None:
     """The mail's arguments with its attachments as references; None where it has to be submitted as a whole."""
@@ -31,8 +27,7 @@ def with_references(runtime: Runtime, mail: Mapping[str, Any], name: str, *, mes
     try:
         outgoing = one_outgoing((), referring, settings=runtime.settings, message_id=message_id)
         encode(outgoing.message)
-        fetches = runtime.client(outgoing.message.server).api.name in _FETCHING_APIS
     except MailProxyError:
-        # The whole mail was checked when it was sent. A proxy that cannot be asked cannot be submitted to, either.
+        # The whole mail was checked when it was sent.
         return None
-    return referring if fetches else None
+    return referring

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 from django.utils.module_loading import import_string
 
@@ -28,11 +29,14 @@ _QUEUEING = ("celery_mailproxy.", "djcelery_email.")
 class LegacyTransport:
     """The backend, with a connection that is kept for several mails and renewed after an error. Close it.
 
-    `backend` is its path, or an alias of MAILERS. Raises `ConfigurationError` where it does not send by itself.
+    `backend` is its path, or an alias of MAILERS. Raises `ConfigurationError` where it does not send by itself, or
+    cannot be made as it is configured.
     """
 
     def __init__(self, backend: str) -> None:
         self._make = _load(backend)
+        # Now: what is wrong with its options is no mail's fault, and no mail is to end by it.
+        _try_out(self._make, backend)
         self._backend: Any = None
 
     def send(self, message: MailMessage) -> None:
@@ -61,7 +65,7 @@ class LegacyTransport:
 
 def _load(name: str) -> Callable[[], Any]:
     """What makes the backend: a mailer of MAILERS by its alias or, if there is but one of it, by its path."""
-    problem = f"MAIL_PROXY_MIGRATION['legacy'] must name an e-mail backend that sends by itself, got {name!r}"
+    problem = _problem(name)
     mailer = Mailer(alias="", backend=name)
     if has_mailers():
         named = {each.alias: each for each in configured_mailers() if name in (each.alias, each.backend)}
@@ -75,10 +79,26 @@ def _load(name: str) -> Callable[[], Any]:
     except ImportError as exc:
         raise ConfigurationError(f"{problem}: {exc}") from exc
     options: dict[str, Any] = {"alias": mailer.alias, **mailer.options} if mailer.alias else {}
+    # A mail that was not sent in silence would be told as sent.
+    options.pop("fail_silently", None)
     if not options and django.VERSION >= (6, 1) and backend.__module__.startswith("django."):
         # Without an alias Django's own would take us for somebody who has not heard of MAILERS.
         options["alias"] = None
     return partial(backend, **options)
+
+
+def _problem(name: str) -> str:
+    return f"MAIL_PROXY_MIGRATION['legacy'] must name an e-mail backend that sends by itself, got {name!r}"
+
+
+def _try_out(make: Callable[[], Any], name: str) -> None:
+    try:
+        make()
+    except (ImproperlyConfigured, TypeError) as exc:
+        # These name options; what others say might quote a password.
+        raise ConfigurationError(f"{_problem(name)}: {exc}") from exc
+    except Exception as exc:
+        raise ConfigurationError(f"{_problem(name)}: it raises {type(exc).__name__} when it is made") from exc
 
 
 class SourceMessage(EmailMultiAlternatives):
@@ -94,9 +114,10 @@ class SourceMessage(EmailMultiAlternatives):
             subject=message.subject,
             body=_text(parsed, "plain"),
             from_email=message.return_path or message.from_email,
-            to=list(message.to),
-            cc=list(message.cc),
+            to=list(message.envelope or message.to),
+            cc=[] if message.envelope else list(message.cc),
             bcc=list(message.bcc),
+            headers=_seen(message) if message.envelope else None,
         )
         if html := _text(parsed, "html"):
             self.attach_alternative(html, "text/html")
@@ -110,6 +131,10 @@ class SourceMessage(EmailMultiAlternatives):
 
     def recipients(self) -> list[str]:
         return self._recipients
+
+
+def _seen(message: MailMessage) -> dict[str, str]:
+    return {name: ", ".join(seen) for name, seen in (("To", message.to), ("Cc", message.cc)) if seen}
 
 
 class _Source:

@@ -18,7 +18,8 @@ from django.utils.translation import gettext_lazy
 from celery_mailproxy.conf import Settings
 from celery_mailproxy.django.conversion import ConvertedMail, convert
 from celery_mailproxy.django.options import LegacySettings
-from celery_mailproxy.errors import InvalidMessage, UnsupportedMessage
+from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.messages import MailMessage
 from celery_mailproxy.mime import encode
 
 from ..harness import read_mail
@@ -243,9 +244,10 @@ def test_a_message_that_cannot_be_built_says_why() -> None:
         converted(encoded("no-such-charset"))
 
 
-def test_a_visible_to_that_names_others_is_refused() -> None:
-    with pytest.raises(UnsupportedMessage):
-        converted(message(to=["ann@example.com"], headers={"To": "List <list@example.com>"}))
+def test_a_visible_to_may_name_others() -> None:
+    made = converted(message(to=["ann@example.com"], headers={"To": "List <list@example.com>"}))
+    mail = MailMessage.from_arguments(made.arguments, message_id="m1")
+    assert (mail.to, mail.recipients) == (("List <list@example.com>",), ("ann@example.com",))
 
 
 # -------------------------------------------------------------------- options

@@ -151,12 +151,11 @@ def test_wrong_argument_is_named(arguments: dict[str, Any], argument: str, probl
     ("arguments", "argument"),
     [
         ({"to": "jörg@example.com"}, "to[0]"),
-        ({"headers": {"To": "other@example.com"}}, "headers['To']"),
-        ({"headers": {"Cc": "b@example.com"}}, "headers['Cc']"),
+        ({"headers": {"To": "other@example.com", "Resent-From": "a@example.com"}}, "headers['Resent-From']"),
         ({"headers": {"Resent-Date": "Fri, 31 Jan 2030 09:00:00 +0100"}}, "headers['Resent-Date']"),
         ({"return_path": "<>"}, "return_path"),
         ({"raw": "From: a@example.com\nReceived: 1\nReceived: 2\n\nx"}, "raw"),
-        ({"raw": "From: a@example.com\nTo: c@example.com\n\nx"}, "to"),
+        ({"raw": "From: a@example.com\nTo: c@example.com\nresent-to: d@example.com\n\nx"}, "headers['resent-to']"),
     ],
 )
 def test_what_the_proxy_cannot_express_is_unsupported(arguments: dict[str, Any], argument: str) -> None:
@@ -195,6 +194,41 @@ def test_visible_header_with_the_same_recipients_is_dropped() -> None:
     message = mail(headers={"To": "Bob <b@EXAMPLE.com>", "X-A": "1"})
     assert message.to == ("Bob <b@EXAMPLE.com>",)
     assert message.headers == (("X-A", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "to", "cc", "bcc", "envelope"),
+    [
+        # A subset is seen: the others are blind copies.
+        ({"to": ["a@x.com", "b@x.com"], "headers": {"To": "A <a@x.com>"}}, ["A <a@x.com>"], [], ["b@x.com"], []),
+        ({"to": "a@x.com", "headers": {"To": "undisclosed-recipients:;"}}, [], [], ["a@x.com"], []),
+        ({"to": "a@x.com", "headers": {"Cc": "a@x.com"}}, ["a@x.com"], ["a@x.com"], [], []),
+        # Somebody is seen who does not get it: the envelope must say who does.
+        ({"to": "a@x.com", "headers": {"To": "L <l@x.com>"}}, ["L <l@x.com>"], [], [], ["a@x.com"]),
+        (
+            {"to": "A <a@x.com>", "cc": "c@x.com", "bcc": "b@x.com", "headers": {"Cc": "l@x.com"}},
+            ["A <a@x.com>"],
+            ["l@x.com"],
+            [],
+            ["a@x.com", "c@x.com", "b@x.com"],
+        ),
+        ({"to": [], "bcc": "b@x.com", "headers": {"To": "l@x.com"}}, ["l@x.com"], [], [], ["b@x.com"]),
+        ({"to": "a@x.com", "raw": "From: f@x.com\nTo: l@x.com\n\nx"}, ["l@x.com"], [], [], ["a@x.com"]),
+        ({"to": [], "bcc": "b@x.com", "raw": "From: f@x.com\nTo: l@x.com\n\nx"}, ["l@x.com"], [], ["b@x.com"], []),
+    ],
+)
+def test_headers_say_what_is_seen_and_arguments_who_gets_it(
+    arguments: dict[str, Any], to: list[str], cc: list[str], bcc: list[str], envelope: list[str]
+) -> None:
+    message = mail(**arguments)
+    assert (message.to, message.cc, message.bcc) == (tuple(to), tuple(cc), tuple(bcc))
+    assert message.envelope == tuple(envelope)
+    assert "To" not in dict(message.headers)
+
+
+def test_a_recipient_that_is_only_seen_gets_nothing() -> None:
+    with pytest.raises(InvalidMessage, match="must name a recipient"):
+        mail(to=[], headers={"To": "l@example.com"})
 
 
 def test_visible_sender_leaves_the_envelope_to_from_email() -> None:
@@ -249,9 +283,15 @@ def test_raw_message_without_recipient_or_sender_is_refused() -> None:
         MailMessage.from_arguments({"raw": "To: a@example.com\n\nx"}, message_id="m1")
 
 
-def test_raw_message_without_visible_recipients_takes_the_arguments() -> None:
-    message = mail(raw="From: a@example.com\nTo: undisclosed-recipients:;\n\nx")
-    assert message.to == ("b@example.com",)
+@pytest.mark.parametrize(
+    ("header", "to", "bcc"),
+    [("", ("b@example.com",), ()), ("To: undisclosed-recipients:;\n", (), ("b@example.com",))],
+)
+def test_raw_message_without_recipients_goes_to_those_of_the_arguments(
+    header: str, to: tuple[str, ...], bcc: tuple[str, ...]
+) -> None:
+    message = mail(raw=f"From: a@example.com\n{header}\nx")
+    assert (message.to, message.bcc, message.recipients) == (to, bcc, ("b@example.com",))
 
 
 def test_raw_bytes_of_any_charset_become_text() -> None:

@@ -196,33 +196,3 @@ def test_a_probe_that_is_never_heard_of_again_is_repeated() -> None:
 
 def test_the_defaults_are_in_the_settings() -> None:
     assert (MigrationSettings().fallback, MigrationSettings().breaker_failures) == ("never", 5)
-
-
-# -------------------------------------------------------------------- shadow
-
-
-def test_the_shadow_of_a_mail_is_submitted_for_the_sandbox_tenant(proxy: FakeProxy) -> None:
-    with migrated(proxy, shadow=True, shadow_tenant="test-tenant") as one:
-        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
-        assert [(each["id"], each["tenant_id"]) for each in proxy.received] == [("shadow-task-1", "test-tenant")]
-        assert via(one) == [("mail_queued", "legacy"), ("mail_sent", "legacy")]
-        assert _counted(one)["shadow/passed"] == 1
-
-
-def test_what_the_proxy_cannot_express_is_told_and_sent_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    with migrated(shadow=True) as one:
-        task = task_of(one, headers={"To": "Somebody Else <else@example.com>"})
-        assert one.run(task, 7) == ("SUCCESS", "sent 7")
-        assert _counted(one)["shadow/failed"] == 1
-        assert [event for event, _ in one.events if "shadow" in event] == ["mail-shadow-failed"]
-        assert "@example.com" not in caplog.text
-
-
-def test_a_sandbox_that_is_away_holds_nothing_up(proxy: FakeProxy) -> None:
-    with migrated(proxy, shadow=True, shadow_tenant="test-tenant") as one, proxy.down():
-        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
-        assert _counted(one)["shadow/failed"] == 1
-
-
-def _counted(one: Migrated) -> dict[str, Any]:
-    return one.runtime.tally.since(one.runtime.store.clock())  # type: ignore[attr-defined, no-any-return]
