@@ -15,14 +15,13 @@ __all__ = ["ProxyAdministration"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Paths:
-    tenants: str
     add_tenant: str
     add_account: str
 
 
 _PATHS: Mapping[str, _Paths] = {
-    "commands": _Paths(tenants="/tenants", add_tenant="/tenant", add_account="/account"),
-    "entities": _Paths(tenants="/tenants/list", add_tenant="/tenants/add", add_account="/accounts/add"),
+    "commands": _Paths(add_tenant="/tenant", add_account="/account"),
+    "entities": _Paths(add_tenant="/tenants/add", add_account="/accounts/add"),
 }
 
 
@@ -32,7 +31,7 @@ class ProxyAdministration(ProxyClient):
     def find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
         """What the proxy knows of a tenant, its credential included, or None."""
         # By the list: the entities API answers 500 for one that it does not know.
-        return next((tenant for tenant in self._tenants() if tenant.get("id") == tenant_id), None)
+        return next((tenant for tenant in self.tenants() if tenant.get("id") == tenant_id), None)
 
     def find_account(self, tenant_id: str, account_id: str) -> dict[str, Any] | None:
         """What the proxy knows of a tenant's account, or None; its `password` only where the proxy shows it."""
@@ -46,7 +45,7 @@ class ProxyAdministration(ProxyClient):
         """Another tenant that has an account of this id, and would lose it; None where each has ids of its own."""
         if self.api.name != "commands":
             return None
-        others = (str(tenant["id"]) for tenant in self._tenants() if tenant.get("id") != tenant_id)
+        others = (str(tenant["id"]) for tenant in self.tenants() if tenant.get("id") != tenant_id)
         return next((other for other in others if self.find_account(other, account_id) is not None), None)
 
     def add_tenant(self, tenant_id: str, fields: Mapping[str, Any]) -> None:
@@ -68,7 +67,3 @@ class ProxyAdministration(ProxyClient):
     @property
     def _paths(self) -> _Paths:
         return _PATHS[self.api.name]
-
-    def _tenants(self) -> list[dict[str, Any]]:
-        answer = self._ask(Call(method="GET", path=self._paths.tenants))
-        return list(answer["tenants"] if self.api.name == "commands" else answer)

@@ -59,6 +59,8 @@ class ProxyAPI(ABC):
     name: ClassVar[str]
     #: The submission path, by which an OpenAPI document tells the dialects apart.
     submit_path: ClassVar[str]
+    #: Whether attachments are fetched without the tenant's URL and credentials; see `fetching`.
+    forgets_tenants: ClassVar[bool] = False
 
     def submit(self, messages: Sequence[Mapping[str, Any]]) -> Call:
         """Submit messages, each as `mime.encode` gives it."""
@@ -106,6 +108,14 @@ class ProxyAPI(ABC):
     @abstractmethod
     def get_tenant(self, tenant_id: str) -> Call:
         """One tenant."""
+
+    @abstractmethod
+    def list_tenants(self) -> Call:
+        """All tenants that the token may see."""
+
+    @abstractmethod
+    def read_tenants(self, body: Any) -> list[dict[str, Any]]:
+        """The tenants in the answer to `list_tenants`."""
 
     @abstractmethod
     def list_accounts(self, tenant_id: str | None) -> Call:

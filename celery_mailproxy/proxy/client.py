@@ -16,6 +16,7 @@ from ..errors import ProxyRequestError, ProxyUnavailable
 from .base import Call, ProxyAPI, SubmitAnswer
 from .commands import CommandsAPI
 from .entities import EntitiesAPI
+from .fetching import address_attachments
 
 __all__ = ["ProxyClient"]
 
@@ -29,6 +30,9 @@ _PASSING = frozenset({408, 425, 429})
 
 #: A longer `Retry-After` is cut: Redis gives a waiting task to another worker after an hour (visibility_timeout).
 MAX_RETRY_AFTER_SECONDS = 3000.0
+
+#: How long a tenant that was asked for is remembered, with its credentials.
+_TENANT_SECONDS = 60.0
 
 _REMEDIES: Mapping[int, str] = {
     401: "Set mail_proxy_token to the proxy's API token, or to a tenant's.",
@@ -48,6 +52,7 @@ class ProxyClient:
         self.server = server
         self._api = _APIS.get(server.api)
         self._detecting = threading.Lock()
+        self._tenants: dict[str, tuple[float, dict[str, Any]]] = {}
         headers = {"X-API-Token": server.token} if server.token else {}
         self._http = httpx.Client(
             base_url=server.url,
@@ -105,15 +110,37 @@ class ProxyClient:
 
     def _submit_once(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
         ids = [message["id"] for message in messages]
-        response = self._send(self.api.submit(messages))
+        response = self._send(self._submission(messages))
         if response.status_code == 404 and self.server.api == "auto":
             # The proxy was exchanged for one of the other dialect since we asked.
             self._forget_api()
-            response = self._send(self.api.submit(messages))
+            response = self._send(self._submission(messages))
         answer = self.api.read_submission(ids, response.status_code, _json(response))
         if answer is None:
             raise self._problem(response, "the submission")
         return answer
+
+    def _submission(self, messages: Sequence[Mapping[str, Any]]) -> Call:
+        if self.api.forgets_tenants:
+            messages = address_attachments(messages, self._find_tenant)
+        return self.api.submit(messages)
+
+    def _find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
+        """What the proxy knew of a tenant a moment ago; None where it knows none."""
+        asked_at, tenant = self._tenants.get(tenant_id, (0.0, {}))
+        if tenant and time.monotonic() - asked_at < _TENANT_SECONDS:
+            return tenant
+        response = self._send(self.api.get_tenant(tenant_id))
+        if response.status_code == 200:
+            tenant = dict(_json(response) or {})
+        else:
+            # The entities API answers 500 for one that it does not know, too.
+            found = next((each for each in self.tenants() if each.get("id") == tenant_id), None)
+            if found is None:
+                return None
+            tenant = found
+        self._tenants[tenant_id] = (time.monotonic(), tenant)
+        return tenant
 
     def health(self) -> None:
         """Reach the proxy: `GET /health`, which needs no token."""
@@ -136,6 +163,10 @@ class ProxyClient:
     def tenant(self, tenant_id: str) -> dict[str, Any]:
         """What the proxy knows of a tenant."""
         return dict(self._ask(self.api.get_tenant(tenant_id)))
+
+    def tenants(self) -> list[dict[str, Any]]:
+        """What the proxy knows of each tenant that the token may see."""
+        return self.api.read_tenants(self._ask(self.api.list_tenants()))
 
     def accounts(self, tenant_id: str | None) -> list[dict[str, Any]]:
         """The SMTP accounts of a tenant."""

@@ -39,6 +39,12 @@ class CommandsAPI(ProxyAPI):
     def get_tenant(self, tenant_id: str) -> Call:
         return Call(method="GET", path=f"/tenant/{tenant_id}")
 
+    def list_tenants(self) -> Call:
+        return Call(method="GET", path="/tenants")
+
+    def read_tenants(self, body: Any) -> list[dict[str, Any]]:
+        return list(body["tenants"])
+
     def list_accounts(self, tenant_id: str | None) -> Call:
         return Call(method="GET", path="/accounts", params={"tenant_id": tenant_id} if tenant_id else {})
 

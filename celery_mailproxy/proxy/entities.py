@@ -15,6 +15,7 @@ class EntitiesAPI(ProxyAPI):
 
     name = "entities"
     submit_path = "/messages/add_batch"
+    forgets_tenants = True
 
     def _submission_answer(self, status: int, body: Any) -> Mapping[str, Any] | None:
         return body if status == 200 and isinstance(body, Mapping) else None
@@ -36,6 +37,12 @@ class EntitiesAPI(ProxyAPI):
 
     def get_tenant(self, tenant_id: str) -> Call:
         return Call(method="GET", path="/tenants/get", params={"tenant_id": tenant_id})
+
+    def list_tenants(self) -> Call:
+        return Call(method="GET", path="/tenants/list")
+
+    def read_tenants(self, body: Any) -> list[dict[str, Any]]:
+        return list(body)
 
     def list_accounts(self, tenant_id: str | None) -> Call:
         return Call(method="GET", path="/accounts/list", params={"tenant_id": tenant_id} if tenant_id else {})

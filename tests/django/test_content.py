@@ -151,12 +151,14 @@ def test_the_proxy_gets_references_to_what_was_attached(worker: FakeProxy) -> No
     assert [answer[:5] for answer in answers] == [b"\x89PNG\r", b"Gr\xc3\xb6\xc3", b"\x00\xff\x00\xff\x00", b"a,b\n1"]
 
 
-def test_a_proxy_that_does_not_fetch_gets_the_whole_mail(transactional_db: None) -> None:
+def test_a_proxy_that_forgets_tenants_gets_their_url_with_each_reference(transactional_db: None) -> None:
     with worker_of("entities") as proxy:
+        proxy.report_to("http://shop.example")
         EmailBackend().send_messages([with_files()])
         (submitted,) = proxy.received
-    assert "attachments" not in submitted
-    assert submitted["body"].count("Content-Disposition: attachment") == 4
+    assert [one["storage_path"].partition("]")[0] for one in submitted["attachments"]] == [
+        "[http://shop.example/mail-proxy/attachments"
+    ] * 4
 
 
 def test_a_mail_whose_file_is_gone_is_refused(worker: FakeProxy, folder: Path) -> None:

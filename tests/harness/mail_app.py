@@ -16,7 +16,7 @@ from celery import Celery
 from celery import signals as celery_signals
 from kombu.transport import redis
 
-from celery_mailproxy import deliver_via_proxy, send_many_via_proxy, send_via_proxy, signals
+from celery_mailproxy import attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy, signals
 from celery_mailproxy.delivering import DeliverTask
 from celery_mailproxy.joining import Joiner
 from celery_mailproxy.resumption import RESUME_HEADER
@@ -34,6 +34,12 @@ if not hasattr(redis.Channel, "unacked_restore_throttle"):
     # has no option for it (see MailStack). With every call it is once in 10 seconds.
     _restore_visible = redis.QoS.restore_visible
     redis.QoS.restore_visible = lambda self, start=0, num=10, interval=1: _restore_visible(self, start, num, 1)
+
+
+@attachment_resolver("greeting")
+def greeting(params: dict[str, str], tenant: str | None) -> bytes:
+    """What an attachment by reference holds: `greeting=…`."""
+    return f"Hello, {params['greeting']}!\n".encode()
 
 
 def note(**event: Any) -> None:

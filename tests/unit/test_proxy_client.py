@@ -54,6 +54,49 @@ def test_the_api_is_told_from_the_openapi_document_once(api: str, path: str) -> 
     assert paths == ["/openapi.json", path, path]
 
 
+@pytest.mark.parametrize("answered", [200, 500])
+def test_a_tenant_is_asked_for_once_where_the_proxy_forgets_it(answered: int) -> None:
+    paths = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        tenant = {"id": "t1", "client_base_url": "http://shop", "client_auth": {"method": "bearer", "token": "secret"}}
+        if request.url.path == "/tenants/get":
+            return httpx.Response(answered, json=tenant if answered == 200 else None)
+        if request.url.path == "/tenants/list":
+            return httpx.Response(200, json=[tenant])
+        (attachment,) = json.loads(request.content)["messages"][0]["attachments"]
+        assert attachment["auth"]["token"] == "secret"
+        return httpx.Response(200, json={"ok": True, "queued": 1, "rejected": []})
+
+    proxy = client(handle)
+    attachment = {"filename": "a.txt", "storage_path": "x=1", "fetch_mode": "endpoint"}
+    for name in ("m1", "m2"):
+        proxy.submit([{"id": name, "tenant_id": "t1", "attachments": [attachment]}])
+    asked = ["/tenants/get"] if answered == 200 else ["/tenants/get", "/tenants/list"]
+    assert paths == [*asked, ENTITIES, ENTITIES]
+
+
+def test_a_tenant_that_the_proxy_does_not_know_is_asked_for_again() -> None:
+    paths = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        if request.url.path == "/tenants/get":
+            return httpx.Response(500)
+        if request.url.path == "/tenants/list":
+            return httpx.Response(200, json=[])
+        refused = [{"id": "m1", "reason": "unknown tenant"}]
+        return httpx.Response(200, json={"ok": True, "queued": 0, "rejected": refused})
+
+    proxy = client(handle)
+    attachment = {"filename": "a.txt", "storage_path": "x=1", "fetch_mode": "endpoint"}
+    for _ in range(2):
+        answer = proxy.submit([{"id": "m1", "tenant_id": "t1", "attachments": [attachment]}])
+        assert answer.rejected == {"m1": "unknown tenant"}
+    assert paths == ["/tenants/get", "/tenants/list", ENTITIES] * 2
+
+
 def test_a_proxy_exchanged_for_the_other_api_is_asked_anew() -> None:
     current = {"path": COMMANDS}
 

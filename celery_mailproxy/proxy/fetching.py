@@ -1,0 +1,58 @@
+"""What a proxy that forgets whose message it is needs to be told with each attachment that it fetches.
+
+The entities API (0.7.0) takes a message's tenant away before it fetches the attachments, and with it the tenant's
+attachment URL and credentials. It does heed both beside the attachment itself: a URL in brackets before the path, and
+`auth`. The proxy gets back what it has told us; nobody else sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["address_attachments"]
+
+#: The proxy's default where a tenant has no `client_attachment_path`.
+_DEFAULT_PATH = "/mail-proxy/attachments"
+
+_AUTH_KEYS = ("method", "token", "user", "password")
+
+
+def address_attachments(
+    messages: Sequence[Mapping[str, Any]], find_tenant: Callable[[str], Mapping[str, Any] | None]
+) -> list[Mapping[str, Any]]:
+    """The messages, as `mime.encode` gives them, with address and credentials of what the proxy is to fetch.
+
+    `find_tenant` is asked about tenants with such attachments only. Where it knows none, a message stays as it is: the
+    proxy says what is wrong with it.
+    """
+    return [_addressed(message, find_tenant) for message in messages]
+
+
+def _addressed(message: Mapping[str, Any], find_tenant: Callable[[str], Mapping[str, Any] | None]) -> Mapping[str, Any]:
+    attachments: Sequence[Mapping[str, Any]] = message.get("attachments") or ()
+    tenant_id = message.get("tenant_id")
+    if not tenant_id or not any(_is_fetched(each) for each in attachments):
+        return message
+    tenant = find_tenant(tenant_id)
+    if tenant is None:
+        return message
+    return {**message, "attachments": [_with_address(each, tenant) for each in attachments]}
+
+
+def _is_fetched(attachment: Mapping[str, Any]) -> bool:
+    return attachment.get("fetch_mode") in ("endpoint", "http_url")
+
+
+def _with_address(attachment: Mapping[str, Any], tenant: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not _is_fetched(attachment):
+        return attachment
+    addressed = dict(attachment)
+    base = tenant.get("client_base_url")
+    if base and attachment["fetch_mode"] == "endpoint":
+        path = tenant.get("client_attachment_path") or _DEFAULT_PATH
+        addressed["storage_path"] = f"[{base.rstrip('/')}{path}]{attachment['storage_path']}"
+    credentials = tenant.get("client_auth") or {}
+    if auth := {key: credentials[key] for key in _AUTH_KEYS if credentials.get(key)}:
+        addressed["auth"] = auth
+    return addressed
