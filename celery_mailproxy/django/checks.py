@@ -16,16 +16,18 @@ from django.conf import settings as django_settings
 from django.core import mail
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage, storages
 
 from .._authenticator import Authenticator
 from ..conf import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
+from . import content
 from .legacy_checks import OURS, check_legacy_settings, check_loops, check_registrations
 from .mailers import configured_mailers
 from .mounting import sync_path
 from .options import LegacySettings
 
-__all__ = ["TAG", "check_app", "check_mailers", "check_servers", "check_settings", "check_urls"]
+__all__ = ["TAG", "check_app", "check_mailers", "check_servers", "check_settings", "check_storage", "check_urls"]
 
 TAG = "mail_proxy"
 
@@ -115,6 +117,24 @@ def check_urls(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         hint = "Set it to a long random text; manage.py mailproxy_setup gives it to the proxy."
         messages.append(Error(problem, hint=hint, id="celery_mailproxy.E002"))
     return messages
+
+
+@register(TAG)
+def check_storage(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """W013: large mails are kept where uploads are, which web servers publish."""
+    settings = _readable_settings()
+    stores = getattr(django_settings, "STORAGES", {})
+    if settings is None or not settings.attachment_inline_bytes or content.STORAGE_ALIAS in stores:
+        return []
+    if not isinstance(storages["default"], FileSystemStorage):
+        return []
+    where = "MEDIA_ROOT" if django_settings.MEDIA_ROOT else "each process's current folder, for MEDIA_ROOT is not set"
+    problem = f"Mails of more than MAIL_PROXY_ATTACHMENT_INLINE_BYTES are kept among uploads: in {where}."
+    hint = (
+        f"Give STORAGES an alias {content.STORAGE_ALIAS!r}, in a folder that web processes and workers share and no "
+        "web server publishes; or set MAIL_PROXY_ATTACHMENT_INLINE_BYTES to 0: then the broker carries whole mails."
+    )
+    return [Warning(problem, hint=hint, id="celery_mailproxy.W013")]
 
 
 def _readable_settings() -> Settings | None:

@@ -57,7 +57,7 @@ def read_options() -> argparse.Namespace:
 
 def start(stack: ExitStack, folder: Path, sink: MailSink, port: int) -> list[subprocess.Popen[bytes]]:
     """Start all of it; the worker and the web server, which run until they are stopped."""
-    for name in ("broker", "control", "media"):
+    for name in ("broker", "control", "mails"):
         (folder / name).mkdir()
     with console.status("installing genro-mail-proxy into a virtual environment of its own …") as status:
         proxy = stack.enter_context(RealProxy("entities", progress=status.update))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import django
+from django.conf import global_settings
 
 FOLDER = Path(os.environ["SHOP_FOLDER"])
 
@@ -84,7 +85,14 @@ TEMPLATES = [
         },
     }
 ]
-MEDIA_ROOT = FOLDER / "media"
+# Large mails are kept here until they have ended: not among uploads, which web servers publish.
+STORAGES = {
+    **global_settings.STORAGES,
+    "mail_proxy": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": FOLDER / "mails"},
+    },
+}
 STATIC_URL = "static/"
 USE_TZ = True
 TIME_ZONE = "UTC"

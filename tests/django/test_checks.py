@@ -12,6 +12,7 @@ from typing import Any
 import django
 import pytest
 from celery import Celery
+from django.conf import global_settings
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, run_checks
 from django.core.management import call_command
@@ -29,6 +30,8 @@ MIGRATION = "celery_mailproxy.django.backends.MigrationEmailBackend"
 LEGACY = "djcelery_email.backends.CeleryEmailBackend"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
+MEMORY = "django.core.files.storage.InMemoryStorage"
+
 HAS_MAILERS = django.VERSION >= (6, 1)
 
 
@@ -43,7 +46,8 @@ GOOD = {
 @pytest.fixture(autouse=True)
 def app() -> Iterator[Celery]:
     """A good project's Celery app: no check has anything to say."""
-    with default_app(**GOOD, mail_proxy_sync_token="sync-token-91bc") as app:
+    stores = {**global_settings.STORAGES, "mail_proxy": {"BACKEND": MEMORY}}
+    with default_app(**GOOD, mail_proxy_sync_token="sync-token-91bc") as app, override_settings(STORAGES=stores):
         yield app
 
 
@@ -348,3 +352,20 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_packages_that_register_one_task_are_told(installed: list[str], expected: list[str]) -> None:
     with override_settings(INSTALLED_APPS=[*without_drain(), *installed]):
         assert list(found()) == expected
+
+
+@pytest.mark.parametrize(
+    ("root", "where"), [("/srv/shop/media", "in MEDIA_ROOT."), ("", "current folder, for MEDIA_ROOT is not set.")]
+)
+def test_large_mails_among_uploads_are_told(root: str, where: str) -> None:
+    with override_settings(STORAGES=global_settings.STORAGES, MEDIA_ROOT=root):
+        messages = found()
+    assert list(messages) == ["W013"]
+    assert where in messages["W013"].msg
+
+
+@pytest.mark.parametrize("change", [{"STORAGES": {"default": {"BACKEND": MEMORY}}}, {}])
+def test_large_mails_elsewhere_or_on_the_broker_are_fine(app: Celery, change: dict[str, Any]) -> None:
+    app.conf.mail_proxy_attachment_inline_bytes = 1000 if change else 0
+    with override_settings(**{"STORAGES": global_settings.STORAGES, **change}):
+        assert not found()
