@@ -16,6 +16,7 @@ from typing import Any
 
 from celery import Celery
 
+from ._served_receiver import served_receiver
 from .receiver import ReportReceiver, Request, Response
 
 __all__ = ["create_app"]
@@ -33,17 +34,11 @@ def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = N
     `overrides` are options of `ReportReceiver` that differ from the app's settings, for example `report_path="/sync"`.
     `receiver` replaces the app's own. Raises `ConfigurationError`, so that a server with wrong settings does not start.
     """
-    if receiver is None:
-        # Not at the top: with a receiver of its own, an application needs neither store nor proxy client.
-        from .runtime import get_runtime
-
-        receiver = get_runtime(app).receiver
-    if overrides:
-        receiver = replace(receiver, **overrides)
+    served = served_receiver(app, receiver, overrides)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _serve_http(receiver, scope, receive, send)
+            await _serve_http(served, scope, receive, send)
         elif scope["type"] == "lifespan":
             await _serve_lifespan(receive, send)
         elif scope["type"] == "websocket":

@@ -16,7 +16,7 @@ from .joining import Joiner
 from .reports import DeliveryReport, Kind
 from .resumption import Resumer
 from .signals import mail_queued, signals_of
-from .stores.base import Advanced, DeliveryStore
+from .stores.base import Advanced, DeliveryStore, Recording
 from .tally import Tally
 
 __all__ = ["Dispatcher", "callback_task_id"]
@@ -80,9 +80,8 @@ class Dispatcher:
         """
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
-        answers = self._store.record(
-            _in_order(reports), claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new
-        )
+        how = Recording(adopt=adopt, is_settled=is_settled, only_new=only_new)
+        answers = self._store.record(_in_order(reports), claim=claim, how=how)
         # Before anything is marked as told: what dies in between comes again, and looks again.
         unjoined, problem = self._join(self._joiner.parents_of(answers), claim=claim)
         for recorded in answers:

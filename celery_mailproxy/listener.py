@@ -78,18 +78,18 @@ class ListenerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.obj.stop(drain_seconds=0)
 
 
-def parse_address(text: str) -> tuple[str, int]:
+def parse_address(text: str, *, option: str = "--mailproxy-listen") -> tuple[str, int]:
     """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` or `PORT` as `(host, port)`; without a host it is every IPv4 address, "".
 
-    Raises `ConfigurationError` that names the value.
+    Raises `ConfigurationError` that names the option and the value.
     """
     host, _, port = text.strip().rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     is_port = port.isascii() and port.isdigit() and int(port) <= 65535
     if not is_port or (":" in host and not is_bracketed) or (is_bracketed and ":" not in host):
         raise ConfigurationError(
-            f"--mailproxy-listen must be HOST:PORT with a port up to 65535 (0 for a free one), [IPV6]:PORT, :PORT "
-            f"or PORT, got {text!r}."
+            f"{option} must be HOST:PORT with a port up to 65535 (0 for a free one), [IPV6]:PORT, :PORT or PORT, "
+            f"got {text!r}."
         )
     host = host[1:-1] if is_bracketed else host
     return ("" if host == "*" else host), int(port)

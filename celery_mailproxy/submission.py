@@ -154,6 +154,22 @@ class Submitter:
             self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
 
     def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
+        client = self._client_for(server)
+        payloads, answer = self._encoded(messages)
+        try:
+            held = _held(client, payloads, submitted_before)
+            answer += SubmitAnswer(accepted=tuple(held))
+            payloads = [payload for payload in payloads if payload["id"] not in held]
+            if payloads:
+                answer += client.submit(payloads)
+        except ProxyRequestError as exc:
+            answer += SubmitAnswer(failed=dict.fromkeys((payload["id"] for payload in payloads), exc))
+        except ProxyUnavailable as exc:
+            answer += SubmitAnswer(unsettled=dict.fromkeys((payload["id"] for payload in payloads), exc))
+        return answer
+
+    def _encoded(self, messages: Sequence[MailMessage]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
+        """What the proxy is to get, and the refusal of what cannot be encoded."""
         payloads: list[Mapping[str, Any]] = []
         refused: dict[str, str] = {}
         for message in messages:
@@ -161,21 +177,7 @@ class Submitter:
                 payloads.append(self._payload(message))
             except InvalidMessage as exc:
                 refused[message.message_id] = str(exc.redacted())
-        answer = SubmitAnswer(rejected=refused)
-        ids = [payload["id"] for payload in payloads]
-        client = self._client_for(server)
-        try:
-            held = {
-                p["id"] for p in payloads if p["id"] in submitted_before and client.holds(p["id"], p.get("tenant_id"))
-            }
-            answer += SubmitAnswer(accepted=tuple(held))
-            payloads = [payload for payload in payloads if payload["id"] not in held]
-            ids = [payload["id"] for payload in payloads]
-            return answer + client.submit(payloads) if payloads else answer
-        except ProxyRequestError as exc:
-            return answer + SubmitAnswer(failed=dict.fromkeys(ids, exc))
-        except ProxyUnavailable as exc:
-            return answer + SubmitAnswer(unsettled=dict.fromkeys(ids, exc))
+        return payloads, SubmitAnswer(rejected=refused)
 
     def _payload(self, message: MailMessage) -> Mapping[str, Any]:
         server = self._client_for(message.server).server
@@ -222,6 +224,12 @@ class Submitter:
         self._dispatcher.dispatch(reports, claim=claim)
         for message_id, error in answer.failed.items():
             self.give_up([message_id], str(error), task_id=claim)
+
+
+def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> set[str]:
+    """The ids of those submitted before that the proxy has: a lost answer is no reason to send them again."""
+    asked = (payload for payload in payloads if payload["id"] in submitted_before)
+    return {payload["id"] for payload in asked if client.holds(payload["id"], payload.get("tenant_id"))}
 
 
 def _known_answer(delivery: Delivery) -> SubmitAnswer:

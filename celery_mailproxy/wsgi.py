@@ -15,6 +15,7 @@ from typing import Any
 
 from celery import Celery
 
+from ._served_receiver import served_receiver
 from .receiver import ReportReceiver, Request
 
 __all__ = ["create_app", "request_head"]
@@ -31,20 +32,14 @@ def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = N
     `overrides` are options of `ReportReceiver` that differ from the app's settings, for example `report_path="/sync"`.
     `receiver` replaces the app's own. Raises `ConfigurationError`, so that a server with wrong settings does not start.
     """
-    if receiver is None:
-        # Not at the top: with a receiver of its own, an application needs neither store nor proxy client.
-        from .runtime import get_runtime
-
-        receiver = get_runtime(app).receiver
-    if overrides:
-        receiver = replace(receiver, **overrides)
+    served = served_receiver(app, receiver, overrides)
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         head = request_head(environ)
-        response = receiver.refuse(head)
+        response = served.refuse(head)
         if response is None:
-            body = _read_body(environ, limit=receiver.body_limit(head))
-            response = receiver.handle(replace(head, body=body))
+            body = _read_body(environ, limit=served.body_limit(head))
+            response = served.handle(replace(head, body=body))
         start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(response.headers))
         return [response.body]
 

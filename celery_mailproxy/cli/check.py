@@ -14,7 +14,7 @@ from ..deliveries import Status
 from ..runtime import get_runtime
 from .check_view import show_links, show_verdict
 from .checkup import Checkup, Request
-from .command import MailProxyCommand, app_of
+from .command import MailProxyCommand, app_of, timeout_option
 from .follow import Followed, follow, follow_on
 from .links import Outcome
 from .terminal import Terminal, plain
@@ -40,15 +40,7 @@ def _http_url(ctx: click.Context, option: click.Parameter, value: str | None) ->
     callback=_http_url,
     help="The receiver's address as seen from here, path and all.",
 )
-@click.option(
-    "--timeout",
-    "timeout_seconds",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the mail's report.",
-)
+@timeout_option("How long to wait for the mail's report.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(ctx: click.Context, /, *, send_to: str | None, is_json: bool, **asked: Any) -> None:

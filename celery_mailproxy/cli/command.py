@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from celery import Celery
@@ -12,7 +13,9 @@ from kombu.exceptions import OperationalError
 from ..errors import InvalidMessage, MailProxyError
 from .terminal import Terminal
 
-__all__ = ["MailProxyCommand", "app_of"]
+__all__ = ["MailProxyCommand", "app_of", "timeout_option"]
+
+Decorated = TypeVar("Decorated", bound="Callable[..., Any] | click.Command")
 
 _TRACEBACK = f"{__name__}.traceback"
 
@@ -44,6 +47,19 @@ def app_of(ctx: click.Context, *, with_handlers: bool = False) -> Celery:
     if with_handlers:
         app.loader.import_default_modules()
     return app
+
+
+def timeout_option(text: str) -> Callable[[Decorated], Decorated]:
+    """The option `--timeout`, as the argument `timeout_seconds`, of a command that follows a mail."""
+    return click.option(
+        "--timeout",
+        "timeout_seconds",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
+    )
 
 
 def _set_up_django() -> None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import click
 from celery.bin.base import LOG_LEVEL
 
-from ..errors import ConfigurationError
 from ..listener import ENVIRONMENT_VARIABLE, parse_address
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
@@ -44,7 +43,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
       celery -A proj mailproxy receiver --listen 0.0.0.0:9100
     """
     app = app_of(ctx, with_handlers=True)
-    host, port = _address(listen)
+    host, port = parse_address(listen, option="--listen")
     receiver = get_runtime(app).receiver
     from .._report_server import ReportServer  # its server is an optional dependency
 
@@ -60,14 +59,6 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
         stop.wait()
         server.stop()
     logging.getLogger(__name__).info("receiver stopped")
-
-
-def _address(listen: str) -> tuple[str, int]:
-    try:
-        return parse_address(listen)
-    except ConfigurationError as exc:
-        # The rule is the listener's, and its message names the worker's option.
-        raise ConfigurationError(str(exc).replace("--mailproxy-listen", "--listen")) from exc
 
 
 @contextmanager

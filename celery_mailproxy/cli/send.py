@@ -16,7 +16,7 @@ from ..errors import InvalidMessage
 from ..messages import Attachment
 from ..outgoing import one_outgoing
 from ..runtime import Runtime, get_runtime
-from .command import MailProxyCommand, app_of
+from .command import MailProxyCommand, app_of, timeout_option
 from .follow import follow, follow_on
 from .terminal import Terminal, span
 
@@ -69,18 +69,11 @@ _TEXT_FILE = click.File("r", encoding="utf-8")
 @click.option("--send-at", metavar="TIME", help="Not before: 2030-01-31T09:00+01:00, or unix seconds.")
 @click.option("--direct", is_flag=True, help="Submit from this process, without broker and worker.")
 @click.option("--wait", is_flag=True, help="Follow the mail until it is sent or has failed.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to --wait.",
-)
+@timeout_option("How long to --wait.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, direct: bool, wait: bool, timeout: float, is_json: bool, **arguments: Any
+    ctx: click.Context, /, *, direct: bool, wait: bool, timeout_seconds: float, is_json: bool, **arguments: Any
 ) -> None:
     """Send one mail, and print its message id.
 
@@ -104,7 +97,7 @@ def command(
         terminal.line(message_id)
     elif not wait:
         terminal.json({"id": message_id})
-    if wait and not _is_sent(terminal, get_runtime(app), message_id, timeout_seconds=timeout, is_json=is_json):
+    if wait and not _is_sent(terminal, get_runtime(app), message_id, timeout_seconds=timeout_seconds, is_json=is_json):
         ctx.exit(1)
 
 

@@ -19,7 +19,7 @@ from ..deliveries import Delivery, Dispatched, Recorded
 from ..errors import ConfigurationError
 from ..reports import DeliveryReport, utcnow
 from ..runtime import get_runtime
-from ..stores.base import COUNTS_KEPT, Advanced, Retention, count_span
+from ..stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
 from ..stores.rows import Rows, RowStore, is_stalled, unique
 from ..suspensions import Step
 from .database import explain, is_lost, is_passing, log_alias, note_use, own_connection, writing
@@ -77,18 +77,8 @@ class DjangoStore(RowStore):
             deliveries = [replace(each, summary=_without(each.summary, hidden)) for each in deliveries]
         return self._run(lambda: RowStore.register(self, deliveries))
 
-    def record(
-        self,
-        reports: Sequence[DeliveryReport],
-        *,
-        claim: str,
-        adopt: bool = False,
-        is_settled: bool = False,
-        only_new: bool = False,
-    ) -> list[Recorded]:
-        return self._run(
-            lambda: RowStore.record(self, reports, claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new)
-        )
+    def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
+        return self._run(lambda: RowStore.record(self, reports, claim=claim, how=how))
 
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         self._run(lambda: RowStore.mark_dispatched(self, dispatched))

@@ -11,7 +11,16 @@ from ..deliveries import Delivery, Dispatched, Recorded
 from ..reports import DeliveryReport
 from ..suspensions import Step
 
-__all__ = ["COUNTS_KEPT", "Advanced", "DeliveryStore", "Retention", "count_span", "span_start"]
+__all__ = [
+    "AS_USUAL",
+    "COUNTS_KEPT",
+    "Advanced",
+    "DeliveryStore",
+    "Recording",
+    "Retention",
+    "count_span",
+    "span_start",
+]
 
 _PENDING_GRACE = timedelta(days=30)
 
@@ -52,6 +61,22 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """How reports are recorded where it is not as usual: see `DeliveryStore.record`."""
+
+    #: A report of an unknown message makes a delivery for it (`is_known=False`).
+    adopt: bool = False
+    #: New reports count as dispatched at once: for callers who know that nobody listens.
+    is_settled: bool = False
+    #: Reports count only where nothing has been heard of the message yet. Never together with `adopt`.
+    only_new: bool = False
+
+
+#: For known messages, and everything new is to be dispatched.
+AS_USUAL = Recording()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advanced:
     """A store's answer to a step: whether it was allowed, and the delivery as it stands then."""
 
@@ -84,21 +109,11 @@ class DeliveryStore(ABC):
         """What `get` says of each, in that order. One round trip for all."""
 
     @abstractmethod
-    def record(
-        self,
-        reports: Sequence[DeliveryReport],
-        *,
-        claim: str,
-        adopt: bool = False,
-        is_settled: bool = False,
-        only_new: bool = False,
-    ) -> list[Recorded]:
+    def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         """Apply the reports in the order given (see `deliveries.record_report`); one answer each, in that order.
 
-        A report of an unknown message changes nothing and is answered `UNKNOWN`, or with `adopt` a delivery is made
-        for it (`is_known=False`). With `is_settled` new reports count as dispatched at once: for callers who know
-        that nobody listens. With `only_new` (never with `adopt`) they count only where nothing has been heard of the
-        message yet. Callers leave repetitions within one call out. One round trip for all.
+        A report of an unknown message changes nothing and is answered `UNKNOWN`, unless `how` adopts it (see
+        `Recording`). Callers leave repetitions within one call out. One round trip for all.
         """
 
     @abstractmethod
@@ -116,8 +131,9 @@ class DeliveryStore(ABC):
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
         """Record that the proxy has a message, of which nobody is to be told, and suspend its result.
 
-        Does what `record([report], claim=claim, is_settled=True)` and `advance(…, Step.SUBMITTED, token=claim)` do, and
-        answers what the latter answers. One round trip: every mail whose result follows it takes this step.
+        Does what `record([report], claim=claim, how=Recording(is_settled=True))` and
+        `advance(…, Step.SUBMITTED, token=claim)` do, and answers what the latter answers. One round trip: every mail
+        whose result follows it takes this step.
         """
 
     @abstractmethod

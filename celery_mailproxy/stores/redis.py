@@ -13,51 +13,27 @@ whatever else is kept of one message shares its cluster slot.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from redis import exceptions as redis_errors
-
-from ..deliveries import Delivery, Dispatched, Recorded, Status, Verdict, adopt_orphan, failed_entries
-from ..errors import StoreError
+from ..deliveries import Delivery, Dispatched, Recorded, Status, adopt_orphan, failed_entries
 from ..reports import DeliveryReport, utcnow
 from ..suspensions import Step
-from .base import COUNTS_KEPT, Advanced, DeliveryStore, Retention, count_span
-from .codec import (
-    decode_delivery,
-    encode_delivery,
-    encode_suspension,
-    pack_claim,
-    pack_report,
-    pack_text,
-    pack_time,
-    unpack_text,
-)
-from .redis_scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Script
-from .redis_url import connect_redis
+from .base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
+from .codec import encode_delivery, pack_claim, pack_text, pack_time, unpack_text
+from .redis_records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
+from .redis_scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER
+from .redis_trips import Command, RedisTrips, ScriptCall
 from .rows import is_stalled, unique
-from .urls import hide_password, hide_secrets_of
 
 __all__ = ["RedisStore"]
-
-# A pipeline holds its commands and answers in memory on both sides; calls of ordinary size take one.
-_CALLS_PER_TRIP = 1000
-
-# Every script may run twice: the same claim goes on, a registration or a mark repeated changes nothing. So a lost
-# connection (the server was restarted, a sentinel chose another) is worth another try at once, and one a bit later.
-_PAUSES_SECONDS = (0.0, 0.2)
 
 #: How many suspended results are looked at on one trip.
 _STALLED_PAGE = 500
 
 _DAY_SECONDS = 86400
-
-_Call = tuple[Script, str, list[Any]]
 
 
 class RedisStore(DeliveryStore):
@@ -73,10 +49,8 @@ class RedisStore(DeliveryStore):
     ) -> None:
         self.retention = retention
         self.clock = clock
-        self._url = url
+        self._trips = RedisTrips(url)
         self._prefix = key_prefix
-        self._client: Any = None
-        self._lock = threading.Lock()
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> RedisStore:
@@ -84,12 +58,12 @@ class RedisStore(DeliveryStore):
         return cls(url, retention, clock=clock)
 
     def __repr__(self) -> str:
-        return f"RedisStore({hide_password(self._url)!r})"
+        return f"RedisStore({self._trips.shown_url!r})"
 
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now = self.clock()
         calls = [
-            (REGISTER, each.message_id, [*_texts(each), *self._ttls_ms(each.updated_at, now=now)])
+            (REGISTER, self._key(each.message_id), [*encode_record(each), *self._ttls_ms(each.updated_at, now=now)])
             for each in deliveries
         ]
         extra = [
@@ -97,61 +71,45 @@ class RedisStore(DeliveryStore):
             for each in deliveries
             if each.suspension is not None
         ]
+        kept = self._trips.run_scripts(calls, extra=extra)
         return [
-            delivery if value is None else _decode(delivery.message_id, value)
-            for delivery, value in zip(deliveries, self._run_scripts(calls, extra=extra), strict=True)
+            delivery if value is None else decode_record(delivery.message_id, value)
+            for delivery, value in zip(deliveries, kept, strict=True)
         ]
 
     def get(self, message_id: str) -> Delivery | None:
         return self.get_many([message_id])[0]
 
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
-        values = self._pipeline([("GET", self._key(message_id)) for message_id in message_ids])
+        values = self._trips.run([("GET", self._key(message_id)) for message_id in message_ids])
         return [
-            None if value is None else _decode(message_id, value)
+            None if value is None else decode_record(message_id, value)
             for message_id, value in zip(message_ids, values, strict=True)
         ]
 
-    def record(
-        self,
-        reports: Sequence[DeliveryReport],
-        *,
-        claim: str,
-        adopt: bool = False,
-        is_settled: bool = False,
-        only_new: bool = False,
-    ) -> list[Recorded]:
+    def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         now = self.clock()
-        by_message: dict[str, list[int]] = {}
-        for index, report in enumerate(reports):
-            by_message.setdefault(report.message_id, []).append(index)
-        calls = []
-        for indexes in by_message.values():
-            about_it = [reports[index] for index in indexes]
-            orphan = adopt_orphan(about_it[0], now=now) if adopt else None
-            calls.append(self._recording(about_it, claim, orphan, is_settled=is_settled, only_new=only_new, now=now))
-        answers = dict(zip(by_message, self._run_scripts(calls), strict=True))
-        return _recorded(reports, by_message, answers)
+        by_message: dict[str, list[DeliveryReport]] = {}
+        for report in reports:
+            by_message.setdefault(report.message_id, []).append(report)
+        calls = [self._recording(about_it, claim, how, now=now) for about_it in by_message.values()]
+        recorded = {
+            message_id: iter(recorded_of(message_id, about_it, answer))
+            for (message_id, about_it), answer in zip(by_message.items(), self._trips.run_scripts(calls), strict=True)
+        }
+        # The answers about one message come in the order of its reports.
+        return [next(recorded[report.message_id]) for report in reports]
 
-    def _recording(
-        self,
-        reports: Sequence[DeliveryReport],
-        claim: str,
-        orphan: Delivery | None,
-        *,
-        is_settled: bool,
-        only_new: bool,
-        now: datetime,
-    ) -> _Call:
+    def _recording(self, reports: Sequence[DeliveryReport], claim: str, how: Recording, *, now: datetime) -> ScriptCall:
         """The call that records reports of one message."""
         message_id = reports[0].message_id
-        flags = (int(is_settled), int(only_new))
+        flags = (int(how.is_settled), int(how.only_new))
         arguments = [pack_time(now), pack_claim(claim, message_id), self._lease_us, *flags]
         arguments += self._ttls_ms(now, now=now)
-        arguments += encode_delivery(orphan) if orphan else ("", "")
+        arguments += encode_delivery(adopt_orphan(reports[0], now=now)) if how.adopt else ("", "")
         for report in reports:
-            arguments += _report_arguments(report)
-        return RECORD, message_id, arguments
+            arguments += report_arguments(report)
+        return RECORD, self._key(message_id), arguments
 
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         now = pack_time(self.clock())
@@ -161,40 +119,41 @@ class RedisStore(DeliveryStore):
             arguments = by_message.setdefault(each.message_id, [now])
             arguments.extend([pack_text(each.key), int(each.is_resumed), len(names), *names])
         failing = unique(each.message_id for each in dispatched if each.failed)
-        calls = [(MARK_DISPATCHED, message_id, arguments) for message_id, arguments in by_message.items()]
+        calls = [(MARK_DISPATCHED, self._key(message_id), arguments) for message_id, arguments in by_message.items()]
         extra = [("SADD", self._failed_key, *map(pack_text, failing))] if failing else []
-        self._run_scripts(calls, extra=extra)
+        self._trips.run_scripts(calls, extra=extra)
 
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
         extra = [("ZREM", self._suspended_key, pack_text(message_id))] if step is Step.FINISH else []
-        (answer,) = self._run_scripts([self._advancing(message_id, step, token)], extra=extra)
-        moved = _advanced(message_id, answer)
+        (answer,) = self._trips.run_scripts([self._advancing(message_id, step, token)], extra=extra)
+        moved = advanced_of(message_id, answer)
         if extra and moved.delivery is not None and not moved.is_allowed:
-            self._pipeline([("ZADD", self._suspended_key, self.clock().timestamp(), pack_text(message_id))])
+            self._trips.run([("ZADD", self._suspended_key, self.clock().timestamp(), pack_text(message_id))])
         return moved
 
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
-        recording = self._recording([report], claim, None, is_settled=True, only_new=False, now=self.clock())
+        recording = self._recording([report], claim, Recording(is_settled=True), now=self.clock())
         advancing = self._advancing(report.message_id, Step.SUBMITTED, claim)
         # Two scripts on one trip. A crash between them is one before `advance`: the task is run again.
-        _, answer = self._run_scripts([recording, advancing])
-        return _advanced(report.message_id, answer)
+        _, answer = self._trips.run_scripts([recording, advancing])
+        return advanced_of(report.message_id, answer)
 
-    def _advancing(self, message_id: str, step: Step, token: str | None) -> _Call:
-        return ADVANCE, message_id, [step.value, pack_text(token or ""), pack_time(self.clock()), self._lease_us]
+    def _advancing(self, message_id: str, step: Step, token: str | None) -> ScriptCall:
+        arguments = [step.value, pack_text(token or ""), pack_time(self.clock()), self._lease_us]
+        return ADVANCE, self._key(message_id), arguments
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         found: list[Delivery] = []
         start = 0
         while len(found) < limit:
-            page = self._pipeline(
+            page = self._trips.run(
                 [("ZRANGEBYSCORE", self._suspended_key, "-inf", before.timestamp(), "LIMIT", start, _STALLED_PAGE)]
             )[0]
             kept = self.get_many([unpack_text(member.decode()) for member in page])
             found += (each for each in kept if each is not None and is_stalled(each, before=before))
             gone = [member for member, each in zip(page, kept, strict=True) if each is None]
             if gone:
-                self._pipeline([("ZREM", self._suspended_key, *gone)])
+                self._trips.run([("ZREM", self._suspended_key, *gone)])
             start += len(page) - len(gone)
             if len(page) < _STALLED_PAGE:
                 break
@@ -204,7 +163,7 @@ class RedisStore(DeliveryStore):
         failing: list[str] = []
         cursor: Any = 0
         while len(failing) < limit:
-            cursor, members = self._try(partial(_scan, key=self._failed_key, cursor=cursor))
+            cursor, members = self._trips.scan(self._failed_key, cursor)
             failing += self._check_failed([unpack_text(member.decode()) for member in members])
             if int(cursor) == 0:
                 break
@@ -215,28 +174,26 @@ class RedisStore(DeliveryStore):
         return 0
 
     def get_value(self, name: str) -> str | None:
-        (value,) = self._pipeline([("HGET", f"{self._prefix}values", name)])
+        (value,) = self._trips.run([("HGET", f"{self._prefix}values", name)])
         return None if value is None else str(value.decode())
 
     def set_value(self, name: str, value: str | None) -> None:
         key = f"{self._prefix}values"
-        self._pipeline([("HDEL", key, name) if value is None else ("HSET", key, name, value)])
+        self._trips.run([("HDEL", key, name) if value is None else ("HSET", key, name, value)])
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
         span = count_span(at)
         key = self._counts_key(span)
-        commands: list[tuple[Any, ...]] = [
-            ("HINCRBY", key, f"{span}/{name}", number) for name, number in numbers.items()
-        ]
-        self._pipeline([*commands, ("EXPIRE", key, int(COUNTS_KEPT.total_seconds()) + _DAY_SECONDS)])
+        commands: list[Command] = [("HINCRBY", key, f"{span}/{name}", number) for name, number in numbers.items()]
+        self._trips.run([*commands, ("EXPIRE", key, int(COUNTS_KEPT.total_seconds()) + _DAY_SECONDS)])
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         first = count_span(since)
         last = max(first, count_span(self.clock()))
         days = range(first // _DAY_SECONDS, last // _DAY_SECONDS + 1)
         total: Counter[str] = Counter()
-        for answer in self._pipeline([("HGETALL", self._counts_key(day * _DAY_SECONDS)) for day in days]):
-            for field, number in _pairs(answer):
+        for answer in self._trips.run([("HGETALL", self._counts_key(day * _DAY_SECONDS)) for day in days]):
+            for field, number in fields_of(answer):
                 span, _, name = field.decode().partition("/")
                 if int(span) >= first:
                     total[name] += int(number)
@@ -244,17 +201,12 @@ class RedisStore(DeliveryStore):
 
     def check(self) -> str:
         # Both a write and a script: a server can answer and yet allow neither.
-        self._pipeline([("SET", f"{self._prefix}check", "1", "PX", 1000)])
-        self._run_scripts([(MARK_DISPATCHED, "", [])])
-        return f"Redis, {hide_password(self._url)}"
+        self._trips.run([("SET", f"{self._prefix}check", "1", "PX", 1000)])
+        self._trips.run_scripts([(MARK_DISPATCHED, self._key(""), [])])
+        return f"Redis, {self._trips.shown_url}"
 
     def close(self) -> None:
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
-            if (pool := getattr(client, "connection_pool", None)) is not None:
-                pool.disconnect()
+        self._trips.close()
 
     @property
     def _lease_us(self) -> int:
@@ -284,128 +236,16 @@ class RedisStore(DeliveryStore):
         """Those that really have a failed handler; the others leave the set."""
         failing = self._failing_among(message_ids)
         if gone := [each for each in message_ids if each not in failing]:
-            self._pipeline([("SREM", self._failed_key, *map(pack_text, gone))])
+            self._trips.run([("SREM", self._failed_key, *map(pack_text, gone))])
             # A handler may have failed between the look and the removal: look again, and put it back.
             if again := self._failing_among(gone):
-                self._pipeline([("SADD", self._failed_key, *map(pack_text, again))])
+                self._trips.run([("SADD", self._failed_key, *map(pack_text, again))])
                 failing += again
         return failing
 
     def _failing_among(self, message_ids: Sequence[str]) -> list[str]:
         found = self.get_many(message_ids)
         return [each.message_id for each in found if each is not None and any(failed_entries(each))]
-
-    def _run_scripts(self, calls: Sequence[_Call], *, extra: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
-        """Run each script and answer what each answers; the extra commands go behind them on the same trip."""
-        commands: list[tuple[Any, ...]] = [
-            ("EVALSHA", script.sha, 1, self._key(message_id), *arguments) for script, message_id, arguments in calls
-        ]
-        commands += extra
-        answers = self._pipeline(commands)[: len(calls)]
-        # A server that has not seen the script yet, or forgot it in a restart: EVAL makes it known for the next time.
-        unseen = [i for i, each in enumerate(answers) if isinstance(each, redis_errors.NoScriptError)]
-        again = self._pipeline([("EVAL", calls[i][0].text, *commands[i][2:]) for i in unseen])
-        for index, answer in zip(unseen, again, strict=True):
-            answers[index] = answer
-        return answers
-
-    def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        answers: list[Any] = []
-        for start in range(0, len(commands), _CALLS_PER_TRIP):
-            batch = commands[start : start + _CALLS_PER_TRIP]
-            answers += self._try(partial(_execute, commands=batch))
-        return answers
-
-    def _try(self, run: Callable[[Any], Any]) -> Any:
-        for pause_seconds in (*_PAUSES_SECONDS, None):
-            try:
-                return run(self._connected())
-            except (redis_errors.RedisError, redis_errors.RedisClusterException) as exc:
-                is_lost = isinstance(exc, redis_errors.ConnectionError) and not isinstance(
-                    exc, redis_errors.AuthenticationError
-                )
-                if pause_seconds is None or not is_lost:
-                    raise self._translated(exc) from (None if self._is_secret(exc) else exc)
-                time.sleep(pause_seconds)
-        raise AssertionError("unreachable")
-
-    def _connected(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                self._client = connect_redis(self._url)
-            return self._client
-
-    def _translated(self, exc: Exception) -> StoreError:
-        shown = hide_password(self._url)
-        text = hide_secrets_of(self._url, str(exc))
-        return StoreError(f"the delivery store {shown} cannot be used: {type(exc).__name__}: {text}")
-
-    def _is_secret(self, exc: Exception) -> bool:
-        # Where no master is found, some releases of redis-py quote the options of their connections.
-        return hide_secrets_of(self._url, str(exc)) != str(exc)
-
-
-def _scan(client: Any, *, key: str, cursor: Any) -> Any:
-    return client.sscan(key, cursor, count=500)
-
-
-def _execute(client: Any, *, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    # `execute_command`, since a cluster's pipeline has no methods for scripts; it does send them.
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception) and not isinstance(answer, redis_errors.NoScriptError):
-            raise answer
-    return answers
-
-
-def _pairs(answer: Any) -> Iterator[tuple[bytes, bytes]]:
-    """The fields of a hash: some clients make a dict of them, and some leave the flat list."""
-    if isinstance(answer, Mapping):
-        yield from answer.items()
-        return
-    flat = iter(answer)
-    yield from zip(flat, flat, strict=True)
-
-
-def _report_arguments(report: DeliveryReport) -> Iterator[str]:
-    yield pack_text(report.key)
-    yield pack_text(report.tenant_id or "")
-    yield pack_report(report)
-
-
-def _recorded(
-    reports: Sequence[DeliveryReport], by_message: dict[str, list[int]], answers: dict[str, Any]
-) -> list[Recorded]:
-    recorded: dict[int, Recorded] = {}
-    for message_id, indexes in by_message.items():
-        *verdicts, value = answers[message_id] or [*[b"unknown"] * len(indexes), None]
-        delivery = None if value is None else _decode(message_id, value)
-        for index, verdict in zip(indexes, verdicts, strict=True):
-            recorded[index] = Recorded(report=reports[index], verdict=Verdict(verdict.decode()), delivery=delivery)
-    return [recorded[index] for index in range(len(reports))]
-
-
-def _advanced(message_id: str, answer: Any) -> Advanced:
-    if answer is None:
-        return Advanced(is_allowed=False, delivery=None)
-    is_allowed, value = answer
-    return Advanced(is_allowed=bool(is_allowed), delivery=_decode(message_id, value))
-
-
-def _texts(delivery: Delivery) -> tuple[str, str]:
-    """The head of a record, and all that follows it."""
-    head, static = encode_delivery(delivery)
-    suspension = encode_suspension(delivery.suspension, delivery.message_id)
-    return head, static if suspension is None else f"{static}\n{suspension}"
-
-
-def _decode(message_id: str, value: bytes) -> Delivery:
-    head, _, rest = value.decode().partition("\n")
-    static, _, suspension = rest.partition("\n")
-    return decode_delivery(message_id, head, static, suspension or None)
 
 
 def _probe(status: Status, updated_at: datetime) -> Delivery:

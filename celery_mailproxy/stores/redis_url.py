@@ -36,7 +36,7 @@ _CLUSTER = ("redis+cluster", "rediss+cluster")
 _DEFAULT_SENTINEL_PORT = 26379
 _DEFAULT_PORT = 6379
 
-# A server that hangs must not hold up a web request for long; see `RedisStore` for why nothing is retried here.
+# A server that hangs must not hold up a web request for long; see `RedisTrips` for why nothing is retried here.
 _SOCKET: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
 _HEALTH_CHECK_SECONDS = 30
 

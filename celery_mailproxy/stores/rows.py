@@ -21,7 +21,7 @@ from ..deliveries import (
 )
 from ..reports import DeliveryReport, utcnow
 from ..suspensions import RESTING, Step, advance
-from .base import Advanced, DeliveryStore, Retention
+from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
 
 __all__ = ["RowStore", "Rows", "is_stalled", "unique"]
 
@@ -61,15 +61,7 @@ class RowStore(DeliveryStore):
             rows.save(list(changed.values()))
         return kept
 
-    def record(
-        self,
-        reports: Sequence[DeliveryReport],
-        *,
-        claim: str,
-        adopt: bool = False,
-        is_settled: bool = False,
-        only_new: bool = False,
-    ) -> list[Recorded]:
+    def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         now = self.clock()
         verdicts: list[Verdict] = []
         with self._transaction() as rows:
@@ -77,7 +69,7 @@ class RowStore(DeliveryStore):
             changed: dict[str, Delivery] = {}
             for report in reports:
                 before = known.get(report.message_id)
-                if before is None and not adopt:
+                if before is None and not how.adopt:
                     verdicts.append(Verdict.UNKNOWN)
                     continue
                 after, verdict = record_report(
@@ -86,8 +78,8 @@ class RowStore(DeliveryStore):
                     claim=claim,
                     now=now,
                     lease_seconds=self.retention.lease_seconds,
-                    is_settled=is_settled,
-                    only_new=only_new,
+                    is_settled=how.is_settled,
+                    only_new=how.only_new,
                 )
                 verdicts.append(verdict)
                 if after is not before:

@@ -29,12 +29,13 @@ from celery_mailproxy.deliveries import (
 from celery_mailproxy.errors import StoreError
 from celery_mailproxy.reports import DeliveryReport, Kind
 from celery_mailproxy.stores import DeliveryStore
+from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.stores.redis import RedisStore
 from tests.contract.store_values import RETENTION, START, Clock, MakeStore, delivery, new_id, report, sent_entry
 
 
 def verdicts(store: DeliveryStore, *reports: DeliveryReport, claim: str = "task-1", **options: Any) -> list[str]:
-    return [recorded.verdict.value for recorded in store.record(reports, claim=claim, **options)]
+    return [recorded.verdict.value for recorded in store.record(reports, claim=claim, how=Recording(**options))]
 
 
 def status_of(store: DeliveryStore, message_id: str) -> Status:
@@ -474,12 +475,10 @@ class Model:
         self.deliveries[registered.message_id] = merged
         return merged
 
-    def record(
-        self, clock: Clock, reported: DeliveryReport, claim: str, adopt: bool, is_settled: bool, only_new: bool
-    ) -> Verdict:
+    def record(self, clock: Clock, reported: DeliveryReport, claim: str, how: Recording) -> Verdict:
         existing = self.deliveries.get(reported.message_id)
         if existing is None:
-            if not adopt:
+            if not how.adopt:
                 return Verdict.UNKNOWN
             existing = adopt_orphan(reported, now=clock.now)
         self.deliveries[reported.message_id], verdict = record_report(
@@ -488,8 +487,8 @@ class Model:
             claim=claim,
             now=clock.now,
             lease_seconds=RETENTION.lease_seconds,
-            is_settled=is_settled,
-            only_new=only_new,
+            is_settled=how.is_settled,
+            only_new=how.only_new,
         )
         return verdict
 
@@ -519,9 +518,12 @@ recordings = st.tuples(
     st.just("record"),
     st.lists(some_reports, max_size=5),
     st.sampled_from(["task-1", "task-2", "m"]),
-    st.booleans(),
-    st.sampled_from([False, False, True]),
-    st.sampled_from([False, False, True]),
+    st.builds(
+        Recording,
+        adopt=st.booleans(),
+        is_settled=st.sampled_from([False, False, True]),
+        only_new=st.sampled_from([False, False, True]),
+    ).filter(lambda how: not (how.adopt and how.only_new)),
 )
 marks = st.tuples(
     st.just("mark"),
@@ -554,10 +556,9 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
                 model.mark_dispatched(clock, each)
         else:
             reported = [renamed(each, run) for each in arguments[0]]
-            claim, adopt, is_settled, only_new = arguments[1:]
-            only_new = only_new and not adopt
-            answers = store.record(reported, claim=claim, adopt=adopt, is_settled=is_settled, only_new=only_new)
-            expected = [model.record(clock, each, claim, adopt, is_settled, only_new) for each in reported]
+            claim, how = arguments[1:]
+            answers = store.record(reported, claim=claim, how=how)
+            expected = [model.record(clock, each, claim, how) for each in reported]
             assert [answer.verdict for answer in answers] == expected
             assert [answer.delivery for answer in answers] == [model.deliveries.get(e.message_id) for e in reported]
         assert [store.get(run + each) for each in NAMES] == [model.deliveries.get(run + each) for each in NAMES]

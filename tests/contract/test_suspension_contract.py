@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from celery_mailproxy.deliveries import Dispatched, Status, Verdict, mark_dispatched, record_report
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore
+from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.suspensions import STEPS, Step, Suspension, SuspensionState, advance
 
 from .store_values import RETENTION, START, Clock, delivery, new_id, report
@@ -78,7 +79,7 @@ def test_an_early_end_is_taken_by_the_submitting_task(store: DeliveryStore) -> N
 
 def test_reports_seen_before_the_registration_end_it_early(store: DeliveryStore) -> None:
     message_id = new_id()
-    store.record([report(message_id, Kind.SENT)], claim="c", adopt=True)
+    store.record([report(message_id, Kind.SENT)], claim="c", how=Recording(adopt=True))
     (kept,) = store.register([suspended(message_id)])
     assert kept.suspension is not None
     assert kept.suspension.state is S.EARLY

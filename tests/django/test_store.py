@@ -33,6 +33,7 @@ from celery_mailproxy.django.store import DjangoStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.suspensions import Step, Suspension
 from tests.contract import test_board_contract, test_joining_contract, test_store_contract, test_suspension_contract
 from tests.contract.store_values import (
@@ -165,7 +166,8 @@ def test_ids_that_look_alike_are_two(store: DeliveryStore, one: str, other: str)
 
 @pytest.mark.parametrize("message_id", ["\x01" * 255, "👋" * 255, "x" * 254 + " ", "\\s" + "0" * 64])
 def test_ids_too_long_when_escaped_come_back_whole(store: DeliveryStore, message_id: str) -> None:
-    assert [a.verdict for a in store.record([report(message_id)], claim="c", adopt=True)] == [Verdict.NEW]
+    (recorded,) = store.record([report(message_id)], claim="c", how=Recording(adopt=True))
+    assert recorded.verdict is Verdict.NEW
     (kept,) = store.register([delivery(message_id)])
     assert store.get(message_id) == kept
     assert kept.message_id == message_id

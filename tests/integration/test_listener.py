@@ -284,7 +284,7 @@ def test_worker_without_the_option_has_no_listener() -> None:
 
 
 def test_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "celery_mailproxy._report_server")
+    monkeypatch.delitem(sys.modules, "celery_mailproxy._report_server", raising=False)
     monkeypatch.setitem(sys.modules, "waitress", None)
     with pytest.raises(listener.CannotListen, match=r'pip install "celery-mailproxy\[server\]"'):
         listener.ListenerStep(Celery(), mailproxy_listen=":0").create(Celery())

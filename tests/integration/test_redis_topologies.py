@@ -15,6 +15,7 @@ from celery_mailproxy.deliveries import Dispatched, Status, Verdict
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.reports import Kind
 from celery_mailproxy.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.stores.redis import RedisStore
 from celery_mailproxy.suspensions import Suspension
 from celery_mailproxy.testing.ports import free_port
@@ -53,7 +54,7 @@ def go_through_all(store: DeliveryStore) -> None:
     assert set(store.failed()) == set(ids[:5])
     store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ids])
     assert store.failed() == []
-    (orphan,) = store.record([report(new_id(), Kind.DEFERRED)], claim="task-1", adopt=True)
+    (orphan,) = store.record([report(new_id(), Kind.DEFERRED)], claim="task-1", how=Recording(adopt=True))
     assert orphan.delivery is not None
     assert not orphan.delivery.is_known
     for message_id in ids:

@@ -135,7 +135,7 @@ def test_threads_that_end_leave_no_connection_open(url: str) -> None:
         thread.start()
         thread.join()
     assert isinstance(store, SQLiteStore)
-    assert len(store._pool._idle) == 1
+    assert len(store._file._pool._idle) == 1
     del store
     gc.collect()  # An open connection would warn here, and warnings are errors.
 

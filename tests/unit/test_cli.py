@@ -30,6 +30,7 @@ from celery_mailproxy.deliveries import Delivery, Dispatched
 from celery_mailproxy.reports import DeliveryReport, Kind, utcnow
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.signals import mail_sent
+from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error
 
@@ -226,7 +227,7 @@ def test_status_of_an_unknown_message_fails(run: Run, remember: Callable[..., De
 
 
 def test_status_says_where_only_reports_are_known(run: Run, app: Celery) -> None:
-    get_runtime(app).store.record([report(Kind.SENT)], claim="test", adopt=True)
+    get_runtime(app).store.record([report(Kind.SENT)], claim="test", how=Recording(adopt=True))
     assert "only reports are known" in run("status", "m1").stdout
 
 

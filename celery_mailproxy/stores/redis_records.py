@@ -1,0 +1,61 @@
+"""What Redis keeps of a message and what the scripts answer, to and from the store's own values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..deliveries import Delivery, Recorded, Verdict
+from ..reports import DeliveryReport
+from .base import Advanced
+from .codec import decode_delivery, encode_delivery, encode_suspension, pack_report, pack_text
+
+__all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "recorded_of", "report_arguments"]
+
+
+def encode_record(delivery: Delivery) -> tuple[str, str]:
+    """The head of a record, and all that follows it."""
+    head, static = encode_delivery(delivery)
+    suspension = encode_suspension(delivery.suspension, delivery.message_id)
+    return head, static if suspension is None else f"{static}\n{suspension}"
+
+
+def decode_record(message_id: str, value: bytes) -> Delivery:
+    """The delivery that a record's value stands for."""
+    head, _, rest = value.decode().partition("\n")
+    static, _, suspension = rest.partition("\n")
+    return decode_delivery(message_id, head, static, suspension or None)
+
+
+def report_arguments(report: DeliveryReport) -> tuple[str, str, str]:
+    """What `RECORD` is told of a report."""
+    return pack_text(report.key), pack_text(report.tenant_id or ""), pack_report(report)
+
+
+def recorded_of(message_id: str, reports: Sequence[DeliveryReport], answer: Any) -> list[Recorded]:
+    """What `RECORD` answered to reports of one message."""
+    if answer is None:
+        return [Recorded(report=report, verdict=Verdict.UNKNOWN, delivery=None) for report in reports]
+    *verdicts, value = answer
+    delivery = decode_record(message_id, value)
+    return [
+        Recorded(report=report, verdict=Verdict(verdict.decode()), delivery=delivery)
+        for report, verdict in zip(reports, verdicts, strict=True)
+    ]
+
+
+def advanced_of(message_id: str, answer: Any) -> Advanced:
+    """What `ADVANCE` answered."""
+    if answer is None:
+        return Advanced(is_allowed=False, delivery=None)
+    is_allowed, value = answer
+    return Advanced(is_allowed=bool(is_allowed), delivery=decode_record(message_id, value))
+
+
+def fields_of(answer: Any) -> Iterator[tuple[bytes, bytes]]:
+    """The fields of a hash: some clients make a dict of them, and some leave the flat list."""
+    if isinstance(answer, Mapping):
+        yield from answer.items()
+        return
+    flat = iter(answer)
+    yield from zip(flat, flat, strict=True)

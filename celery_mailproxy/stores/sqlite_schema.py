@@ -1,0 +1,62 @@
+"""The tables of an SQLite store, and the way to them from those of every earlier release."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ..errors import StoreError
+
+__all__ = ["migrate"]
+
+#: Each step brings a file from the schema version that is its index to the next one (`PRAGMA user_version`).
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # expires_ms: unix milliseconds; unresting_ms: since when a suspended result is neither waiting nor done.
+        """CREATE TABLE deliveries (
+            message_id TEXT NOT NULL PRIMARY KEY,
+            head TEXT NOT NULL,
+            static TEXT NOT NULL,
+            expires_ms INTEGER NOT NULL,
+            has_failed INTEGER NOT NULL DEFAULT 0,
+            suspension TEXT,
+            unresting_ms INTEGER
+        )""",
+        "CREATE INDEX deliveries_expires ON deliveries (expires_ms)",
+        "CREATE INDEX deliveries_failed ON deliveries (has_failed) WHERE has_failed = 1",
+        "CREATE INDEX deliveries_unresting ON deliveries (unresting_ms) WHERE unresting_ms IS NOT NULL",
+    ),
+    (
+        "CREATE TABLE operator_values (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+        # span: unix seconds of the beginning of ten minutes.
+        """CREATE TABLE counts (
+            span INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (span, name)
+        )""",
+    ),
+)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the file's schema up to date. Raises `StoreError` for one of a later release."""
+    if _version(connection) == len(_MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection)
+    if version > len(_MIGRATIONS):
+        connection.execute("ROLLBACK")
+        raise StoreError(
+            f"the delivery store {path} has schema version {version}, this release knows up to {len(_MIGRATIONS)}; "
+            f"upgrade celery-mailproxy"
+        )
+    for statements in _MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
