@@ -10,7 +10,6 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -52,7 +51,13 @@ class DeadLetterAdmin(_ModelAdmin):
     @admin.action(description=gettext_lazy("Try again"), permissions=["action"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         """Publish a task for each letter; those that the proxy takes are gone afterwards."""
-        letters = list(queryset)
+        letters = list(queryset.exclude(content=""))
+        if len(letters) < queryset.count():
+            # They are on the broker still.
+            text = _("Tasks that could not be decoded are tried again by manage.py mailproxy_requeue.")
+            self.message_user(request, text, messages.WARNING)
+        if not letters:
+            return
         task = current_app.tasks[send_dead_letter.name]
         try:
             for letter in letters:
@@ -68,8 +73,10 @@ class DeadLetterAdmin(_ModelAdmin):
         self.message_user(request, text % {"count": len(letters)}, messages.SUCCESS)
 
     @admin.display(description=gettext_lazy("content"))
-    def shown_content(self, letter: DeadLetter) -> SafeString:
+    def shown_content(self, letter: DeadLetter) -> str:
         """What was queued, as it lay there; of a long one the beginning."""
+        if not letter.content:
+            return "–"
         text = json.dumps(json.loads(letter.content), indent=2, ensure_ascii=False)
         # A lone surrogate cannot be written to a page.
         text = text[:_SHOWN_LENGTH].encode("utf-8", "backslashreplace").decode()

@@ -18,4 +18,7 @@ class DrainConfig(AppConfig):
 
     def ready(self) -> None:
         # Also for workers that name their task modules themselves, and never look for others.
-        from . import tasks  # noqa: F401
+        from .tasks import TASK_NAME
+        from .undecodable import keep_undecodable
+
+        keep_undecodable(TASK_NAME)

@@ -17,7 +17,7 @@ from .draining import PASSING, drain, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN
 
-__all__ = ["send_dead_letter", "send_multiple"]
+__all__ = ["TASK_NAME", "send_dead_letter", "send_multiple"]
 
 #: django-celery-email's own name of its task.
 _DEFAULT_NAME = "djcelery_email_send_multiple"
@@ -55,9 +55,15 @@ def _configuration() -> dict[str, Any]:
     return {**attributes, "name": str(name or _DEFAULT_NAME)}
 
 
+_CONFIGURATION = _configuration()
+
+#: The task's name. It is there before any app is: asking the task itself would have Celery load the project's.
+TASK_NAME: str = _CONFIGURATION["name"]
+
+
 @shared_task(
     **{
-        **_configuration(),
+        **_CONFIGURATION,
         **DURABLE,
         **TIME_LIMITS,
         "bind": True,
