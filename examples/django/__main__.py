@@ -32,8 +32,9 @@ console = Console(highlight=False, soft_wrap=True)
 
 def main() -> int:
     options = read_options()
-    # Ends as Ctrl-C does, so that nothing is left running.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ends as Ctrl-C does, so that nothing is left running. What a shell starts in the background ignores Ctrl-C's own.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             # Slow enough for a mail to be seen as queued before it is sent.

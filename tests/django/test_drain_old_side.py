@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.db import connection
 
@@ -101,6 +102,11 @@ def test_pickled_messages_arrive_where_the_application_takes_them(
     stack: ProjectStack, mail_sink: MailSink, old_python: Path
 ) -> None:
     meant = publish(old_python, stack, "pickle")
+    if django.VERSION < (5, 2):
+        # The old side has a newer Django, which pickles an attachment as a class that this one has not got. No worker
+        # can decode that task; it is kept.
+        meant = {to: source for to, source in meant.items() if to == "pickled-alone@example.com"}
     arrived = drained(stack, mail_sink, len(meant))
     assert arrived == {to: seen_as_it_was(source) for to, source in meant.items()}
-    assert not DeadLetter.objects.exists()
+    reasons = list(DeadLetter.objects.values_list("reason", flat=True))
+    assert ["DecodeError" in reason for reason in reasons] == ([True] if django.VERSION < (5, 2) else [])

@@ -16,7 +16,7 @@ from django.urls import reverse
 from kombu import Queue
 
 from celery_mailproxy.django.drain.models import DeadLetter
-from celery_mailproxy.django.drain.undecodable import QUEUE
+from celery_mailproxy.django.drain.undecodable import waiting_queue
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.testing import FakeProxy, MailSink
 
@@ -40,8 +40,6 @@ def stack(request: pytest.FixtureRequest, transactional_db: None, mail_sink: Mai
         conf = {"mail_proxy_store": "django://"}
         with ProjectStack(tenant, broker_url=broker_url, env=env, conf=conf) as stack:
             yield stack
-            with stack.app.connection_for_write() as connected, connected.channel() as channel:
-                Queue(QUEUE, channel=channel).delete()
 
 
 def publish_pickled(stack: ProjectStack, task_id: str) -> None:
@@ -53,7 +51,7 @@ def publish_pickled(stack: ProjectStack, task_id: str) -> None:
 
 def waiting(stack: ProjectStack) -> int:
     with stack.app.connection_for_write() as connected, connected.channel() as channel:
-        return int(Queue(QUEUE, channel=channel).queue_declare().message_count)
+        return int(Queue(waiting_queue(stack.app), channel=channel).queue_declare().message_count)
 
 
 def test_what_cannot_be_decoded_waits_on_the_broker(stack: ProjectStack, admin_client: Client) -> None:

@@ -8,7 +8,7 @@ database does not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,17 +21,17 @@ from kombu.exceptions import OperationalError
 from ...runtime import get_runtime
 from .models import DeadLetter
 
-__all__ = ["QUEUE", "keep_undecodable", "requeue"]
+__all__ = ["keep_undecodable", "requeue", "waiting_queue"]
 
 logger = logging.getLogger(__name__)
-
-#: The queue where they wait for `requeue`.
-QUEUE = "mail_proxy_undecodable"
 
 #: A header: where a message was taken from.
 _ORIGIN = "mail_proxy_origin"
 
-_Handler = Callable[..., Any]
+
+def waiting_queue(app: Celery) -> str:
+    """The queue where they wait for `requeue`: another one for each project on a broker, as its default queue is."""
+    return f"{app.conf.task_default_queue}.mail_proxy_undecodable"
 
 
 def keep_undecodable(task_name: str) -> None:
@@ -62,9 +62,9 @@ def keep_undecodable(task_name: str) -> None:
 
 
 def requeue(app: Celery) -> int:
-    """Put what waits in `QUEUE` back where it was taken from; how many. Raises kombu's `OperationalError`."""
+    """Put what waits back where it was taken from; how many. Raises kombu's `OperationalError`."""
     with app.connection_for_write() as connection, connection.channel() as channel:
-        queue = Queue(QUEUE, channel=channel)
+        queue = Queue(waiting_queue(app), channel=channel)
         number = 0
         # Not until none is left: a worker may be putting back what it still cannot decode.
         for _ in range(queue.queue_declare().message_count):
@@ -92,15 +92,15 @@ def _without_letter(task_id: str) -> Iterator[None]:
 
 
 def _keep(consumer: Any, message: Any, exc: Exception) -> None:
-    info = message.delivery_info
+    queue, info = waiting_queue(consumer.app), message.delivery_info
     origin = {"exchange": info.get("exchange") or "", "routing_key": info.get("routing_key") or ""}
     # Neither the error's text nor its traceback: they may quote what could not be decoded.
     reason = (
         f"its task cannot be decoded here ({message.content_type}, {type(exc).__name__}). It waits in the queue "
-        f"{QUEUE}: let this worker accept it, then run manage.py mailproxy_requeue"
+        f"{queue}: let this worker accept it, then run manage.py mailproxy_requeue"
     )
     try:
-        _publish(consumer.app, message, {**message.headers, _ORIGIN: origin}, routing_key=QUEUE, declare=[Queue(QUEUE)])
+        _publish(consumer.app, message, {**message.headers, _ORIGIN: origin}, routing_key=queue, declare=[Queue(queue)])
         DeadLetter.objects.get_or_create(message_id=_id(message), defaults={"task_id": _id(message), "reason": reason})
     except (OperationalError, DatabaseError, InterfaceError):
         # Not acknowledged: it comes again, to the next worker or when the broker misses the acknowledgement.

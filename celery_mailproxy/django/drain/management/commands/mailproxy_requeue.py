@@ -7,7 +7,7 @@ from typing import Any
 from celery import current_app
 from django.core.management.base import BaseCommand, CommandError
 
-from celery_mailproxy.django.drain.undecodable import QUEUE, requeue
+from celery_mailproxy.django.drain.undecodable import requeue
 from celery_mailproxy.django.publishing import BROKER_TROUBLE
 
 
@@ -15,8 +15,8 @@ class Command(BaseCommand):
     """Tries again what no worker could decode."""
 
     help = (
-        f"Put the tasks of django-celery-email that no worker could decode, and that wait in the queue {QUEUE}, back "
-        "where they came from. First let the workers accept them: see the reasons of the dead letters in the admin."
+        "Put the tasks of django-celery-email that no worker could decode back where they came from. First let the "
+        "workers accept them: the dead letters in the admin say why they could not."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
