@@ -24,13 +24,12 @@ from .errors import UnsupportedMessage
 from .messages import MailMessage
 from .raw import parse_raw
 from .trees import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
+from .unencoded import is_never_encoded, shortened
 
 __all__ = ["encode", "own_message_id"]
 
 #: What the proxy must be given for `to` when there is nobody to be seen in it.
 UNDISCLOSED = "undisclosed-recipients:;"
-#: Headers that no reader decodes: an encoded word in them, which a long word becomes, would be the end of their use.
-_NEVER_ENCODED = re.compile(r"references|in-reply-to|list-.*|dkim-signature|arc-.*|received|authentication-results")
 _ID_LEFT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 #: With this in a filename the proxy looks into its cache, and takes it out.
 _MD5_MARKER = re.compile(r"\{MD5:[A-Fa-f0-9]+\}")
@@ -137,12 +136,9 @@ def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) ->
             message_id = value
         elif lower == "sender":
             headers[name] = _address_header(f"headers[{name!r}]", name, [value])
-        elif _NEVER_ENCODED.fullmatch(lower) and any(len(word) >= folding.LINE_LENGTH for word in value.split()):
-            raise UnsupportedMessage(
-                f"headers[{name!r}]",
-                f"must have no word of more than {folding.LINE_LENGTH - 1} characters: the proxy makes encoded words "
-                f"of it, which nobody decodes in this header, got {value!r}",
-            )
+        elif is_never_encoded(name):
+            if words := shortened(name, value, message_id=message.message_id):
+                headers[name] = _text(name, words)
         else:
             headers[name] = value if lower == "date" else _text(name, value)
             has_date = has_date or lower == "date"

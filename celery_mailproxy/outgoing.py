@@ -235,6 +235,16 @@ def _refuse_misplaced(options: Mapping[str, Any]) -> None:
             raise InvalidMessage(name, f"belongs into kwargs: write .apply_async(kwargs={{'{name}': …}}) or .delay(…)")
 
 
+#: What tells the results of our own tasks: of `send_via_proxy`, and of `deliver_via_proxy` for one mail, for each
+#: recipient, and with `collect`.
+_RESULT_KEYS = (
+    frozenset({"id", "queued", "rejected"}),
+    frozenset({"message_id", "kind", "via"}),
+    frozenset({"ids", "sent", "error"}),
+    frozenset({"message_id", "outcome", "report"}),
+)
+
+
 def _content(content: Sequence[Any]) -> Arguments:
     if not content:
         return {}
@@ -244,7 +254,7 @@ def _content(content: Sequence[Any]) -> Arguments:
             "a mail takes keyword arguments; in a chain the task before may return a dict of them, and where its "
             f"result is of no use write .si(…), got {', '.join(type(each).__name__ for each in content)}",
         )
-    if {"id", "queued", "rejected"} <= content[0].keys():
+    if any(keys <= content[0].keys() for keys in _RESULT_KEYS):
         raise InvalidMessage(
             "content", "the task before sent a mail and returned its result: write .si(…) to ignore it"
         )

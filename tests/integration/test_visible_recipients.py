@@ -15,6 +15,8 @@ from ..harness.services import RedisServer
 
 pytestmark = pytest.mark.integration
 
+#: Longer than a line.
+UNSUBSCRIBE = f"<https://example.com/leave/{'0123456789' * 15}>"
 RAW = "From: app@example.com\nTo: List <list@example.com>\nSubject: raw\n\nB\n"
 
 
@@ -29,7 +31,7 @@ def test_the_arguments_get_the_mail_that_the_headers_show(
             "body": "B",
             "to": ["ann@example.com"],
             "bcc": ["bob@example.com"],
-            "headers": {"To": "Lüste <list@example.com>", "Cc": "cid@example.com"},
+            "headers": {"To": "Lüste <list@example.com>", "Cc": "cid@example.com", "List-Unsubscribe": UNSUBSCRIBE},
         },
         {"subject": "nobody", "body": "B", "to": "ann@example.com", "headers": {"To": "undisclosed-recipients:;"}},
         {"raw": RAW, "to": ["ann@example.com"], "cc": ["dan@example.com"]},
@@ -45,6 +47,7 @@ def test_the_arguments_get_the_mail_that_the_headers_show(
     }
     assert found["another"].message["To"] == "Lüste <list@example.com>"
     assert found["another"].message["Cc"] == "cid@example.com"
+    assert "".join(found["another"].message["List-Unsubscribe"].split()) == UNSUBSCRIBE
     assert "bob" not in str(found["another"].message)
     assert "ann" not in str(found["nobody"].message)
     assert found["raw"].message["To"] == "List <list@example.com>"

@@ -195,3 +195,18 @@ def test_an_id_in_use_for_another_list_is_refused(app: Celery, proxy: FakeProxy)
     with pytest.raises(MessageRejected, match="in use for another mail"):
         task.delay(to=["bob@example.com"], **mail)
     assert [message["id"] for message in proxy.received].count("used-twice-0") == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"id": "m1", "queued": 1, "rejected": []},
+        {"message_id": "m1", "kind": "sent", "at": "2030-01-31T09:00:00+00:00", "reason": None, "via": "proxy"},
+        {"ids": {}, "sent": [], "error": {}},
+        {"message_id": "m1", "outcome": "error", "reason": "no", "report": None},
+    ],
+)
+def test_the_result_of_a_mail_is_no_mail(app: Celery, result: dict[str, Any]) -> None:
+    for task in (send_via_proxy, deliver_via_proxy):
+        with pytest.raises(InvalidMessage, match=r"write \.si\("):
+            app.tasks[task.name].apply((result,), {"to": "ann@example.com"}, throw=True)

@@ -161,10 +161,35 @@ def test_attached_message_is_made_7_bit_inside() -> None:
 
 
 def test_word_that_cannot_be_folded_is_unsupported() -> None:
-    with pytest.raises(UnsupportedMessage, match="References"):
-        encoded(headers={"References": f"<{'x' * 90}@example.com>"})
+    with pytest.raises(UnsupportedMessage, match="List-Id"):
+        encoded(headers={"List-Id": "x" * 90})
     with pytest.raises(UnsupportedMessage, match="content_id"):
         encoded(html_body="h", attachments=[Attachment(content=b"x", content_id="x" * 80)])
+
+
+LONG_ID = f"<{'x' * 90}@example.com>"
+
+
+@pytest.mark.parametrize("length", [60, 77, 78, 90, 200, 900])
+def test_long_url_of_a_list_header_is_cut_where_readers_ignore_it(length: int) -> None:
+    url = "https://example.com/" + "".join(chr(97 + number % 26) for number in range(length - 22))
+    message = EmailMessage()
+    # As the proxy writes it.
+    payload = encoded(headers={"List-Unsubscribe": f"<mailto:leave@example.com>, <{url}>"})
+    message["List-Unsubscribe"] = payload["headers"]["List-Unsubscribe"]
+    written = message.as_string()
+    assert "=?" not in written
+    assert max(map(len, written.splitlines())) <= 78
+    sent = email.message_from_string(written, policy=policy.default)["List-Unsubscribe"]
+    assert "".join(sent.split()) == f"<mailto:leave@example.com>,<{url}>"
+
+
+def test_ids_that_the_proxy_would_damage_are_left_out_and_the_mail_goes(caplog: pytest.LogCaptureFixture) -> None:
+    payload = encoded(headers={"References": f"<a@example.com> {LONG_ID} <b@example.com>", "In-Reply-To": LONG_ID})
+    assert payload["headers"]["References"] == "<a@example.com> <b@example.com>"
+    assert "In-Reply-To" not in payload["headers"]
+    assert caplog.text.count("too long for the proxy") == 2
+    assert "@example.com" not in caplog.text
 
 
 def test_header_of_the_proxy_s_line_breaks_is_an_encoded_word() -> None:
