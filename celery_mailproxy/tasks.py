@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from celery import shared_task
 
-from . import janitor, worker_hooks  # noqa: F401 - its signal handlers
+from . import janitor, tracing, worker_hooks  # noqa: F401 - their signal handlers
 from .chunks import deliver_from_chunk
 from .collecting import CollectTask
 from .errors import (
