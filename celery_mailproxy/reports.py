@@ -74,7 +74,9 @@ class DeliveryReport:
         is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
         if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
             return str(self.kind.value)
-        parts = [self.kind.value, f"{self.at.timestamp():.0f}", self.pec_event or self.code or ""]
+        # The proxy counts in seconds; what we tell ourselves happens when it happens.
+        moment = f"{self.at.timestamp():.0f}" if self.via == "proxy" else f"{self.at.timestamp():.3f}"
+        parts = [self.kind.value, moment, self.pec_event or self.code or ""]
         return ":".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Any]:

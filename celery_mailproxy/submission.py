@@ -18,14 +18,12 @@ from .proxy.base import SubmitAnswer
 from .proxy.client import ProxyClient
 from .reports import DeliveryReport, Kind, utcnow
 from .stores.base import Advanced, DeliveryStore
+from .summary import summary_of
 from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]
 
 logger = logging.getLogger(__name__)
-
-#: How much of a subject is kept for people who look at a delivery.
-_SUBJECT_LENGTH = 100
 
 
 #: Why a message is rejected whose id another tenant's or server's has.
@@ -188,12 +186,6 @@ class Submitter:
         message = out.message
         tenant_id, server = self._place(message)
         now = utcnow()
-        summary: dict[str, Any] = {
-            "subject": message.subject if self._store.keeps_envelope else message.subject[:_SUBJECT_LENGTH],
-            "recipients": len(message.recipients),
-        }
-        if self._store.keeps_envelope:
-            summary |= {"from": message.from_email, "to": list(message.recipients), "priority": int(message.priority)}
         return Delivery(
             message_id=message.message_id,
             created_at=now,
@@ -204,7 +196,7 @@ class Submitter:
             account_id=message.account_id or self._client_for(server).server.account,
             server=server,
             batch_code=message.batch_code,
-            summary=summary if self._keep_summary else {},
+            summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
             suspension=out.suspension,
             members=out.members,
             parent_id=out.parent_id,

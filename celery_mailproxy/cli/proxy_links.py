@@ -15,7 +15,10 @@ from .links import Link, Outcome, failed, fine, guarded, skipped, warning
 
 __all__ = ["ProxyProbe"]
 
-_RELEASES = {"commands": "genro-mail-proxy up to 0.6", "entities": "genro-mail-proxy 0.7 on"}
+_RELEASES = {
+    "commands": "genro-mail-proxy up to 0.6",
+    "entities": "genro-mail-proxy 0.7 on; 0.7.0 loses mails that it defers",
+}
 
 #: A tenant id to ask for where none is configured: a token is looked at before the tenant.
 _NO_TENANT = "-"

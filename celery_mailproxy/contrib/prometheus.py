@@ -1,27 +1,22 @@
 """Metrics of a migration for Prometheus: `REGISTRY.register(MigrationCollector(app))`. Needs the `prometheus` extra.
 
-    celery_mailproxy_migration_mails{way, outcome}      mails of the last hour, by way and outcome
-    celery_mailproxy_migration_share                    the part of the mails that goes by the proxy
-    celery_mailproxy_migration_shadow{result}           mails of the last hour that were tried as a shadow
-    celery_mailproxy_breaker_state{server, state}       1 for the state that the proxy's breaker is in, else 0
-    celery_mailproxy_breaker_changes{change}            how often breakers opened, probed and closed in the last hour
-
-Everything is read from the store when Prometheus asks, and holds for all workers: one process has to tell it.
+They show what `celery mailproxy migration` shows; `docs/reference/metrics.md` lists them. Everything is asked for when
+Prometheus asks: store, broker and workers. It holds for all workers, so one process has to tell it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from celery import Celery
 
 from ..errors import ConfigurationError
-from ..migration.figures import PERIODS, breaker_states, outcomes
+from ..migration.backlog import held_by_workers, legacy_queues, legacy_tasks, queue_length
+from ..migration.figures import breaker_states, outcomes, own_shares, period_counts
 from ..migration.routing import get_router
-from ..reports import utcnow
-from ..runtime import get_runtime
+from ..runtime import Runtime, get_runtime
 
 try:
     from prometheus_client.core import GaugeMetricFamily
@@ -38,12 +33,26 @@ __all__ = ["MigrationCollector"]
 
 _PREFIX = "celery_mailproxy_"
 
+_Counts = Mapping[str, Mapping[str, int]]
+
 
 class MigrationCollector(Collector):
-    """Asks the store of an app (by default the current one). Raises `StoreError` where it cannot be reached."""
+    """Asks the store of an app (by default the current one). Raises `StoreError` where it cannot be reached.
 
-    def __init__(self, app: Celery | None = None) -> None:
+    `queues` are those of the legacy way; by default those where its tasks wait. `workers_timeout_seconds` is how long
+    workers have to tell what they hold; None: they are not asked. What broker or workers do not tell is left out.
+    """
+
+    def __init__(
+        self,
+        app: Celery | None = None,
+        *,
+        queues: Sequence[str] = (),
+        workers_timeout_seconds: float | None = 1.0,
+    ) -> None:
         self._app = app
+        self._queues = tuple(queues)
+        self._workers_timeout_seconds = workers_timeout_seconds
 
     def describe(self) -> list[Metric]:
         """Nothing: a registry would otherwise ask the store when the collector is registered."""
@@ -51,33 +60,71 @@ class MigrationCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         runtime = get_runtime(self._app)
-        counts = runtime.tally.since(utcnow() - PERIODS["hour"])
-        yield _mails(counts)
-        share = GaugeMetricFamily(f"{_PREFIX}migration_share", "The part of the mails that goes by the proxy.")
-        share.add_metric([], get_router(self._app).share())
-        yield share
-        yield _by_name(counts, "shadow", "migration_shadow", "result", "Mails tried as a shadow, last hour.")
-        yield _by_name(counts, "breaker", "breaker_changes", "change", "Changes of breakers, last hour.")
-        states = GaugeMetricFamily(
-            f"{_PREFIX}breaker_state", "1 for the state that a breaker is in.", labels=["server", "state"]
-        )
-        for server, state in breaker_states(runtime).items():
-            for name in ("closed", "half-open", "open"):
-                states.add_metric([server, name], float(state.name == name))
-        yield states
+        counts = period_counts(runtime)
+        yield from _mails(counts)
+        yield from _shares(runtime.app)
+        yield _by_name(counts, "shadow", "migration_shadow", "result", "Mails tried as a shadow, in the last period.")
+        yield _by_name(counts, "breaker", "breaker_changes", "change", "Changes of breakers, in the last period.")
+        yield _breakers(runtime)
+        yield from self._backlog(runtime.app)
+
+    def _backlog(self, app: Celery) -> Iterator[Metric]:
+        waiting = _gauge("legacy_queue_length", "Messages that wait in a queue of the legacy way.", "queue")
+        lengths = {queue: queue_length(app, queue) for queue in self._queues or legacy_queues(app)}
+        known = {queue: length for queue, length in lengths.items() if length is not None}
+        for queue, length in known.items():
+            waiting.add_metric([queue], length)
+        yield waiting
+        # Without a broker nobody answers, and a scrape has no time to lose.
+        if self._workers_timeout_seconds is None or not known:
+            return
+        held = held_by_workers(app, legacy_tasks(app), timeout_seconds=self._workers_timeout_seconds)
+        tasks = _gauge("legacy_tasks_held", "Tasks of the legacy way that workers have taken, and not ended.", "task")
+        for name, number in (held.tasks if held is not None else {}).items():
+            tasks.add_metric([name], number)
+        yield tasks
 
 
-def _mails(counts: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily(f"{_PREFIX}migration_mails", "Mails of the last hour.", labels=["way", "outcome"])
-    for way, each in outcomes(counts).items():
-        for outcome, number in asdict(each).items():
-            family.add_metric([way, outcome], number)
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
+
+
+def _mails(counts: _Counts) -> Iterator[Metric]:
+    mails = _gauge("migration_mails", "Mails that met an outcome in the last period.", "period", "way", "outcome")
+    ratio = _gauge("migration_error_ratio", "Errors among the mails that ended, from 0 to 1.", "period", "way")
+    for period, numbers in counts.items():
+        for way, each in outcomes(numbers).items():
+            for outcome, number in asdict(each).items():
+                mails.add_metric([period, way, outcome], number)
+            if each.error_rate is not None:
+                ratio.add_metric([period, way], each.error_rate)
+    yield mails
+    yield ratio
+
+
+def _shares(app: Celery) -> Iterator[Metric]:
+    router = get_router(app)
+    share = _gauge("migration_share", "The part of the mails that goes by the proxy.")
+    share.add_metric([], router.share())
+    yield share
+    tasks = _gauge("migration_task_share", "The same for a task that has a share of its own.", "task")
+    for name, own in own_shares(app).items():
+        tasks.add_metric([name], router.share(own))
+    yield tasks
+
+
+def _by_name(counts: _Counts, group: str, name: str, label: str, text: str) -> Metric:
+    family = _gauge(name, text, "period", label)
+    for period, numbers in counts.items():
+        for key, number in sorted(numbers.items()):
+            if key.startswith(f"{group}/"):
+                family.add_metric([period, key.removeprefix(f"{group}/")], number)
     return family
 
 
-def _by_name(counts: Mapping[str, int], group: str, name: str, label: str, text: str) -> Metric:
-    family = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=[label])
-    for key, number in sorted(counts.items()):
-        if key.startswith(f"{group}/"):
-            family.add_metric([key.removeprefix(f"{group}/")], number)
+def _breakers(runtime: Runtime) -> Metric:
+    family = _gauge("breaker_state", "1 for the state that a breaker is in.", "server", "state")
+    for server, state in breaker_states(runtime).items():
+        for name in ("closed", "half-open", "open"):
+            family.add_metric([server, name], float(state.name == name))
     return family

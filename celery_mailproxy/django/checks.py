@@ -22,7 +22,13 @@ from .._authenticator import Authenticator
 from ..conf import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
 from . import content
-from .legacy_checks import OURS, check_legacy_settings, check_loops, check_registrations
+from .legacy_checks import (
+    OURS,
+    check_legacy_settings,
+    check_loops,
+    check_migration,
+    check_registrations,
+)
 from .mailers import configured_mailers
 from .mounting import sync_path
 from .options import LegacySettings
@@ -36,7 +42,7 @@ _INNER_DOMAINS = ("localhost", "local", "internal", "lan", "home.arpa", "svc", "
 
 _URLS_HINT = 'Add path("mail-proxy/", include("celery_mailproxy.django.urls")) to your urlpatterns'
 
-for _check in (check_legacy_settings, check_loops, check_registrations):
+for _check in (check_legacy_settings, check_loops, check_migration, check_registrations):
     register(_check, TAG)
 
 

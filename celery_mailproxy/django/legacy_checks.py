@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from celery import current_app
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 
+from ..conf import MigrationSettings, load_settings
 from ..errors import ConfigurationError
+from .legacy_transport import LegacyTransport
 from .mailers import Mailer, configured_mailers
 from .options import LegacySettings
 
-__all__ = ["check_legacy_settings", "check_loops", "check_registrations"]
+__all__ = ["check_legacy_settings", "check_loops", "check_migration", "check_registrations"]
 
 OURS = "celery_mailproxy.django.backends."
 MIGRATION = "celery_mailproxy.django.backends.MigrationEmailBackend"
@@ -52,11 +55,32 @@ def check_loops(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return messages
 
 
+def check_migration(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """E005: what shall send the mails that do not go by the proxy cannot."""
+    if not any(mailer.is_a(MIGRATION) for mailer in configured_mailers()):
+        return []
+    try:
+        migration = load_settings(current_app).migration or MigrationSettings()
+    except ConfigurationError:
+        # E001 says so.
+        return []
+    try:
+        LegacyTransport(migration.legacy)
+    except ConfigurationError as exc:
+        hint = "Let it name what sent the mails before, such as django.core.mail.backends.smtp.EmailBackend."
+        return [Error(str(exc), hint=hint, id="celery_mailproxy.E005")]
+    return []
+
+
 def check_registrations(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """W010: two applications register the same task."""
     if not (apps.is_installed(LEGACY_APP) and apps.is_installed(DRAIN_APP)):
         return []
-    problem = f"{LEGACY_APP} and {DRAIN_APP} register the same task: the one that is loaded first takes its mails."
+    # Celery keeps the first registration, and goes through them in no order of ours.
+    problem = (
+        f"{LEGACY_APP} and {DRAIN_APP} register the same task: which of them takes its mails is left to chance, and "
+        "may differ from process to process."
+    )
     hint = f"Remove {LEGACY_APP} from INSTALLED_APPS once this process shall send by the proxy, else {DRAIN_APP}."
     return [Warning(problem, hint=hint, id="celery_mailproxy.W010")]
 

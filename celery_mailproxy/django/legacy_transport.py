@@ -26,6 +26,10 @@ __all__ = ["LegacyTransport", "SourceMessage"]
 _QUEUEING = ("celery_mailproxy.", "djcelery_email.")
 
 
+class NotSent(Exception):
+    """A backend that fails silently has not sent a mail."""
+
+
 class LegacyTransport:
     """The backend, with a connection that is kept for several mails and renewed after an error. Close it.
 
@@ -40,10 +44,12 @@ class LegacyTransport:
         self._backend: Any = None
 
     def send(self, message: MailMessage) -> None:
-        """Send the mail. Raises whatever the backend raises."""
+        """Send the mail. Raises whatever the backend raises, and `NotSent`."""
         backend = self._opened()
         try:
-            backend.send_messages([SourceMessage(message)])
+            # None is what backends return that do not count.
+            if backend.send_messages([SourceMessage(message)]) == 0:
+                raise NotSent("the backend has sent nothing, and does not say why")
         except Exception:
             # Nobody knows in which state the connection is.
             self.close()

@@ -10,18 +10,17 @@ from celery import Celery
 from ..conf import Settings
 from .backends import EmailBackend
 from .migration_tasks import send_migrating
-from .publishing import Publication, keep
+from .publishing import Publication, task_arguments
 
 __all__ = ["MigrationEmailBackend"]
 
 
 def publish_migrating(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
     """As `publishing.publish`; the worker decides which way a mail goes, for the share may change."""
-    messages = [
-        {**(keep(mail, app, settings) if mail.is_kept else mail.arguments), "message_id": mail.message_id}
-        for mail in publication.mails
-    ]
-    app.tasks[send_migrating.name].apply_async((messages,), task_id=publication.task_id, **options)
+    with task_arguments(publication, app, settings) as arguments:
+        ids = (mail.message_id for mail in publication.mails)
+        messages = [{**each, "message_id": own_id} for each, own_id in zip(arguments, ids, strict=True)]
+        app.tasks[send_migrating.name].apply_async((messages,), task_id=publication.task_id, **options)
 
 
 class MigrationEmailBackend(EmailBackend):

@@ -1,20 +1,20 @@
-"""What can be seen of a migration: mails by way and outcome, the share, the breakers, and what still lies in queues."""
+"""What can be seen of a migration: mails by way and outcome, shares, breakers. `backlog` has what is still queued."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from celery import Celery
 
 from ..reports import Kind, utcnow
 from ..runtime import Runtime
+from .backlog import migrated_tasks
 from .breaker import BreakerState, breaker_value
 from .routing import LEGACY, PROXY
 
-__all__ = ["PERIODS", "Outcomes", "breaker_states", "outcomes", "period_counts", "queue_length"]
+__all__ = ["PERIODS", "Outcomes", "breaker_states", "outcomes", "own_shares", "period_counts"]
 
 PERIODS: Mapping[str, timedelta] = {
     "hour": timedelta(hours=1),
@@ -62,12 +62,7 @@ def breaker_states(runtime: Runtime) -> dict[str, BreakerState]:
     return {name: BreakerState.load(runtime.store.get_value(breaker_value(name))) for name in names}
 
 
-def queue_length(app: Celery, queue: str) -> int:
-    """How many messages wait in a queue; 0 where there is none. Raises what kombu raises without a broker."""
-    with app.connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0)
-        channel: Any = connection.default_channel
-        try:
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:
-            return 0
+def own_shares(app: Celery) -> dict[str, float]:
+    """Task → the share that `migrate` was given for it; it holds while operators have set none."""
+    shares = {name: getattr(task.run, "share", None) for name, task in migrated_tasks(app).items()}
+    return {name: share for name, share in shares.items() if share is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,12 @@ from ..errors import DispatchError, StoreError, redact
 from ..reports import DeliveryReport, Kind, utcnow
 from ..runtime import Runtime
 from ..submission import Outgoing
+from ..summary import summary_of
 from .routing import LEGACY
 
 __all__ = ["LegacyAnswer", "LegacyMail", "send_legacy"]
 
 logger = logging.getLogger(__name__)
-
-_SUBJECT_LENGTH = 100
 
 #: A mistake in the mail itself, which no second try mends.
 _FOR_GOOD = (ValueError, TypeError, smtplib.SMTPNotSupportedError)
@@ -91,20 +90,10 @@ class LegacyMail:
         now = utcnow()
         fields: dict[str, Any] = {"server": LEGACY}
         if (out := self._outgoing) is not None:
-            fields |= {"callbacks": out.callbacks, "batch_code": out.message.batch_code, "summary": self._summary(out)}
+            fields |= {"callbacks": out.callbacks, "batch_code": out.message.batch_code}
+            if self._runtime.settings.store_summary:
+                fields["summary"] = summary_of(out.message, keeps_envelope=self._runtime.store.keeps_envelope)
         return Delivery(message_id=self.message_id, created_at=now, updated_at=now, task_id=self._task_id, **fields)
-
-    def _summary(self, out: Outgoing) -> Mapping[str, Any]:
-        if not self._runtime.settings.store_summary:
-            return {}
-        message = out.message
-        summary: dict[str, Any] = {
-            "subject": message.subject[:_SUBJECT_LENGTH],
-            "recipients": len(message.recipients),
-        }
-        if self._runtime.store.keeps_envelope:
-            summary |= {"from": message.from_email, "to": list(message.recipients), "priority": int(message.priority)}
-        return summary
 
 
 def send_legacy(

@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 from celery import Celery
 
 from .. import conf
+from .._migration_settings import share as read_share
 from ..conf import MigrationSettings
 from ..deliveries import Delivery
-from ..errors import ConfigurationError, StoreError
+from ..errors import ConfigurationError, StoreError, redact
 from ..messages import MailMessage
 from ..runtime import Runtime, get_runtime
 from ..stores.base import DeliveryStore
@@ -91,8 +92,11 @@ class Router:
         return None if value is None else float(value)
 
     def set_share(self, share: float | None) -> None:
-        """Set the share for all workers; None: the setting's holds again. Raises `StoreError`."""
-        self._store.set_value(SHARE_VALUE, None if share is None else repr(float(share)))
+        """Set the share for all workers; None: the setting's holds again.
+
+        Raises `ConfigurationError` for what is no share, and `StoreError`.
+        """
+        self._store.set_value(SHARE_VALUE, None if share is None else repr(float(read_share("share", share))))
         self._read_at = None
 
     def _by_route(self, message: MailMessage | Mapping[str, Any]) -> Path | None:
@@ -100,16 +104,19 @@ class Router:
             return None
         try:
             chosen = self.settings.route(message)
-        except Exception:
-            logger.exception("mail_proxy_migration['route'] raised; the mail goes by the share")
+        except Exception as exc:
+            problem = redact(f"{type(exc).__name__}: {exc}")
+            logger.error("mail_proxy_migration['route'] raised; the mail goes by the share: %s", problem)
             return None
-        if chosen not in (PROXY, LEGACY, None):
+        if chosen is None:
+            return None
+        if not isinstance(chosen, str) or chosen not in (PROXY, LEGACY):
             logger.error(
                 "mail_proxy_migration['route'] must return 'proxy', 'legacy' or None, got %s; the share decides",
                 type(chosen).__name__,
             )
             return None
-        return chosen  # type: ignore[no-any-return]
+        return chosen
 
     def _key(self, message: MailMessage | Mapping[str, Any], message_id: str | None) -> str:
         sticky = self.settings.sticky

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
+from contextlib import suppress
 from datetime import datetime, timezone
+from weakref import WeakKeyDictionary
 
 from ..errors import MailProxyError, redact
 from ..mime import encode
@@ -14,30 +18,91 @@ __all__ = ["shadow", "shadow_failed"]
 
 logger = logging.getLogger(__name__)
 
+#: How many mails wait at most, attachments and all. What comes on top is not tried: this is a sample, and no mail.
+_LIMIT = 20
+
 
 def shadow(runtime: Runtime, outgoing: Outgoing) -> None:
-    """Encode the mail for the proxy, and submit it for the sandbox tenant where one is named. Never raises.
+    """Try the mail beside its task, which does not wait for it. Never raises.
 
-    What would have failed is logged by id, counted (`shadow/failed`), and sent as the event `mail-shadow-failed`.
+    It is encoded for the proxy, and submitted for the sandbox tenant where one is named. What would have failed is
+    logged by id, counted (`shadow/failed`), and sent as the event `mail-shadow-failed`.
     """
     settings = runtime.settings.migration
     if settings is None or not settings.shadow:
         return
-    message = outgoing.message
+    if not _shadows.setdefault(runtime, _Shadow()).add(runtime, outgoing):
+        runtime.tally.note("shadow/skipped")
+
+
+class _Shadow:
+    """Mails that wait to be tried, and the thread that tries them: a proxy that hangs holds up the next shadow only.
+
+    A task of its own would need the mail on the broker once more, and a place in the pool for as long as the proxy
+    hangs. The thread ends when nothing waits; it is a daemon, for which no process stays.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Runtime, Outgoing]] = deque()
+        self._is_running = False
+
+    def add(self, runtime: Runtime, outgoing: Outgoing) -> bool:
+        """Whether the mail will be tried."""
+        with self._lock:
+            if len(self._waiting) >= _LIMIT:
+                return False
+            self._waiting.append((runtime, outgoing))
+            if self._is_running:
+                return True
+            self._is_running = True
+        try:
+            threading.Thread(target=self._run, name="mailproxy-shadow", daemon=True).start()
+        except RuntimeError:
+            # The process has no room for one, or is about to end.
+            with self._lock:
+                self._waiting.clear()
+                self._is_running = False
+            return False
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._is_running = False
+                    return
+                runtime, outgoing = self._waiting.popleft()
+            # Whatever the store raises besides: the thread has to come back for the next one.
+            with suppress(Exception):
+                _try(runtime, outgoing)
+
+
+_shadows: WeakKeyDictionary[Runtime, _Shadow] = WeakKeyDictionary()
+
+
+def _try(runtime: Runtime, outgoing: Outgoing) -> None:
     try:
-        payload = encode(message, now=datetime.now(timezone.utc))
-        if settings.shadow_tenant is not None:
-            client = runtime.client(message.server)
-            # An id of its own: the mail itself may come to the proxy later, when the share is raised.
-            own_id = f"shadow-{message.message_id}"[:255]
-            copy = {**payload, "id": own_id, "tenant_id": settings.shadow_tenant}
-            if message.account_id is None and client.server.account is not None:
-                copy.setdefault("account_id", client.server.account)
-            client.submit([copy]).raise_for(own_id)
+        _encode_and_submit(runtime, outgoing)
     except Exception as exc:
-        shadow_failed(runtime, message.message_id, exc)
+        shadow_failed(runtime, outgoing.message.message_id, exc)
         return
     runtime.tally.note("shadow/passed")
+
+
+def _encode_and_submit(runtime: Runtime, outgoing: Outgoing) -> None:
+    message = outgoing.message
+    payload = encode(message, now=datetime.now(timezone.utc))
+    settings = runtime.settings.migration
+    if settings is None or settings.shadow_tenant is None:
+        return
+    client = runtime.client(message.server)
+    # An id of its own: the mail itself may come to the proxy later, when the share is raised.
+    own_id = f"shadow-{message.message_id}"[:255]
+    copy = {**payload, "id": own_id, "tenant_id": settings.shadow_tenant}
+    if message.account_id is None and client.server.account is not None:
+        copy.setdefault("account_id", client.server.account)
+    client.submit([copy]).raise_for(own_id)
 
 
 def shadow_failed(runtime: Runtime, message_id: str, error: Exception) -> None:

@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
+from celery import Task
+
 from .. import tasks  # noqa: F401 - a worker that sends by the proxy is told by it, too
+from .._migration_settings import share as read_share
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..outgoing import dump_arguments, one_outgoing
 from ..reports import Kind
 from ..retrying import TROUBLE, retry_later
 from ..runtime import Runtime, get_runtime
 from ..submission import Outgoing
+from . import revoking  # noqa: F401 - its signal handler
 from .legacy import send_legacy
 from .routing import LEGACY, PROXY, get_router, pinned_path
 from .shadow import shadow, shadow_failed
@@ -37,17 +41,14 @@ def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> 
     Which way a call goes is decided in the worker when it runs, and holds for its retries. By the proxy the message id
     is the task's id, and the result that of `send_via_proxy`. Else the task's own body runs, and its end is told as
     `sent`, what it raises as `error`, and a retry as `deferred`, with `via="legacy"`. A call for which `to_message`
-    raises runs the body.
+    raises runs the body. Where the call is revoked or expires between two tries, its mail ends as `error`; of one that
+    is killed in the midst of a try nothing is told.
 
         send_receipt = migrate(send_receipt, to_message=lambda order_id: receipt(order_id), share=0.25)
     """
+    _check(task, to_message)
+    share = None if share is None else read_share("share", share)
     original = task.run
-    if getattr(original, "is_migrated", False):
-        raise ConfigurationError(f"task {task.name} must be migrated once only: remove the second migrate(…).")
-    if share is not None and not 0 <= share <= 1:
-        raise ConfigurationError(
-            f"share must be from 0 to 1, the part of the mails that go by the proxy, got {share!r}."
-        )
 
     @functools.wraps(original)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -63,8 +64,28 @@ def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> 
         return _Call(task, runtime, task_id, outgoing, body).run(share)
 
     run.is_migrated = True  # type: ignore[attr-defined]
+    # For people who look at the shares.
+    run.share = share  # type: ignore[attr-defined]
     task.run = run
     return task
+
+
+def _check(task: Any, to_message: Any) -> None:
+    if not isinstance(task, Task):
+        raise ConfigurationError(
+            f"migrate must be given a task: what @app.task or app.register_task(…) returns, got {task!r}."
+        )
+    if task.app.main == "default":
+        # A shared task would be wrapped in Celery's own app, which no worker runs.
+        raise ConfigurationError(
+            f"task {task.name} has no app yet: make your Celery app before the module that calls migrate is imported."
+        )
+    if not callable(to_message):
+        raise ConfigurationError(
+            f"to_message must be a function that returns the arguments of send_via_proxy, got {to_message!r}."
+        )
+    if getattr(task.run, "is_migrated", False):
+        raise ConfigurationError(f"task {task.name} must be migrated once only: remove the second migrate(…).")
 
 
 class _NoMail(Exception):

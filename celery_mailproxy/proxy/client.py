@@ -195,8 +195,11 @@ class ProxyClient:
         try:
             return self._http.request(call.method, call.path, params=dict(call.params) or None, json=call.json)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
+            # After a time-out nothing is taken for sure: a slow network is no refusal.
+            is_refused = isinstance(exc, httpx.ConnectError)
             raise ProxyUnavailable(
-                f"no connection to the proxy at {self.server.url}: {exc or type(exc).__name__}", maybe_accepted=False
+                f"no connection to the proxy at {self.server.url}: {exc or type(exc).__name__}",
+                maybe_accepted=not is_refused,
             ) from exc
         except httpx.TransportError as exc:
             # The request may have been read: only the same message id makes it safe to submit again.

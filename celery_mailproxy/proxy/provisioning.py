@@ -129,7 +129,7 @@ def _plan_tenant(tenant: Mapping[str, Any] | None, wanted: Wanted) -> tuple[list
     if not (wanted.callback_url or now.get("client_base_url")):
         raise ConfigurationError(
             "the address of the receiver must be given: the tenant has none on the proxy, and its delivery reports "
-            "would go nowhere. Name it as the proxy reaches it, for example https://app.example.com."
+            "would go nowhere. Name it as the proxy reaches it, for example --callback-url https://app.example.com."
         )
     asked = {
         "client_base_url": wanted.callback_url,

@@ -150,13 +150,16 @@ class Move:
         is_last = name == list(PARTS)[-1]
         last = self.options.mails if is_last else self.published + max(1, round(self.options.mails * PARTS[name]))
         self.ranges[name] = range(self.published, last)
+        if self.options.kill and side is self.new:
+            # Few mails would all be sent before the worker can be killed.
+            self.sink.limit = self.arrived() + max(1, len(self.ranges[name]) // 5)
         side.publish(self.published, last)
         self.published = last
 
     def follow(self, what: str) -> None:
         """Wait until everything has arrived; kill the worker once on the way."""
         if self.options.kill:
-            some = self.arrived() + max(1, (self.published - self.arrived()) // 5)
+            some = self.sink.limit or self.arrived() + (self.published - self.arrived()) // 5
             self.wait("arrived before the worker is killed", lambda: self.arrived() >= some, total=some)
             self._kill_new_worker()
         self.wait(what, lambda: self.arrived() >= self.published, total=self.published)
@@ -165,6 +168,7 @@ class Move:
         with self._everything_held():
             in_hand = tasks_in_hand(self.broker_url)
             self.new_worker.kill()
+            self.sink.limit = None
         self.new_worker.start()
         console.print(f"  the worker is killed with {in_hand} tasks in its hands, and another started")
 
@@ -196,11 +200,11 @@ class Move:
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task(what, total=total)
             while not is_done():
-                progress.update(bar, completed=(done or self.arrived)())
+                progress.update(bar, completed=min(total, (done or self.arrived)()))
                 if time.monotonic() > deadline:
                     raise SystemExit(f"not within {STEP_TIMEOUT_SECONDS} s; the logs:\n{self._logs()}")
                 time.sleep(0.1)
-            progress.update(bar, completed=(done or self.arrived)())
+            progress.update(bar, completed=min(total, (done or self.arrived)()))
 
     def settle(self) -> None:
         """Give a second copy the time to come: what a killed worker had is given out again by now."""

@@ -19,6 +19,8 @@ class ShopSink(MailSink):
         super().__init__(refuse=self._refuse)
         self.refuses = False
         self.holds = False
+        #: After so many mails it holds what is coming, too.
+        self.limit: int | None = None
         self.refused: Counter[str] = Counter()
         self.refused_at = 0.0
 
@@ -31,7 +33,7 @@ class ShopSink(MailSink):
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         # Set and cleared by another thread: an asyncio.Event is not made for that.
-        while self.holds:  # noqa: ASYNC110
+        while self.holds or (self.limit is not None and len(self.arrived) >= self.limit):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return await super().handle_RCPT(server, session, envelope, address, options)
 

@@ -369,3 +369,12 @@ def test_large_mails_elsewhere_or_on_the_broker_are_fine(app: Celery, change: di
     app.conf.mail_proxy_attachment_inline_bytes = 1000 if change else 0
     with override_settings(**{"STORAGES": global_settings.STORAGES, **change}):
         assert not found()
+
+
+@pytest.mark.parametrize("legacy", ["no.such.Backend", LEGACY, OURS])
+def test_a_legacy_way_that_cannot_send_is_told(app: Celery, mailer: Any, legacy: str) -> None:
+    mailer(MIGRATION)
+    app.conf.mail_proxy_migration = {"legacy": legacy}
+    messages = found()
+    assert list(messages) == ["E005"]
+    assert "MAIL_PROXY_MIGRATION['legacy']" in messages["E005"].msg

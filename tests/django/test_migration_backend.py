@@ -8,10 +8,12 @@ from typing import Any
 
 import django
 import pytest
+from celery.app.task import Context
 from celery.app.trace import build_tracer
-from celery.signals import before_task_publish
+from celery.signals import before_task_publish, task_revoked
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from celery_mailproxy import signals
@@ -55,6 +57,13 @@ class Project:
         request |= {"delivery_info": {"routing_key": "celery", "exchange": ""}, "called_directly": False}
         build_tracer(TASK, task, app=self.app)(task_id, args, {}, request=request)
         return states[-1]
+
+    def revoke(self, *, retries: int = 1, expired: bool = False) -> None:
+        """As a worker that takes what has been published, and finds it revoked."""
+        for name, args, task_id in self.published:
+            request = Context(id=task_id, args=args, kwargs={}, retries=retries, delivery_info={"redelivered": False})
+            how = {"terminated": False, "signum": None, "expired": expired}
+            task_revoked.send(sender=self.app.tasks[name], request=request, **how)
 
     def note(self, signal: Any, report: Any, **kwargs: Any) -> None:
         self.told.append((signal.name, report.message_id, report.via))
@@ -195,9 +204,33 @@ def test_other_backends_find_the_parts_as_attributes(make_project: Any) -> None:
     assert tuple(sent.alternatives[0])[1] == "text/html"
 
 
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+NEEDS_MAILERS = pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+
+
+@pytest.fixture
+def more_mailers(make_project: Any, settings: Any) -> None:
+    """A second one that speaks SMTP, silently; and two that cannot be made."""
+    silent = settings.MAILERS["before"]["OPTIONS"] | {"fail_silently": True}
+    settings.MAILERS = settings.MAILERS | {
+        "silent": settings.MAILERS["before"] | {"OPTIONS": silent},
+        "hostless": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"},
+        "mistaken": {**settings.MAILERS["memory"], "OPTIONS": {"nonsense": 1}},
+    }
+
+
+@NEEDS_MAILERS
+@pytest.mark.usefixtures("more_mailers")
 @pytest.mark.parametrize(
-    ("legacy", "problem"), [("before", ""), ("nowhere", "alias of one of MAILERS"), ("default", "again")]
+    ("legacy", "problem"),
+    [
+        ("before", ""),
+        ("nowhere", "alias of one of MAILERS"),
+        # Several have it.
+        ("django.core.mail.backends.smtp.EmailBackend", "alias of one of MAILERS"),
+        ("default", "again"),
+        ("hostless", "must define 'host'"),
+        ("mistaken", "'nonsense'"),
+    ],
 )
 def test_with_mailers_the_legacy_way_is_one_of_them(
     make_project: Any, mail_sink: MailSink, legacy: str, problem: str
@@ -207,6 +240,38 @@ def test_with_mailers_the_legacy_way_is_one_of_them(
     state, result = project.work()[0]
     assert (state, len(mail_sink.mails)) == (("RETRY", 0) if problem else ("SUCCESS", 1))
     assert problem in str(result)
+
+
+@NEEDS_MAILERS
+def test_a_mailer_has_its_options_and_its_alias(make_project: Any) -> None:
+    project = make_project(legacy="memory")
+    project.send(message())
+    project.work()
+    assert [sent.sent_using for sent in mail.outbox] == ["memory"]
+
+
+@NEEDS_MAILERS
+@pytest.mark.usefixtures("more_mailers")
+def test_a_mailer_that_fails_in_silence_is_heard(make_project: Any, mail_sink: MailSink) -> None:
+    project = make_project(legacy="silent")
+    project.send(message())
+    mail_sink.stop()
+    assert project.work()[0][0] == "RETRY"
+    assert [name for name, *_ in project.told] == ["mail_queued", "mail_deferred"]
+    mail_sink.start()
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 1), reason="the tests' project has MAILERS there")
+def test_a_backend_that_cannot_be_made_ends_no_mail(make_project: Any, mail_sink: MailSink, settings: Any) -> None:
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = True
+    project = make_project()
+    project.send(message())
+    state, error = project.work()[0]
+    assert (state, project.told) == ("RETRY", [])
+    assert "raises ValueError" in str(error)
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+    assert project.work(retries=1)[0][0] == "SUCCESS"
+    assert len(mail_sink.mails) == 1
 
 
 def test_what_smtp_refuses_is_an_error_and_what_it_puts_off_is_tried_again(
@@ -318,6 +383,33 @@ def test_nothing_of_a_mail_is_in_the_tasks_headers(make_project: Any) -> None:
     assert shown == [("(…)", "{…}")]
 
 
+def test_a_chunk_that_is_revoked_ends_what_has_not_been_sent(
+    make_project: Any, proxy: FakeProxy, mail_sink: MailSink
+) -> None:
+    project = make_project()
+    mails = [message(1), message(2)]
+    mail_sink.answer_next("to2@example.com", "451 4.3.0 try later")
+    project.send(*mails)
+    project.work()
+    project.revoke()
+    ids = [each.mail_proxy_id for each in mails]  # type: ignore[attr-defined]
+    assert [told for told in project.told if told[0] == "mail_error"] == [("mail_error", ids[1], "legacy")]
+    known = get_runtime(project.app).store.get(ids[1])
+    assert known is not None
+    assert known.reason == "the task was revoked before the mail was sent"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_logged_mail_that_nobody_began_to_send_ends_too(make_project: Any, mail_sink: MailSink) -> None:
+    from celery_mailproxy.django.models import EmailLog
+
+    project = make_project(conf={"mail_proxy_store": "django://"})
+    project.send(message())
+    project.revoke(retries=0, expired=True)
+    log = EmailLog.objects.get()
+    assert (log.status, log.error_message) == ("error", "the task expired before the mail was sent")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_logged_mail_goes_round_a_proxy_that_is_down(
     make_project: Any, proxy: FakeProxy, mail_sink: MailSink
@@ -342,3 +434,20 @@ def test_the_log_knows_the_mails_of_both_ways(make_project: Any) -> None:
     log.refresh_from_db()
     assert (log.status, log.recipients, log.server) == ("sent", "to1@example.com", "legacy")
     assert {event.via for event in log.events.all()} == {"legacy"}
+
+
+class SilentBackend(BaseEmailBackend):
+    """Fails, and says so by its number only."""
+
+    def send_messages(self, email_messages: Any) -> int:
+        return 0
+
+
+def test_a_backend_that_sends_nothing_and_says_nothing_is_heard(make_project: Any, settings: Any) -> None:
+    legacy = f"{__name__}.SilentBackend"
+    project = make_project(legacy=legacy)
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = settings.MAILERS | {"quiet": {"BACKEND": legacy}}
+    project.send(message())
+    assert project.work()[0][0] == "RETRY"
+    assert [name for name, *_ in project.told] == ["mail_queued", "mail_deferred"]

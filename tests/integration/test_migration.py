@@ -145,3 +145,22 @@ def test_refusals_and_retries_of_smtp_are_told_as_a_proxy_tells_them(
     stack.wait_told(gone, "mail_error", "noted:error")
     assert stack.delivery(slow).attempts == 2
     assert stack.delivery(gone).outcome.code == "550"
+
+
+def test_a_mail_whose_task_is_revoked_or_expires_between_two_tries_ends(
+    stack: MigratingStack, mail_sink: MailSink
+) -> None:
+    mail_sink.stop()
+    revoked = stack.app.send_task("shop.send_receipt", (1, "to1@example.com")).id
+    expiring = stack.app.send_task("shop.send_receipt", (2, "to2@example.com"), expires=4).id
+    for each in (revoked, expiring):
+        stack.wait_told(each, "mail_deferred")
+    assert stack.app.control.revoke(revoked, reply=True, limit=1, timeout=30)
+    for each in (revoked, expiring):
+        stack.wait_told(each, "mail_error", "noted:error")
+    mail_sink.start()
+    stack.settle()
+    assert mail_sink.mails == []
+    reasons = [stack.delivery(each).reason for each in (revoked, expiring)]
+    assert reasons == [f"the task {what} before the mail was sent" for what in ("was revoked", "expired")]
+    assert ways(stack, [revoked, expiring]) == {"legacy": 2}

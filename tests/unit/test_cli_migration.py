@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
+import click
 import pytest
 from celery.bin.base import CLIContext
+from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from click.testing import CliRunner, Result
 from kombu import Queue
+from rich.console import Console
 
 from celery_mailproxy.cli import mailproxy
-from celery_mailproxy.migration.figures import outcomes
+from celery_mailproxy.cli.migration import _show_outcomes
+from celery_mailproxy.cli.terminal import Terminal
+from celery_mailproxy.migration.backlog import Held, held_by_workers, legacy_queues, legacy_tasks
+from celery_mailproxy.migration.figures import Outcomes, outcomes
 from celery_mailproxy.reports import utcnow
 from celery_mailproxy.runtime import forget_runtime
+from celery_mailproxy.testing.ports import free_port
 
 from .migrated_app import Migrated, migrated
 from .test_migrate import task_of
@@ -39,7 +50,7 @@ def test_the_share_is_shown_set_and_reset(one: Migrated) -> None:
     assert one.runtime.store.get_value("migration.share") is None
 
 
-@pytest.mark.parametrize("share", ["50", "-1", "half"])
+@pytest.mark.parametrize("share", ["50", "-1", "half", "nan", "inf"])
 def test_a_share_is_from_0_to_1(one: Migrated, share: str) -> None:
     done = run(one, "share", "--", share)
     assert done.exit_code == 2
@@ -64,7 +75,7 @@ def test_both_ways_are_shown_side_by_side(one: Migrated) -> None:
     one.body = lambda self, order: 1 / 0
     one.run(task, 4, task_id="task-4")
     one.runtime.store.count({"proxy/sent": 97, "proxy/error": 2, "proxy/rejected": 1}, at=utcnow())
-    one.runtime.store.count({"shadow/failed": 1, "shadow/passed": 4}, at=utcnow())
+    one.runtime.store.count({"shadow/failed": 1, "shadow/passed": 4, "shadow/skipped": 2}, at=utcnow())
     done = run(one, "migration")
     assert done.exit_code == 0
     lines = done.output.splitlines()
@@ -80,7 +91,8 @@ def test_both_ways_are_shown_side_by_side(one: Migrated) -> None:
         "share 0.25, from the settings",
         "breaker of default: closed",
         f"queue {one.app.conf.task_default_queue}: 0 waiting",
-        "shadow, last week: 5 tried, 1 would have failed",
+        "task shop.receipt: held by workers unknown (none answered)",
+        "shadow, last week: 5 tried, 1 would have failed, 2 skipped",
     ]
 
 
@@ -93,7 +105,8 @@ def test_queues_are_counted(one: Migrated) -> None:
         queue(connection.default_channel).purge()
     answer: dict[str, Any] = json.loads(shown.output)
     assert answer["queues"] == {"old-mails": 3, "nowhere": 0}
-    assert answer["share"] == 0.25
+    assert answer["held_by_workers"] is None
+    assert (answer["share"], answer["task_shares"]) == (0.25, {})
     assert answer["breakers"]["default"]["name"] == "closed"
     assert answer["periods"]["week"]["proxy"] == {"sent": 0, "error": 0, "deferred": 0, "error_rate": None}
 
@@ -108,3 +121,84 @@ def test_where_nothing_is_counted_it_says_so() -> None:
 def test_an_error_rate_is_that_of_mails_that_have_ended() -> None:
     seen = outcomes({"proxy/queued": 9, "proxy/deferred": 5})
     assert (seen["proxy"].error_rate, seen["proxy"].deferred) == (None, 5)
+
+
+def test_the_share_of_a_tasks_own_is_shown_while_it_holds(one: Migrated) -> None:
+    task_of(one, share=0.75)
+    own = ["share 0.25, from the settings", "share 0.75 of shop.receipt, from its migrate()"]
+    assert run(one, "share").output.splitlines() == own
+    assert run(one, "migration").output.splitlines()[6:8] == own
+    assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.75}
+    assert run(one, "share", "0.5").output == "share 0.5, set by operators (the settings say 0.25)\n"
+    assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.5}
+
+
+@contextmanager
+def working(one: Migrated) -> Iterator[None]:
+    """A worker that takes tasks, in a thread."""
+
+    def leave_logging_alone(**kwargs: Any) -> None:
+        """The other tests' loggers are of this process, too."""
+
+    setup_logging.connect(leave_logging_alone)
+    try:
+        with start_worker(one.app, pool="solo", perform_ping_check=False):
+            yield
+    finally:
+        setup_logging.disconnect(leave_logging_alone)
+
+
+def test_what_workers_hold_is_shown_beside_what_waits(one: Migrated) -> None:
+    task = task_of(one)
+    for number in range(3):
+        task.apply_async((number,), countdown=180)
+    with working(one):
+        deadline = time.monotonic() + 10
+        while (held := held_by_workers(one.app, [task.name])) is None or held.tasks[task.name] < 3:
+            assert time.monotonic() < deadline
+        lines = run(one, "migration").output.splitlines()
+        assert lines[-2:] == [
+            f"queue {one.app.conf.task_default_queue}: 0 waiting",
+            "task shop.receipt: 3 held by workers (1 worker answered)",
+        ]
+        answer = json.loads(run(one, "migration", "--json").output)
+        assert answer["held_by_workers"] == {"shop.receipt": 3}
+        assert held_by_workers(one.app, ["another"]) == Held(workers=1, tasks={"another": 0})
+
+
+def test_without_a_broker_the_rest_is_shown(one: Migrated) -> None:
+    one.app.conf.broker_url = f"redis://127.0.0.1:{free_port()}/0"
+    one.runtime.store.count({"proxy/sent": 97}, at=utcnow())
+    done = run(one, "migration")
+    assert done.exit_code == 0
+    assert done.output.startswith("last hour, proxy: sent 97, error 0,")
+    queue = one.app.conf.task_default_queue
+    assert done.output.endswith(f"queue {queue}: unknown (the broker cannot be reached)\n")
+    assert json.loads(run(one, "migration", "--json").output)["queues"] == {queue: None}
+
+
+def test_queues_are_those_of_the_migrated_tasks(one: Migrated) -> None:
+    assert legacy_queues(one.app) == [one.app.conf.task_default_queue]
+    task = task_of(one)
+    one.app.conf.task_routes = {task.name: {"queue": "receipts"}}
+    one.app.amqp.flush_routes()
+    assert (legacy_tasks(one.app), legacy_queues(one.app)) == ([task.name], ["receipts"])
+    task.queue = "mails"
+    assert legacy_queues(one.app) == ["mails"]
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_nothing_of_the_table_is_cut(width: int) -> None:
+    many = Outcomes(sent=123_456_789, error=12_345_678, deferred=12_345_678)
+    out = Console(file=StringIO(), force_terminal=True, width=width, no_color=True)
+    terminal = Terminal(out=out, err=out)
+    _show_outcomes(terminal, {period: {"proxy": many, "legacy": Outcomes()} for period in ("hour", "day", "week")})
+    assert isinstance(out.file, StringIO)
+    shown = click.unstyle(out.file.getvalue())
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert "…" not in shown
+    assert lines[0].split() == ["Last", "Way", "sent", "error", "deferred", "error", "rate"]
+    assert lines[2].split() == ["hour", "proxy", "123456789", "12345678", "12345678", "9.09%"]
+    assert lines[3].split() == ["legacy", "0", "0", "0", "–"]
+    assert len(lines) == 8
+    assert max(len(line.rstrip()) for line in lines) <= width

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import smtplib
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from celery.signals import before_task_publish
+from celery.app.task import Context
+from celery.signals import before_task_publish, task_revoked
 
 from celery_mailproxy.errors import ConfigurationError, DeliveryError, MessageRejected
 from celery_mailproxy.migration import get_router, migrate
+from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated
@@ -208,15 +213,52 @@ def test_a_task_is_migrated_once() -> None:
         task = task_of(one)
         with pytest.raises(ConfigurationError, match="once only"):
             migrate(task, to_message=lambda order: MAIL)
-        with pytest.raises(ConfigurationError, match="from 0 to 1"):
-            task_of_other(one)
 
 
-def task_of_other(one: Migrated) -> Any:
+@pytest.mark.parametrize("share", [25, -0.1, float("nan"), True, "much"])
+def test_a_share_of_its_own_is_checked(share: Any) -> None:
+    with migrated() as one, pytest.raises(ConfigurationError, match=r"^share must be"):
+        migrate(other_task(one), to_message=lambda order: MAIL, share=share)
+
+
+def test_what_is_migrated_must_be_a_task_and_its_mail_be_made() -> None:
+    with migrated() as one:
+        task = other_task(one)
+        for what in (type(task), "shop.other", len):
+            with pytest.raises(ConfigurationError, match="must be given a task"):
+                migrate(what, to_message=lambda order: MAIL)
+        with pytest.raises(ConfigurationError, match="to_message must be a function"):
+            migrate(task, to_message=5)  # type: ignore[arg-type]
+
+
+def test_a_shared_task_without_an_app_is_refused() -> None:
+    """In a process of its own, for here there are apps already."""
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert done.stdout == "task shop.receipt has no app yet\nTrue\n", done.stderr
+
+
+EARLY = """
+from celery import Celery, shared_task
+from celery_mailproxy.errors import ConfigurationError
+from celery_mailproxy.migration import migrate
+
+@shared_task(name="shop.receipt")
+def receipt(order): ...
+
+try:
+    migrate(receipt, to_message=dict)
+except ConfigurationError as exc:
+    print(str(exc).partition(":")[0])
+app = Celery("shop")
+print(migrate(receipt, to_message=dict).run.is_migrated)
+"""
+
+
+def other_task(one: Migrated) -> Any:
     @one.app.task(shared=False, name="shop.other")
     def other(order: int) -> None: ...
 
-    return migrate(other, to_message=lambda order: MAIL, share=25)
+    return other
 
 
 def test_name_arguments_and_typing_stay(proxy: FakeProxy) -> None:
@@ -227,3 +269,93 @@ def test_name_arguments_and_typing_stay(proxy: FakeProxy) -> None:
             task.apply_async(("too", "many"))
         assert task.run.__name__ == "receipt"
         assert task(5) == "sent 5"
+
+
+# -------------------------------------------------------------------- revoked
+
+
+def revoke(one: Migrated, task: Any, *, retries: int = 1, redelivered: bool = False, **how: bool) -> None:
+    """As a worker that takes the call, and finds it revoked."""
+    request = Context(id="task-1", args=[7], kwargs={}, retries=retries, delivery_info={"redelivered": redelivered})
+    told = {"terminated": False, "expired": False, **how}
+    task_revoked.send(sender=task, request=request, signum=None, **told)
+
+
+def deferred(one: Migrated, *, share: float = 0) -> Any:
+    """A migrated task that waits for its next try."""
+    task = task_of(one, share=share, on_error=one.app.signature("shop.failed"))
+    one.body = lambda self, order: (_ for _ in ()).throw(self.retry(exc=OSError("away"), throw=False))
+    assert one.run(task, 7)[0] == "RETRY"
+    one.told.clear()
+    return task
+
+
+@pytest.mark.parametrize(("expired", "what"), [(False, "was revoked"), (True, "expired")])
+def test_a_task_that_is_revoked_before_its_next_try_ends_its_mail(expired: bool, what: str) -> None:
+    published: list[str] = []
+
+    def note(sender: str, **kwargs: Any) -> None:
+        published.append(sender)
+
+    with migrated() as one:
+        task = deferred(one)
+        before_task_publish.connect(note)
+        revoke(one, task, expired=expired)
+        assert one.told == [("mail_error", "task-1", "legacy")]
+        assert published == ["shop.failed"]
+        delivery = one.runtime.store.get("task-1")
+        assert delivery is not None
+        assert (delivery.status.value, delivery.reason) == ("error", f"the task {what} before the mail was sent")
+
+
+@pytest.mark.parametrize("how", [{"terminated": True}, {"redelivered": True}, {"retries": 0}])
+def test_a_mail_that_may_have_been_sent_is_not_ended(how: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with migrated() as one:
+        task = deferred(one)
+        revoke(one, task, **how)
+        assert one.told == []
+        assert "it may have been sent" in caplog.text
+
+
+def test_a_mail_that_was_sent_stays_so() -> None:
+    with migrated() as one:
+        task = task_of(one)
+        one.run(task, 7)
+        revoke(one, task)
+        assert one.told[-1] == ("mail_sent", "task-1", "legacy")
+
+
+def test_a_revoked_call_that_nobody_knows_of_has_no_end() -> None:
+    with migrated() as one:
+        revoke(one, task_of(one), retries=0)
+        assert one.told == []
+
+
+def test_a_mail_that_waits_for_the_proxy_ends_with_its_task(proxy: FakeProxy) -> None:
+    with migrated(proxy, share=1) as one:
+        task = task_of(one)
+        with proxy.down():
+            assert one.run(task, 7)[0] == "RETRY"
+        revoke(one, task)
+        assert one.told == [("mail_error", "task-1", "proxy")]
+
+
+def test_another_tasks_mail_is_not_ended() -> None:
+    with migrated() as one:
+
+        @one.app.task(shared=False, name="shop.unmigrated")
+        def unmigrated(order: int) -> None: ...
+
+        deferred(one)
+        revoke(one, unmigrated)
+        assert one.told == []
+
+
+def test_a_store_that_is_away_stops_no_worker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    with migrated() as one:
+        task = deferred(one)
+        forget_runtime(one.app)
+        one.app.conf.update(mail_proxy_store=f"sqlite:///{tmp_path}/file/deliveries.sqlite3")
+        revoke(one, task)
+        assert "could not be ended" in caplog.text

@@ -92,8 +92,27 @@ def test_a_route_of_ones_own_comes_first(caplog: pytest.LogCaptureFixture) -> No
     ways = {subject: one.path_for({"subject": subject}) for subject in answers}
     assert ways == {"a": "proxy", "b": "legacy", "c": "proxy", "d": "proxy"}
     with caplog.at_level(logging.ERROR):
-        assert one.path_for({"subject": "unheard of"}) == "proxy"
+        assert one.path_for({"subject": "unheard@example.com"}) == "proxy"
     assert "['route'] raised" in caplog.text
+    assert "@example.com" not in caplog.text
+
+
+def test_a_route_may_answer_anything() -> None:
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert router(share=1.0, route=lambda message: Odd()).path_for({"subject": "a"}) == "proxy"
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -0.5, 1.5])
+def test_operators_cannot_set_what_is_no_share(share: float) -> None:
+    one = router(share=0.5)
+    with pytest.raises(ConfigurationError, match="share must be"):
+        one.set_share(share)
+    assert one.operators_share() is None
 
 
 def test_the_operators_share_holds_for_all_within_seconds() -> None:

@@ -181,7 +181,7 @@ def test_a_422_names_the_fields_but_not_what_stood_in_them() -> None:
     ("error", "maybe_accepted"),
     [
         (httpx.ConnectError("refused"), False),
-        (httpx.ConnectTimeout("slow"), False),
+        (httpx.ConnectTimeout("slow"), True),
         (httpx.ReadTimeout("slow"), True),
         (httpx.RemoteProtocolError("closed"), True),
     ],

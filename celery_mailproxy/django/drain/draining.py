@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from ...callbacks import split_callbacks
 from ...errors import InvalidMessage, redact
 from ...proxy.base import SubmitAnswer
-from ...retrying import TROUBLE, retries_left, retry_later
+from ...retrying import TROUBLE, retry_later, retry_or_give_up
 from ...runtime import Runtime, get_runtime
 from ...submission import Outgoing
 from ..conversion import ConvertedMail, convert, has_log
@@ -130,11 +130,10 @@ def _defaults(using: str | None) -> dict[str, Any]:
 
 def _wait_or_give_up(task: Any, runtime: Runtime, queued: QueuedTask, outcome: _Outcome, task_id: str) -> None:
     unsettled = outcome.answer.unsettled
-    unavailable = next(iter(unsettled.values()))
-    if retries_left(task, runtime):
-        # Only these: should an old worker take the task, it sends nothing that the proxy has.
-        task.request.args, task.request.kwargs = queued.arguments(frozenset(unsettled))
-        raise retry_later(task, unavailable) from unavailable
-    reason = f"given up: {unavailable}"
-    given_up = runtime.submitter.give_up(unsettled, reason, task_id=task_id)
-    letters.keep(queued.mails, dict.fromkeys(given_up, reason), task_id=task_id, using=queued.using, ended=1)
+    # Only these: should an old worker take the task, it sends nothing that the proxy has.
+    task.request.args, task.request.kwargs = queued.arguments(frozenset(unsettled))
+    reasons = {
+        message_id: f"given up: {unsettled[message_id]}"
+        for message_id in retry_or_give_up(task, runtime, unsettled, task_id=task_id)
+    }
+    letters.keep(queued.mails, reasons, task_id=task_id, using=queued.using, ended=1)

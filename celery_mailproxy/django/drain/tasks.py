@@ -28,6 +28,10 @@ class DrainTask(SendTask):
 
     abstract = True
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """In a worker Celery calls this with what was queued, where nothing may be taken for an argument of its own."""
+        return super().__call__(*args, **kwargs) if self.request.called_directly else self.run(*args, **kwargs)
+
     Request = "celery_mailproxy.django.drain.quiet_request:QuietRequest"
 
     def signature(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, *rest: Any, **options: Any) -> Any:
