@@ -24,7 +24,11 @@ __all__ = [
     "redact",
 ]
 
-_ADDRESS = re.compile(r"""[^\s<>"'(),;:\[\]\\]+@[^\s<>"'(),;:\[\]\\]+""")
+_OTHER = r"""\s<>"'(),;:\[\]\\"""
+_WORD = f"[^{_OTHER}]+"
+# With the brackets around it, which the replacement brings along. A match begins with its word: from every letter of a
+# long one without an @ the search would take the square of its length.
+_ADDRESS = re.compile(f"<{_WORD}@{_WORD}>|(?<![^{_OTHER}]){_WORD}@{_WORD}")
 
 
 def redact(text: str) -> str:

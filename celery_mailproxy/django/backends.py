@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery, current_app
+from celery import current_app
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DEFAULT_DB_ALIAS, transaction
 
@@ -15,15 +14,15 @@ from ..conf import Settings
 from ..errors import InvalidMessage
 from ..runtime import get_runtime
 from .conversion import ConvertedMail, convert, has_log
-from .options import LegacySettings, backend_defaults
-from .publishing import BROKER_TROUBLE, Publication, plan, publish
+from .handover import Handover, goes_in_circles
+from .off_loop import off_loop
+from .options import LegacySettings, backend_defaults, check_backend
+from .publishing import Publication, plan, publish
 
 if TYPE_CHECKING:
     from .migration_backend import MigrationEmailBackend
 
 __all__ = ["EmailBackend", "MigrationEmailBackend"]
-
-logger = logging.getLogger(__name__)
 
 #: A chunk is cut where its mails grow larger than this: brokers do not like large messages.
 _CHUNK_BYTES = 1024 * 1024
@@ -67,32 +66,48 @@ class EmailBackend(BaseEmailBackend):
         self.fail_silently = fail_silently
         self.on_commit = on_commit
         self.database = database
+        check_backend(on_commit=on_commit, database=database, server=server, alias=alias)
         own = {"account_id": account_id, "batch_code": batch_code, "priority": priority, "return_path": return_path}
         self._defaults = backend_defaults({**own, "server": server, "tenant_id": tenant_id}, alias=alias)
 
     def send_messages(self, email_messages: Iterable[Any]) -> Any:
         """Hand the messages over; their number. Those without recipients are passed over, and not counted.
 
-        Each gets its id as `mail_proxy_id`. Inside a transaction they are published when it is committed. With
-        MAIL_PROXY_RETURN_RESULTS the answer is a list of one `AsyncResult` for each task instead.
+        Each that is handed over gets its id as `mail_proxy_id`. Inside a transaction they are published when it is
+        committed. With MAIL_PROXY_RETURN_RESULTS the answer is a list of one `AsyncResult` for each task instead.
 
         Raises `InvalidMessage` for what cannot be sent (`messages[3].to[0]: …`), before anything of its chunk is
-        published; and where the broker is down kombu's `OperationalError`, or with `fail_silently` nothing.
+        published; and where the broker is down kombu's `OperationalError`, or with `fail_silently` nothing. What the
+        broker did not take is an `error` in the log. Nothing is raised at a commit, where it would keep the callers'
+        other functions from running: then it is logged, too.
         """
         app = current_app._get_current_object()
-        runtime = get_runtime(app)
-        settings, legacy = runtime.settings, LegacySettings.load()
-        number, results = 0, []
-        for chunk in self._chunks(email_messages or (), settings, legacy):
-            mails = [mail for _, mail in chunk]
-            publications = plan(mails)
-            if not self._hand_over(publications, app, settings, legacy):
+        settings = get_runtime(app).settings
+        if goes_in_circles():
+            return [] if settings.return_results else 0
+        legacy = LegacySettings.load()
+        handover = Handover(app=app, settings=settings, options=legacy.publish_options, publish=self._publish_one)
+        send = partial(self._send, self._chunks(email_messages or (), settings, legacy), handover)
+        sent = off_loop(send) if has_log(settings) else send()
+        if settings.return_results:
+            return [app.AsyncResult(publication.task_id) for publication in sent]
+        return sum(len(publication.mails) for publication in sent)
+
+    def _send(self, chunks: Iterable[list[tuple[Any, ConvertedMail]]], handover: Handover) -> list[Publication]:
+        """What was handed over, up to where that has failed silently."""
+        sent: list[Publication] = []
+        for chunk in chunks:
+            by_id = {mail.message_id: message for message, mail in chunk}
+            publications = plan([mail for _, mail in chunk])
+            done = 0
+            for publication in self._hand_over(publications, handover):
+                for mail in publication.mails:
+                    by_id[mail.message_id].mail_proxy_id = mail.message_id
+                sent.append(publication)
+                done += 1
+            if done < len(publications):
                 break
-            for message, mail in chunk:
-                message.mail_proxy_id = mail.message_id
-            number += len(chunk)
-            results += [app.AsyncResult(publication.task_id) for publication in publications]
-        return results if settings.return_results else number
+        return sent
 
     def _chunks(
         self, messages: Iterable[Any], settings: Settings, legacy: LegacySettings
@@ -101,10 +116,15 @@ class EmailBackend(BaseEmailBackend):
         most = min(legacy.chunk_size, settings.chunk_size)
         chunk: list[tuple[Any, ConvertedMail]] = []
         size = 0
+        ids: set[str] = set()
         for index, message in enumerate(messages):
-            if not message.recipients():
-                continue
             mail = self._convert(index, message, settings, legacy)
+            if mail is None:
+                continue
+            if mail.message_id in ids:
+                problem = f"must be unique among the messages, got {mail.message_id!r}"
+                raise InvalidMessage(f"messages[{index}].mail_proxy['message_id']", problem)
+            ids.add(mail.message_id)
             if chunk and (len(chunk) == most or size + mail.size > _CHUNK_BYTES):
                 yield chunk
                 chunk, size = [], 0
@@ -113,42 +133,28 @@ class EmailBackend(BaseEmailBackend):
         if chunk:
             yield chunk
 
-    def _convert(self, index: int, message: Any, settings: Settings, legacy: LegacySettings) -> ConvertedMail:
+    def _convert(self, index: int, message: Any, settings: Settings, legacy: LegacySettings) -> ConvertedMail | None:
+        """What becomes of a message; None where nobody is to have it."""
         try:
+            if not message.recipients():
+                return None
             return convert(message, defaults=self._defaults, legacy=legacy, settings=settings)
         except InvalidMessage as exc:
             raise type(exc)(f"messages[{index}].{exc.argument}", exc.problem) from exc
+        except (AttributeError, TypeError) as exc:
+            # Whatever it is, among others it has to be named.
+            problem = f"must be a message as Django's, got {type(message).__name__} ({exc})"
+            raise InvalidMessage(f"messages[{index}]", problem) from exc
 
-    def _hand_over(
-        self, publications: list[Publication], app: Celery, settings: Settings, legacy: LegacySettings
-    ) -> bool:
-        """Log and publish, at once or on commit; False where that has failed silently."""
-        if has_log(settings):
-            from .models import EmailLog
-
-            entries = [entry for publication in publications for entry in publication.entries]
-            EmailLog.objects.begin(entries, settings=settings)
-        do = partial(self._publish, publications, app, settings, legacy)
-        wants_commit = settings.on_commit if self.on_commit is None else self.on_commit
+    def _hand_over(self, publications: list[Publication], handover: Handover) -> Iterator[Publication]:
+        """Log and publish, at once or on commit; those that are, or will be, published, as far as is known."""
+        wants_commit = handover.settings.on_commit if self.on_commit is None else self.on_commit
         if wants_commit and transaction.get_connection(self.database).in_atomic_block:
-            transaction.on_commit(do, using=self.database)
-            return True
-        return do()
-
-    def _publish(
-        self, publications: list[Publication], app: Celery, settings: Settings, legacy: LegacySettings
-    ) -> bool:
-        for done, publication in enumerate(publications):
-            try:
-                self._publish_one(publication, app=app, settings=settings, options=legacy.publish_options)
-            except BROKER_TROUBLE as exc:
-                if not self.fail_silently:
-                    raise
-                ids = [mail.message_id for left in publications[done:] for mail in left.mails]
-                # Without its text: whatever it is, it may quote what it failed to take.
-                logger.error("%d mails are not sent (%s): %s", len(ids), type(exc).__name__, ", ".join(ids))
-                return False
-        return True
+            handover.at_commit(publications, using=self.database)
+            yield from publications
+        else:
+            handover.log(publications)
+            yield from handover.publish_each(publications, is_silent=self.fail_silently)
 
     #: Hands a task over to the broker.
     _publish_one = staticmethod(publish)

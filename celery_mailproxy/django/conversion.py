@@ -160,6 +160,7 @@ def _entry(message: MailMessage, *, related: tuple[Model, ...], source: bytes, s
         account_id=account_id,
         server=message.server,
         batch_code=message.batch_code,
+        return_path=message.return_path,
         related=related,
         content=source if settings.log_content else None,
     )

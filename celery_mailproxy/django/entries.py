@@ -22,7 +22,8 @@ class LogEntry:
     """A mail to be logged as new. What the `log_*` settings switch off is left out when it is written.
 
     `recipients` are all of them, as they stand in headers. `related` are saved objects that the mail is about.
-    `content` is its source (RFC 5322); `content_name` the name of a file to be deleted when the mail has ended.
+    `return_path` is the envelope's sender. `content` is its source (RFC 5322); `content_name` the name of a file to be
+    deleted when the mail has ended.
     """
 
     message_id: str
@@ -39,4 +40,5 @@ class LogEntry:
     related: Sequence[Model] = ()
     content: bytes | None = field(default=None, repr=False)
     content_name: str = ""
+    return_path: str | None = field(default=None, repr=False)
     resent_from: EmailLog | None = None

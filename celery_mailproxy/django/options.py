@@ -7,17 +7,31 @@ django-celery-email, read where a project has them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery import current_app
+from celery.utils.time import rate
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from kombu import compression
+from kombu.serialization import registry
 
 from ..errors import ConfigurationError, InvalidMessage
 from ..messages import normalise_arguments
+from ..runtime import get_runtime
 
-__all__ = ["BACKEND_OPTIONS", "MESSAGE_OPTIONS", "LegacySettings", "backend_defaults", "message_options"]
+__all__ = [
+    "BACKEND_OPTIONS",
+    "MESSAGE_OPTIONS",
+    "LegacySettings",
+    "backend_defaults",
+    "check_backend",
+    "message_options",
+]
 
 #: What `EmailMessage.mail_proxy` may hold: arguments of `send_via_proxy`, and `related`.
 MESSAGE_OPTIONS = frozenset(
@@ -86,12 +100,59 @@ class LegacySettings:
             raise ConfigurationError(
                 f"CELERY_EMAIL_TASK_CONFIG must be a dict such as {{'queue': 'mails'}}, got {type(config).__name__}."
             )
+        _check_task_config(config)
         return cls(
             chunk_size=_chunk_size(),
             publish_options={key: value for key, value in config.items() if key in _PUBLISH_KEYS},
             task_attributes={key: value for key, value in config.items() if key in _WORKER_KEYS},
             extra_attributes=_extra_attributes(),
         )
+
+
+def _check_task_config(config: Mapping[str, Any]) -> None:
+    """Raises `ConfigurationError` for what Celery would not understand: some of it would stop the worker."""
+    for name, (is_right, rule) in _TASK_CONFIG_RULES.items():
+        value = config.get(name)
+        if value is not None and not is_right(value):
+            raise ConfigurationError(f"CELERY_EMAIL_TASK_CONFIG[{name!r}] must be {rule}, got {value!r}.")
+
+
+def _is_rate(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and float(rate(value)) >= 0
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _is_serializer(value: Any) -> bool:
+    return isinstance(value, str) and value in registry.name_to_type
+
+
+def _is_compression(value: Any) -> bool:
+    try:
+        compression.get_encoder(value)
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
+#: What Celery and kombu take for those keys that they do not take just anything for.
+_TASK_CONFIG_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "compression": (_is_compression, "a compression that kombu knows, such as 'gzip'"),
+    "max_retries": (_is_count, "a whole number, 0 or more, or None"),
+    "rate_limit": (_is_rate, "a rate such as '50/m', or a number of tasks a second"),
+    "serializer": (_is_serializer, "a serializer that kombu knows, such as 'json'"),
+    "soft_time_limit": (_is_time, "a number of seconds, more than 0"),
+    "time_limit": (_is_time, "a number of seconds, more than 0"),
+}
 
 
 def _chunk_size() -> int:
@@ -119,6 +180,22 @@ def backend_defaults(options: Mapping[str, Any], *, alias: str | None) -> dict[s
         return normalise_arguments(given)
     except InvalidMessage as exc:
         raise _invalid_mailer(str(exc), alias) from exc
+
+
+def check_backend(*, on_commit: Any, database: Any, server: Any, alias: str | None) -> None:
+    """Refuse options of a backend with which each of its mails would fail; the errors of `backend_defaults`."""
+    if on_commit is not None and not isinstance(on_commit, bool):
+        raise _invalid_mailer(f"on_commit: must be True or False, got {on_commit!r}", alias)
+    if database not in (known := list(connections)):
+        problem = f"database: must be one of DATABASES ({', '.join(known)}), got {database!r}"
+        raise _invalid_mailer(problem, alias)
+    if server is None:
+        return
+    # Settings that are wrong themselves are named when a mail is sent, and by another check.
+    with suppress(ConfigurationError):
+        names = get_runtime(current_app).settings.server_names()
+        if server not in names:
+            raise _invalid_mailer(f"server: must be one of {', '.join(names)}, got {server!r}", alias)
 
 
 def message_options(message: Any, *, legacy: LegacySettings) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from .conversion import ConvertedMail, has_log
 from .entries import LogEntry
 from .tasks import discard_content, send_kept
 
-__all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish"]
+__all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish", "task_arguments"]
 
 #: A broker that is down, full or refuses. What cannot be serialised is none of it: that is a mistake in the program.
 BROKER_TROUBLE = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
@@ -66,8 +67,30 @@ def publish(publication: Publication, *, app: Celery, settings: Settings, option
     (mail,) = publication.mails
     own_id = {"message_id": mail.message_id} if mail.has_own_id else {}
     task = send_kept if mail.is_kept else send_via_proxy
-    arguments = keep(mail, app, settings) if mail.is_kept else mail.arguments
-    app.tasks[task.name].apply_async(kwargs={**arguments, **own_id}, task_id=publication.task_id, **options)
+    with task_arguments(publication, app, settings) as (arguments,):
+        app.tasks[task.name].apply_async(kwargs={**arguments, **own_id}, task_id=publication.task_id, **options)
+
+
+@contextmanager
+def task_arguments(publication: Publication, app: Celery, settings: Settings) -> Iterator[list[Mapping[str, Any]]]:
+    """The arguments of each mail, with its source in the file storage where it is kept there.
+
+    What was written is deleted again where the block raises: then no task will ask for it, or say that it has ended.
+    """
+    written: list[str] = []
+
+    def arguments_of(mail: ConvertedMail) -> Mapping[str, Any]:
+        if not mail.is_kept:
+            return mail.arguments
+        arguments = keep(mail, app, settings)
+        written.append(arguments["content_name"])
+        return arguments
+
+    try:
+        yield [arguments_of(mail) for mail in publication.mails]
+    except Exception:
+        content.discard(written)
+        raise
 
 
 def keep(mail: ConvertedMail, app: Celery, settings: Settings) -> dict[str, Any]:

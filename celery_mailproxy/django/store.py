@@ -72,7 +72,10 @@ class DjangoStore(RowStore):
 
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         settings = self._settings()
-        hidden = {*(() if settings.log_subject else ("subject",)), *(() if settings.log_recipients else ("to",))}
+        hidden = {
+            *(() if settings.log_subject else ("subject",)),
+            *(() if settings.log_recipients else ("from", "to")),
+        }
         if hidden:
             deliveries = [replace(each, summary=_without(each.summary, hidden)) for each in deliveries]
         return self._run(lambda: RowStore.register(self, deliveries))
@@ -108,7 +111,7 @@ class DjangoStore(RowStore):
     def failed(self, *, limit: int = 100) -> list[str]:
         def find() -> list[str]:
             # `in`: for a bare boolean SQLite and MariaDB would not look into the index.
-            rows = EmailLog.objects.using(log_alias()).filter(has_failed__in=[True]).order_by("id")
+            rows = EmailLog.objects.using(log_alias()).filter(has_failed__in=[True]).order_by("created_at", "id")
             return [message_id_of(*row) for row in rows.values_list("message_id", "details")[:limit]]
 
         return self._run(find)

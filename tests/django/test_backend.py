@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from celery.result import AsyncResult
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import OperationalError
 
@@ -113,6 +115,23 @@ def test_a_broken_message_is_named_before_anything_is_published(tasks: list[Publ
     assert not hasattr(good, "mail_proxy_id")
 
 
+def test_an_id_that_comes_twice_is_named_before_anything_is_published(logged_tasks: list[Published]) -> None:
+    mails = [message(1), message(2), message(3)]
+    for each in mails[1:]:
+        each.mail_proxy = {"message_id": "welcome/7"}  # type: ignore[attr-defined]
+    with transaction.atomic(), pytest.raises(InvalidMessage) as caught:
+        EmailBackend().send_messages(mails)
+    assert caught.value.argument == "messages[2].mail_proxy['message_id']"
+    assert (logged_tasks, EmailLog.objects.count()) == ([], 0)
+
+
+@pytest.mark.parametrize("wrong", [None, "to@example.com", {"to": ["to@example.com"]}])
+def test_what_is_no_message_is_named(wrong: Any, tasks: list[Published]) -> None:
+    with pytest.raises(InvalidMessage, match=r"messages\[1\]: must be a message as Django's"):
+        EmailBackend().send_messages([message(), wrong])
+    assert tasks == []
+
+
 def test_a_message_sent_twice_is_two_mails(tasks: list[Published]) -> None:
     mail = message()
     EmailBackend().send_messages([mail])
@@ -202,13 +221,51 @@ def test_a_mail_is_refused_inside_the_transaction_and_not_at_its_end(logged_task
     assert logged_tasks == []
 
 
-def test_a_broker_that_is_down_at_the_commit_leaves_the_mail_as_new(transactional_db: None) -> None:
-    with default_app(mail_proxy_store="django://", **DEAD_BROKER):
-        with pytest.raises(OperationalError), transaction.atomic():
-            EmailBackend().send_messages([message()])
-        with transaction.atomic():
-            assert EmailBackend(fail_silently=True).send_messages([message()]) == 1
-    assert [log.status for log in EmailLog.objects.all()] == ["new", "new"]
+@pytest.fixture
+def other_database(transactional_db: None) -> Iterator[str]:
+    """A second database, where there is no log."""
+    options = {**connections.settings["default"], "NAME": ":memory:", "OPTIONS": {}}
+    connections["other"] = SQLite(options, "other")
+    # Django's tests let nobody connect to a database that they do not know.
+    connections["other"].ensure_connection()
+    connections.settings["other"] = options
+    yield "other"
+    connections["other"].connection.close()
+    del connections["other"]
+    del connections.settings["other"]
+
+
+def test_of_a_rolled_back_transaction_of_another_database_no_log_is_left(
+    logged_tasks: list[Published], other_database: str
+) -> None:
+    backend = EmailBackend(database=other_database)
+    with transaction.atomic(using=other_database):
+        backend.send_messages([message()])
+        transaction.set_rollback(True, using=other_database)
+    assert (EmailLog.objects.count(), logged_tasks) == (0, [])
+    with transaction.atomic(using=other_database):
+        backend.send_messages([message()])
+        assert EmailLog.objects.count() == 0
+    assert [log.message_id for log in EmailLog.objects.all()] == [task.task_id for task in logged_tasks]
+
+
+# -------------------------------------------------------------------- asynchronous code
+
+
+def test_a_mail_is_sent_and_logged_from_asynchronous_code(logged_tasks: list[Published]) -> None:
+    async def view() -> int:
+        return int(EmailBackend().send_messages([message()]))
+
+    assert asyncio.run(view()) == 1
+    assert [log.message_id for log in EmailLog.objects.all()] == [task.task_id for task in logged_tasks]
+
+
+def test_asynchronous_code_gets_the_errors(logged_tasks: list[Published]) -> None:
+    async def view() -> None:
+        EmailBackend().send_messages([message(to=["nobody at all"])])
+
+    with pytest.raises(InvalidMessage, match=r"messages\[0\]\.to"):
+        asyncio.run(view())
 
 
 # -------------------------------------------------------------------- the log
