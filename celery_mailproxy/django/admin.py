@@ -23,9 +23,11 @@ from . import admin_preview
 from .admin_actions import ACTION_LIMIT, MailActions
 from .admin_counts import count_by_status
 from .admin_detail import badge, describe, local_time
-from .admin_filters import AccountFilter, FailedFilter, PeriodFilter, TenantFilter
+from .admin_filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TenantFilter
+from .admin_narrowing import choices_of, choosing, narrowed
 from .admin_paging import CappedPaginator
 from .models import EmailLog
+from .row_texts import exact
 
 __all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin"]
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 else:
     _ModelAdmin = admin.ModelAdmin
 
-#: How many of the newest mails, within the filters chosen, a search reads.
+#: How many of the newest mails a search reads, or filters chosen together: of those that fit the rarest of them.
 SEARCH_LIMIT = 100_000
 
 
@@ -57,7 +59,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
         "shown_place",
     )
     list_display_links = ("shown_subject",)
-    list_filter = ("status", PeriodFilter, TenantFilter, AccountFilter, FailedFilter)
+    list_filter = (StatusFilter, PeriodFilter, TenantFilter, AccountFilter, FailedFilter)
     list_per_page = 50
     search_fields = ("message_id", "recipients", "sender", "subject")
     search_help_text = gettext_lazy("Message id, recipient, sender or subject")
@@ -111,17 +113,17 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[EmailLog], search_term: str
     ) -> tuple[QuerySet[EmailLog], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if queryset.filter(message_id=term).exists():
-            return queryset.filter(message_id=term), False
-        # No index finds a word within a text: so the search ends somewhere, and the page says where.
-        oldest = queryset.order_by("-created_at", "-id").values_list("created_at", flat=True)[SEARCH_LIMIT:][:1]
-        if since := next(iter(oldest), None):
-            request.mailproxy_search_since = since  # type: ignore[attr-defined]
-            queryset = queryset.filter(created_at__gt=since)
-        return super().get_search_results(request, queryset, search_term)
+        # Django comes here with every list, once the filters have been asked.
+        term, choices = search_term.strip(), choices_of(request)
+        chosen = choosing(queryset, choices)
+        if not term and len(choices) < 2:
+            return chosen, False
+        if term and chosen.filter(message_id=exact(term)).exists():
+            return chosen.filter(message_id=exact(term)), False
+        # No index finds a word within a text, nor two values at once: so it ends somewhere, and the page says where.
+        queryset, since = narrowed(queryset, choices, limit=SEARCH_LIMIT)
+        request.mailproxy_search_since = since  # type: ignore[attr-defined]
+        return super().get_search_results(request, queryset, search_term) if term else (queryset, False)
 
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, mail: EmailLog) -> SafeString:

@@ -17,12 +17,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..errors import MailProxyError
-from ..runtime import get_runtime
 from .admin_detail import link_to
 from .models import EmailLog
 from .publishing import BROKER_TROUBLE
 from .resending import ResendRefused, new_token, refusal, resend
 from .row_codec import message_id_of
+from .tasks import replay_handlers
 
 __all__ = ["ACTION_LIMIT", "MailActions"]
 
@@ -109,27 +109,25 @@ class MailActions(_ModelAdmin):
         return done
 
     def _replay(self, request: HttpRequest, mails: Sequence[EmailLog]) -> None:
-        succeeded = failed = 0
+        failed = [mail for mail in mails if mail.has_failed]
+        if not failed:
+            if mails:
+                self.message_user(request, _("No handler has failed."), messages.INFO)
+            return
         try:
-            for mail in mails:
-                if mail.has_failed:
-                    counts = get_runtime().dispatcher.replay(message_id_of(mail.message_id, mail.details))
-                    self.log_change(request, mail, _("Ran the failed handlers again."))
-                    succeeded, failed = succeeded + counts[0], failed + counts[1]
-        except (MailProxyError, *BROKER_TROUBLE) as exc:
+            # Not here: handlers are written for a worker, and may take their time.
+            replay_handlers.delay([message_id_of(mail.message_id, mail.details) for mail in failed])
+        except BROKER_TROUBLE as exc:
             self._tell_failure(request, exc)
-        if succeeded:
-            text = ngettext("%(count)d handler succeeded.", "%(count)d handlers succeeded.", succeeded)
-            self.message_user(request, text % {"count": succeeded}, messages.SUCCESS)
-        if failed:
-            text = ngettext(
-                "%(count)d handler failed again. The log of this server says why.",
-                "%(count)d handlers failed again. The log of this server says why.",
-                failed,
-            )
-            self.message_user(request, text % {"count": failed}, messages.ERROR)
-        if mails and not any(mail.has_failed for mail in mails):
-            self.message_user(request, _("No handler has failed."), messages.INFO)
+            return
+        for mail in failed:
+            self.log_change(request, mail, _("Had the failed handlers run again."))
+        text = ngettext(
+            "The failed handlers of %(count)d e-mail are being run again. Its page shows which fail once more.",
+            "The failed handlers of %(count)d e-mails are being run again. Their pages show which fail once more.",
+            len(failed),
+        )
+        self.message_user(request, text % {"count": len(failed)}, messages.SUCCESS)
 
     def _tell_failure(self, request: HttpRequest, exc: Exception) -> None:
         text = str(exc) if isinstance(exc, MailProxyError) else _("The broker cannot be reached.")

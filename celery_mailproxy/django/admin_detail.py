@@ -28,6 +28,7 @@ _LIMIT = 200
 _FACTS = (
     "error_message",
     "sender",
+    "return_path",
     "recipients",
     "created_at",
     "queued_at",
@@ -138,11 +139,12 @@ def _details(event: EmailLogEvent) -> list[str]:
 
 def _related(mail: EmailLog, request: HttpRequest, site: AdminSite) -> Iterator[dict[str, Any]]:
     """Objects by name and link for those who may see them, else by their id alone."""
-    for relation in mail.relations.select_related("content_type").order_by("pk")[:_LIMIT]:
-        model = relation.content_type.model_class()
-        related = relation.content_object if model is not None else None
-        shown = {"type": relation.content_type.name, "name": f"#{relation.object_id}", "url": ""}
-        model_admin = site._registry.get(model) if model is not None else None
+    for relation in mail.relations.order_by("pk")[:_LIMIT]:
+        content_type, related = relation.find_type(), relation.find_object()
+        if content_type is None:
+            continue
+        shown = {"type": content_type.name, "name": f"#{relation.object_id}", "url": ""}
+        model_admin = None if related is None else site._registry.get(type(related))
         if related is not None and model_admin is not None and model_admin.has_view_permission(request, related):
             shown |= {"name": str(related), "url": _admin_url(related, site)}
         yield shown

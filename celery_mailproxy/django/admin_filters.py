@@ -1,4 +1,7 @@
-"""The filters of the admin's list. None of them asks the database for the distinct values of a column."""
+"""The filters of the admin's list. None of them asks the database for the distinct values of a column.
+
+Those for the value of a column only note it: `admin_narrowing` asks for all of them together.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 
+from .admin_narrowing import choose
+
 __all__ = [
     "PERIODS",
     "AccountFilter",
     "FailedFilter",
     "PeriodFilter",
+    "StatusFilter",
     "TenantFilter",
     "known_values",
     "period_begin",
@@ -136,6 +142,25 @@ def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
 
 
+class StatusFilter(_ParametersFilter):
+    """By status, with the parameter that Django's own filter has."""
+
+    title = _("status")
+    parameters = ("status__exact",)
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if value := self.value("status__exact"):
+            choose(request, "status", value)
+        return queryset
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        chosen = self.value("status__exact")
+        yield {"selected": not chosen, "query_string": self._own_query(changelist), "display": _("All")}
+        for value, label in changelist.model.Status.choices:
+            query = self._own_query(changelist, status__exact=value)
+            yield {"selected": value == chosen, "query_string": query, "display": label}
+
+
 class _ValueFilter(_ParametersFilter):
     """By an indexed column of text: its values as links where they are few, else a text field."""
 
@@ -151,8 +176,9 @@ class _ValueFilter(_ParametersFilter):
         return self.values is None or len(self.values) > 1 or bool(self.value(self.field_name))
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value(self.field_name)
-        return queryset.filter(**{self.field_name: value}) if value else queryset
+        if value := self.value(self.field_name):
+            choose(request, self.field_name, value)
+        return queryset
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         chosen = self.value(self.field_name)
@@ -185,8 +211,9 @@ class FailedFilter(_ParametersFilter):
     parameters = ("has_failed",)
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # Not `has_failed=True`: of that Django makes a condition for which SQLite uses no index.
-        return queryset.filter(has_failed__in=[True]) if self.value("has_failed") else queryset
+        if self.value("has_failed"):
+            choose(request, "has_failed", True)
+        return queryset
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         chosen = bool(self.value("has_failed"))

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -18,6 +19,7 @@ from .. import deliveries, messages, reports
 from ..conf import DEFAULT_SERVER
 from .fields import ExactCharField, MomentField, ShownTextField
 from .managers import EmailLogManager
+from .row_texts import inexact
 
 __all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue"]
 
@@ -62,6 +64,8 @@ class EmailLog(models.Model):
     ended_at = MomentField(_("ended"), null=True, blank=True)
 
     sender = ShownTextField(_("sender"), blank=True, default="")
+    #: The envelope's sender, where it is not the sender's address.
+    return_path = ShownTextField(_("envelope sender"), null=True, blank=True)
     #: One a line.
     recipients = ShownTextField(_("recipients"), blank=True, default="")
     recipient_count = models.PositiveIntegerField(_("number of recipients"), null=True, blank=True)
@@ -120,7 +124,7 @@ class EmailLog(models.Model):
             models.Index(fields=["account_id", "created_at", "id"], name="mailproxy_account"),
             models.Index(fields=["updated_at"], name="mailproxy_updated"),
             models.Index(fields=["expires_at"], name="mailproxy_expires"),
-            models.Index(fields=["has_failed", "id"], name="mailproxy_failed"),
+            models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
             models.Index(fields=["unresting_at"], name="mailproxy_unresting"),
         ]
 
@@ -213,6 +217,28 @@ class EmailLogRelation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.content_type_id}:{self.object_id}"
+
+    # `content_type` and `content_object` read in the log's own database, which need not have the others' tables.
+
+    def find_type(self) -> ContentType | None:
+        """What the object is; None where its model is not installed any more."""
+        try:
+            return ContentType.objects.get_for_id(self.content_type_id)
+        except ContentType.DoesNotExist:
+            return None
+
+    def find_object(self) -> models.Model | None:
+        """The object, wherever `DATABASE_ROUTERS` has it; None where it is gone."""
+        content_type = self.find_type()
+        model = content_type.model_class() if content_type else None
+        if model is None:
+            return None
+        try:
+            found: models.Model | None = model._base_manager.filter(pk=inexact(self.object_id)).first()
+        except (ValueError, ValidationError):
+            # An id of another kind: the model's key has changed.
+            return None
+        return found
 
 
 class OperatorValue(models.Model):

@@ -22,10 +22,12 @@ from ..callbacks import CALLBACK_ARGUMENTS
 from ..conf import LEGACY
 from ..errors import InvalidMessage, MailProxyError
 from ..runtime import get_runtime
+from . import content
 from .conversion import convert
+from .database import log_alias
 from .models import EmailLog
 from .options import LegacySettings
-from .publishing import BROKER_TROUBLE, plan, publish
+from .publishing import Publication, plan, publish
 from .row_codec import message_id_of
 
 __all__ = ["ResendRefused", "new_token", "refusal", "resend"]
@@ -78,15 +80,29 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
     def hand_over() -> None:
         try:
             publish(publication, app=app, settings=settings, options=legacy.publish_options)
-        except BROKER_TROUBLE:
-            logger.error("message %s was not published: the broker cannot be reached", message_id)
-            EmailLog.objects.filter(pk=again.pk, status=EmailLog.Status.NEW).delete()
+        except Exception as exc:
+            # By its type alone: what else it says may quote the mail.
+            logger.error("message %s was not published: %s", message_id, type(exc).__name__)
+            _undo(again, publication, alias)
             raise
 
-    with transaction.atomic():
+    alias = log_alias()
+    with transaction.atomic(using=alias):
         (again,) = EmailLog.objects.begin(publication.entries, settings=settings)
-        transaction.on_commit(hand_over)
+        transaction.on_commit(hand_over, using=alias)
     return again
+
+
+def _undo(again: EmailLog, publication: Publication, alias: str) -> None:
+    """Forget a mail that nobody will send, with the file that its content may have been written to."""
+    names = {mail.content_name for mail in publication.mails}
+    # A form that is submitted twice finds the row of the first time, whose task may be on its way.
+    if again.task_id == publication.task_id:
+        rows = EmailLog.objects.using(alias).filter(pk=again.pk, status=EmailLog.Status.NEW)
+        # The storage may have chosen another name than it was asked for; the row has that.
+        names |= set(rows.values_list("content_name", flat=True))
+        rows.delete()
+    content.discard([name for name in names if name])
 
 
 class _Copy:
@@ -99,10 +115,11 @@ class _Copy:
         self._source = bytes(mail.content or b"")
         self.from_email = mail.sender or str(_headers(mail)["From"])
         self.to = mail.recipient_list or _visible_recipients(mail)
-        related = [relation.content_object for relation in mail.relations.all()]
+        related = [relation.find_object() for relation in mail.relations.all()]
         callbacks = json.loads(mail.callbacks) if mail.callbacks else {}
         options = {
             "message_id": message_id,
+            "return_path": mail.return_path,
             "related": [each for each in related if each is not None],
             **{name: getattr(mail, name) for name in _OPTIONS},
             **{name: callbacks.get(outcome) for name, outcome in CALLBACK_ARGUMENTS.items()},

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import shared_task
 from celery.signals import task_revoked, worker_init
 
-from ..errors import InvalidMessage, MessageRejected
+from ..errors import InvalidMessage, MessageRejected, redact
+from ..migration.revoking import end_revoked
 from ..outgoing import SendTask, addressee_of, dump_arguments
+from ..retrying import DURABLE, retry_in
 from ..runtime import get_runtime
 from ..tasks import send_many_via_proxy, send_via_proxy
 from . import content
@@ -19,7 +20,7 @@ from .kept_mails import with_references
 from .migration_tasks import send_migrating
 from .options import LegacySettings
 
-__all__ = ["discard_content", "send_kept", "send_migrating"]
+__all__ = ["discard_content", "replay_handlers", "send_kept", "send_migrating"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ def _later(task: Any, exc: Exception) -> Exception:
     if task.request.called_directly or task.request.is_eager:
         return exc
     logger.warning("the content of message %s cannot be read: %s", task.request.id, type(exc).__name__)
-    retry: Exception = task.retry(exc=exc, countdown=_STORAGE_RETRY_SECONDS, throw=False, max_retries=sys.maxsize)
-    return retry
+    return retry_in(task, exc, _STORAGE_RETRY_SECONDS)
 
 
 def _without_source(task: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +100,18 @@ def discard_content(content_name: str) -> None:
     content.discard([content_name])
 
 
+@shared_task(bind=True, name="celery_mailproxy.replay_handlers", ignore_result=True, typing=False, **DURABLE)
+def replay_handlers(self: Any, message_ids: Sequence[str]) -> None:
+    """Run the failed handlers of these messages again, for the admin: handlers are the worker's."""
+    dispatcher = get_runtime(self.app).dispatcher
+    for message_id in message_ids:
+        try:
+            dispatcher.replay(message_id)
+        except Exception as exc:
+            # Not tried again by itself: they are still noted as failed, and one mail must not stop the others.
+            logger.error("message %s: its handlers were not run again: %s", message_id, redact(repr(exc)))
+
+
 @worker_init.connect(weak=False, dispatch_uid="celery_mailproxy.django.task_config")
 def _configure_tasks(sender: Any, **kwargs: Any) -> None:
     """Let CELERY_EMAIL_TASK_CONFIG (`rate_limit`, `max_retries`, …) hold for this worker's mail tasks."""
@@ -110,17 +122,21 @@ def _configure_tasks(sender: Any, **kwargs: Any) -> None:
 
 
 @task_revoked.connect(weak=False, dispatch_uid="celery_mailproxy.django.end_revoked")
-def _end_revoked(sender: Any, request: Any, expired: bool, **kwargs: Any) -> None:
-    """End a mail of these tasks that was revoked or has expired before anybody had it."""
-    if sender is None or sender.name not in (send_kept.name, send_migrating.name):
-        return
-    if sender.name == send_kept.name:
-        message_ids = [(request.kwargs or {}).get("message_id") or request.id]
-    else:
+def _end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kwargs: Any) -> None:
+    """End the mails of these tasks that nobody will send now."""
+    name = getattr(sender, "name", None)
+    if name == send_migrating.name:
         message_ids = [each["message_id"] for each in (request.args or [()])[0]]
+        end_revoked(sender.app, message_ids, request, terminated=terminated, expired=expired)
+    elif name == send_kept.name:
+        _end_kept(sender.app, request, expired=expired)
+
+
+def _end_kept(app: Any, request: Any, *, expired: bool) -> None:
+    message_id = (request.kwargs or {}).get("message_id") or request.id
     reason = "its task expired" if expired else "its task was revoked"
     try:
-        get_runtime(sender.app).submitter.give_up(message_ids, reason, task_id=request.id)
+        get_runtime(app).submitter.give_up([message_id], reason, task_id=request.id)
     except Exception:
         # Celery runs this between two messages of the worker: nothing may stop it.
-        logger.exception("messages %s: %s, and could not be ended", ", ".join(message_ids), reason)
+        logger.exception("message %s: %s, and could not be ended", message_id, reason)

@@ -16,9 +16,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from celery_mailproxy.conf import Settings
 from celery_mailproxy.django import admin as mail_admin
 from celery_mailproxy.django import admin_counts, admin_filters, admin_paging
+from celery_mailproxy.django.admin_narrowing import narrowed
+from celery_mailproxy.django.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
+from celery_mailproxy.django.row_texts import exact
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +185,14 @@ def test_a_status_is_a_word_and_not_a_colour_alone(viewer: Client) -> None:
         ({"q": "zoe@ subject"}, ["old"]),
         ({"q": "old"}, ["old"]),
         ({"q": "m4r1l@"}, ["fresh"]),
+        ({"status__exact": "sent", "tenant_id": "acme"}, ["fresh", "lastweek"]),
+        ({"status__exact": "sent", "tenant_id": "acme", "account_id": "bulk"}, ["lastweek"]),
+        ({"status__exact": "error", "has_failed": "1", "since": "7d"}, ["failed"]),
+        ({"status__exact": "sent", "has_failed": "1"}, []),
+        ({"status__exact": "no status", "tenant_id": "acme"}, []),
+        ({"tenant_id": "acme", "account_id": "main", "q": "fre"}, ["fresh"]),
+        ({"tenant_id": "globex", "account_id": "main", "q": "old"}, ["old"]),
+        ({"tenant_id": "globex", "account_id": "bulk", "q": "old"}, []),
         ({"q": "zoe", "since": "24h"}, []),
     ],
 )
@@ -192,6 +204,18 @@ def test_the_list_is_filtered_and_searched(viewer: Client, query: dict[str, str]
     old = datetime(2020, 1, 15, 12, tzinfo=timezone.utc)
     new_mail("old", created_at=old, tenant_id="globex", recipients="zoe@example.com\nbob@example.com")
     assert shown(page(viewer, reverse(LIST), **query)) == found
+
+
+def test_an_odd_id_is_found_as_it_is_and_not_as_the_database_has_it(viewer: Client) -> None:
+    now = datetime.now(timezone.utc)
+    # In a subject the search would find it in any case.
+    EmailLog.objects.begin([LogEntry(message_id="a\\b")], settings=Settings())
+    EmailLog.objects.begin([LogEntry(message_id="x" * 300)], settings=Settings())
+    EmailLog.objects.update(created_at=now - timedelta(days=1))
+    EmailLog.objects.bulk_create([_row(number) for number in range(3)])
+    for message_id in ("a\\b", "x" * 300):
+        found = EmailLog.objects.get(message_id=exact(message_id))
+        assert f'href="{detail(found)}' in page(viewer, reverse(LIST), q=message_id)
 
 
 def test_a_filter_keeps_the_others(viewer: Client) -> None:
@@ -265,10 +289,30 @@ def test_a_search_reads_the_newest_mails_and_says_since_when(viewer: Client, mon
     assert shown(page(viewer, reverse(LIST), q="Subject of m29", created_to="2026-03-05")) == ["m29"]
 
 
+def test_filters_chosen_together_read_the_newest_mails_and_say_since_when(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_admin, "SEARCH_LIMIT", 5)
+    newest = datetime(2026, 3, 31, 12, tzinfo=timezone.utc)
+    EmailLog.objects.bulk_create(
+        _row(days, created_at=newest - timedelta(days=days), account_id="bulk" if days == 29 else "main")
+        for days in range(30)
+    )
+    # Of the one with the fewest mails no more are read than the limit, and all of them where they are not more.
+    text = page(viewer, reverse(LIST), tenant_id="t0", status__exact="sent")
+    assert shown(text) == [f"m{days}" for days in range(0, 15, 3)]
+    assert "The newest 5 mails were searched, those since March 16, 2026" in text
+    text = page(viewer, reverse(LIST), account_id="bulk", status__exact="sent")
+    assert shown(text) == ["m29"]
+    assert "were searched" not in text
+    # One filter alone reads no more than it shows.
+    assert len(shown(page(viewer, reverse(LIST), tenant_id="t0"))) == 10
+
+
 def _row(number: int, **fields: Any) -> EmailLog:
     now = datetime.now(timezone.utc)
-    values = {"status": "sent", "created_at": now, "updated_at": now, "expires_at": now, **fields}
-    return EmailLog(message_id=f"m{number}", subject=f"Subject of m{number}", tenant_id=f"t{number % 3}", **values)
+    values = {"status": "sent", "created_at": now, "updated_at": now, "expires_at": now, "tenant_id": f"t{number % 3}"}
+    return EmailLog(message_id=f"m{number}", subject=f"Subject of m{number}", **{**values, **fields})
 
 
 @pytest.mark.parametrize(
@@ -282,8 +326,14 @@ def _row(number: int, **fields: Any) -> EmailLog:
         {"tenant_id": "t1"},
         {"account_id": "main"},
         {"has_failed": "1"},
+        {"status__exact": "sent", "tenant_id": "t1"},
+        {"tenant_id": "t1", "account_id": "main"},
+        {"status__exact": "sent", "tenant_id": "t1", "account_id": "main", "since": "7d"},
+        {"has_failed": "1", "status__exact": "sent"},
+        {"has_failed": "1", "tenant_id": "t1"},
         {"q": "m7"},
         {"q": "nothing"},
+        {"q": "nothing", "status__exact": "sent", "tenant_id": "t1"},
     ],
     ids=str,
 )
@@ -303,8 +353,21 @@ def test_no_query_of_the_list_reads_the_whole_table(
         # Without a condition and without an end it may be read in the order of an index, page by page.
         assert not re.search(r"SCAN celery_mailproxy_emaillog(?! USING)", plan), f"{sql}\n{plan}"
         assert "SCAN celery_mailproxy_emaillog" not in plan or " LIMIT " in sql, f"{sql}\n{plan}"
-        if "has_failed" not in query:
-            assert "USE TEMP B-TREE FOR ORDER BY" not in plan, f"{sql}\n{plan}"
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan, f"{sql}\n{plan}"
+
+
+@pytest.mark.parametrize("column", ["status", "tenant_id", "account_id", "has_failed"])
+def test_filters_chosen_together_are_read_by_the_index_of_the_rarest(viewer: Client, column: str) -> None:
+    common = {"status": "sent", "tenant_id": "t1", "account_id": "main", "has_failed": True}
+    rare = {"status": "error", "tenant_id": "rare", "account_id": "rare", "has_failed": False}
+    # Of what is chosen all have but one value, which only few have.
+    rows = [{**rare, column: common[column]}] * 3 + [{**common, column: rare[column]}] * 40
+    EmailLog.objects.bulk_create(_row(number, **fields) for number, fields in enumerate(rows))
+    queryset, since = narrowed(EmailLog.objects.order_by("-created_at", "-id"), common, limit=10)
+    index = {"status": "status", "tenant_id": "tenant", "account_id": "account", "has_failed": "failed"}[column]
+    assert since is None
+    if connection.vendor == "sqlite":
+        assert f"USING INDEX mailproxy_{index} ({column}=?)" in queryset.explain()
 
 
 def _plan(sql: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from email import message_from_string, policy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +16,21 @@ from celery import Celery
 from django.contrib.admin.models import LogEntry as AdminLogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.core.mail import EmailMessage
 from django.test import Client
 from django.urls import reverse
+from kombu.exceptions import OperationalError
 
 from celery_mailproxy import Delivery, DeliveryReport, Kind, signals
-from celery_mailproxy.django import admin_actions, resending
+from celery_mailproxy.django import admin_actions, content, resending
+from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation
-from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.django.tasks import replay_handlers
+from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 
 from .default_app import default_app
+from .publishing_app import published
 from .test_admin import LIST, SOURCE, clerk, detail, new_mail, page, viewer
 
 __all__ = ["clerk", "viewer"]  # fixtures
@@ -230,6 +236,98 @@ def test_where_the_broker_is_down_nothing_is_left_of_it(
     assert "example.com" not in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_where_the_broker_is_down_no_file_of_a_large_mail_is_left(
+    proxy: FakeProxy, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_renamed: bool
+) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "mail_proxy": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}},
+    }
+    if is_renamed:
+        (tmp_path / "taken.eml").write_bytes(b"another's")
+        monkeypatch.setattr(content, "new_name", lambda: "taken.eml")
+        # What is there under the name that was asked for is not ours.
+        monkeypatch.setattr(content, "keep", lambda name, source: _kept_elsewhere(tmp_path, source))
+    with default_app(
+        broker_url="redis://127.0.0.1:1/0",
+        task_publish_retry=False,
+        mail_proxy_url=proxy.url,
+        mail_proxy_attachment_inline_bytes=100,
+    ):
+        mail = ours(proxy)
+        with pytest.raises(OperationalError):
+            resending.resend(mail)
+    assert list(EmailLog.objects.all()) == [mail]
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "taken.eml"] == []
+
+
+def _kept_elsewhere(folder: Path, source: bytes) -> str:
+    (folder / "taken_1.eml").write_bytes(source)
+    return "taken_1.eml"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_submitted_again_with_the_broker_down_leaves_the_first_mail_as_it_is(proxy: FakeProxy) -> None:
+    """The first one's task may be waiting for a worker, and its result for the log."""
+    mail = ours(proxy)
+    with default_app(mail_proxy_url=proxy.url):
+        again = resending.resend(mail, token="0123abcd")
+    with (
+        default_app(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False, mail_proxy_url=proxy.url),
+        pytest.raises(OperationalError),
+    ):
+        resending.resend(mail, token="0123abcd")
+    assert list(EmailLog.objects.order_by("pk")) == [mail, again]
+
+
+# The envelope's sender
+
+
+def envelope_sender(proxy: FakeProxy) -> str | None:
+    return proxy.received[-1].get("return_path")
+
+
+def test_the_envelope_has_the_sender_that_it_had(
+    proxy: FakeProxy, shop: Celery, django_capture_on_commit_callbacks: Commit
+) -> None:
+    for headers, option in (({}, "bounces@example.com"), ({"From": "Shop <shop@example.com>"}, None)):
+        mail = EmailMessage("Hi", "Text", "bounces@example.com", ["ann@example.com"], headers=headers)
+        mail.from_email = "shop@example.com" if option else "bounces@example.com"
+        mail.mail_proxy = {"return_path": option}  # type: ignore[attr-defined]
+        with django_capture_on_commit_callbacks(execute=True):
+            EmailBackend().send_messages([mail])
+        assert envelope_sender(proxy) == "bounces@example.com"
+        sent = EmailLog.objects.latest("pk")
+        assert sent.return_path == "bounces@example.com"
+        EmailLog.objects.update(status="sent")
+        sent.refresh_from_db()
+        with django_capture_on_commit_callbacks(execute=True):
+            again = resending.resend(sent)
+        assert (envelope_sender(proxy), again.return_path) == ("bounces@example.com", "bounces@example.com")
+        assert proxy.received[-1]["from"] == proxy.received[-2]["from"]
+
+
+def test_the_envelopes_sender_is_kept_where_it_says_something_and_may_be(
+    clerk: Client, proxy: FakeProxy, shop: Celery, django_capture_on_commit_callbacks: Commit
+) -> None:
+    def logged(**options: Any) -> EmailLog:
+        mail = EmailMessage("Hi", "Text", "Shop <shop@example.com>", ["ann@example.com"])
+        mail.mail_proxy = options  # type: ignore[attr-defined]
+        with django_capture_on_commit_callbacks(execute=True):
+            EmailBackend().send_messages([mail])
+        return EmailLog.objects.latest("pk")
+
+    assert logged().return_path is None
+    mail = logged(return_path="bounces+ann=example.com@example.com")
+    assert "bounces+ann=example.com@example.com" in page(clerk, detail(mail))
+    # It may name the recipient.
+    shop.conf.mail_proxy_log_recipients = False
+    forget_runtime(shop)
+    assert logged(return_path="bounces+ann=example.com@example.com").return_path is None
+
+
 # Replay
 
 
@@ -267,14 +365,44 @@ def test_failed_handlers_run_again(clerk: Client, shop: Celery, handler: dict[st
             return said(posted(clerk, detail(mail, "replay")))
         return said(posted(clerk, reverse(LIST), action="replay", _selected_action=mail.pk, index=0))
 
-    assert replayed() == ["1 handler failed again. The log of this server says why."]
+    told = ["The failed handlers of 1 e-mail are being run again. Its page shows which fail once more."]
+    assert replayed() == told
+    assert EmailLog.objects.get().has_failed
     handler["is_broken"] = False
-    assert replayed() == ["1 handler succeeded."]
+    assert replayed() == told
     assert handler["calls"] == 3
     assert not EmailLog.objects.get().has_failed
     assert replayed() == ["No handler has failed."]
     assert handler["calls"] == 3
     assert detail(mail, "replay") not in page(clerk, detail(mail))
+
+
+def test_failed_handlers_run_in_the_worker(
+    clerk: Client, shop: Celery, handler: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    mail = failed_mail(shop)
+    handler["is_broken"] = False
+    damaged = new_mail("damaged", has_failed=True, details="[")
+    with published() as tasks:
+        data = {"action": "replay", "_selected_action": [mail.pk, damaged.pk], "index": 0}
+        (told,) = said(posted(clerk, reverse(LIST), **data))
+    assert told.startswith("The failed handlers of 2 e-mails are being run again.")
+    assert handler["calls"] == 1
+    (task,) = tasks
+    assert (task.name, sorted(task.args[0])) == ("celery_mailproxy.replay_handlers", ["damaged", "m1"])
+    # One that fails stops no other.
+    replay_handlers(["damaged", "m1"])
+    assert handler["calls"] == 2
+    assert not EmailLog.objects.get(pk=mail.pk).has_failed
+    assert "message damaged: its handlers were not run again" in caplog.text
+
+
+def test_where_the_broker_is_down_no_handler_runs(clerk: Client, shop: Celery, handler: dict[str, Any]) -> None:
+    mail = failed_mail(shop)
+    with default_app(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False):
+        assert said(posted(clerk, detail(mail, "replay"))) == ["The broker cannot be reached."]
+    assert handler["calls"] == 1
+    assert not AdminLogEntry.objects.exists()
 
 
 def test_looking_at_the_address_replays_nothing(clerk: Client, shop: Celery, handler: dict[str, Any]) -> None:

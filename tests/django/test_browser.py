@@ -133,11 +133,16 @@ def state(browser: Browser, shop: Shop) -> str:
 
 @contextmanager
 def opened(
-    browser: Browser, state: str, *, viewport: dict[str, int] = DESKTOP, color_scheme: str = "light"
+    browser: Browser,
+    state: str,
+    *,
+    viewport: dict[str, int] = DESKTOP,
+    color_scheme: str = "light",
+    locale: str = "en-GB",
 ) -> Iterator[Page]:
     """A page of a fresh window. What goes wrong in it fails the test."""
     context = browser.new_context(
-        storage_state=state, viewport=viewport, color_scheme=color_scheme, locale="en-GB", reduced_motion="reduce"
+        storage_state=state, viewport=viewport, color_scheme=color_scheme, locale=locale, reduced_motion="reduce"
     )
     context.set_default_timeout(30_000)
     page = context.new_page()
@@ -270,16 +275,34 @@ def test_a_mail_is_sent_again(page: Page, shop: Shop) -> None:
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 def test_no_page_is_wider_than_a_phone(browser: Browser, state: str, shop: Shop, color_scheme: str) -> None:
     with opened(browser, state, viewport=PHONE, color_scheme=color_scheme) as page:
-        sign_up(page, shop, "Pia", f"pia-with-a-rather-long-address-{color_scheme}@mail.example.com")
+        sign_up(
+            page, shop, "Pia", f"pia-{color_scheme}-{'with-a-rather-long-address-' * 2}@{'subdomain.' * 9}example.com"
+        )
         urls = [page.url, shop.url, list_url(shop)]
+        seen(page, shop, "Welcome, Pia!", "sent")
         open_mail(page, shop, "Welcome, Pia!")
-        urls += [page.url]
+        urls += [page.url, page.get_by_role("link", name="Resend").evaluate("link => link.href")]
         for url in urls:
             page.goto(url)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], url
         if color_scheme == "dark":
             page.goto(list_url(shop))
             picture(page, "phone")
+
+
+@pytest.mark.parametrize("locale", ["de", "es", "fr", "it"])
+def test_the_list_is_not_wider_than_a_phone_in_any_language(
+    browser: Browser, state: str, shop: Shop, locale: str
+) -> None:
+    with opened(browser, state, viewport=PHONE, locale=locale) as page:
+        page.goto(list_url(shop))
+        expect(page.locator("html")).to_have_attribute("lang", locale)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        # Nor does a badge leave its tile.
+        tiles = page.locator(".mailproxy-counts > li").evaluate_all(
+            "tiles => tiles.map(t => t.scrollWidth - t.clientWidth)"
+        )
+        assert tiles == [0] * 7
 
 
 # The preview

@@ -213,7 +213,7 @@ def test_a_dry_run_writes_nothing_and_shows_a_table(proxy: ProxyAdministration, 
 
 @pytest.mark.integration
 def test_setup_says_what_it_misses(app: Celery, proxy: ProxyAdministration, names: ProxyTenant) -> None:
-    with pytest.raises(CommandError, match="address of the receiver must be given"):
+    with pytest.raises(CommandError, match=r"address of the receiver must be given.*--callback-url https://"):
         setup("--smtp-host", "smtp.example.com")
     with pytest.raises(CommandError, match="SMTP server must be given"):
         setup("--callback-url", CALLBACK)
@@ -350,6 +350,26 @@ def test_check_passes_where_setup_has_run(served: str, mail_sink: MailSink) -> N
     assert outcomes["callback token"] == "ok"
     assert outcomes["round trip"] == "ok"
     assert len(mail_sink.mails) == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("real_proxy", ["entities"], indirect=True)
+@pytest.mark.parametrize(
+    ("args", "setting", "sender"),
+    [
+        ((), None, "The Shop <project@example.com>"),
+        ((), "setting@example.com", "setting@example.com"),
+        (("--from", "option@example.com"), "setting@example.com", "option@example.com"),
+    ],
+)
+def test_check_sends_as_the_project_does(
+    app: Celery, served: str, mail_sink: MailSink, args: tuple[str, ...], setting: str | None, sender: str
+) -> None:
+    app.conf.mail_proxy_from_email = setting
+    with override_settings(DEFAULT_FROM_EMAIL="The Shop <project@example.com>"):
+        _, links = check("--send-to", "ann@example.com", "--timeout", "30", *args)
+    assert links["round trip"]["outcome"] == "ok", links["round trip"]
+    assert mail_sink.mails[-1].message["From"] == sender
 
 
 @pytest.mark.integration

@@ -16,6 +16,7 @@ from django.db import IntegrityError, connection, transaction
 import celery_mailproxy.django
 from celery_mailproxy import deliveries, messages, reports
 from celery_mailproxy.conf import Settings
+from celery_mailproxy.django.admin_narrowing import narrowed
 from celery_mailproxy.django.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
 
@@ -57,7 +58,7 @@ def test_content_is_kept_where_it_is_asked_for() -> None:
     ("setting", "subject", "recipients", "count", "sender"),
     [
         ("log_subject", "", "a@e.com\nb@e.com", 2, "Shop <s@e.com>"),
-        ("log_recipients", "Invoice", "", 2, "Shop <s@e.com>"),
+        ("log_recipients", "Invoice", "", 2, ""),
         ("store_summary", "", "", None, ""),
     ],
 )
@@ -195,10 +196,18 @@ def test_queries_over_many_mails_use_their_indexes() -> None:
         "mailproxy_updated": EmailLog.objects.filter(updated_at__lt=now - timedelta(days=96))
         .ended()
         .order_by("updated_at")[:500],
-        "mailproxy_failed": EmailLog.objects.filter(has_failed__in=[True]).order_by("id")[:100],
+        "mailproxy_failed": EmailLog.objects.filter(has_failed__in=[True]).order_by(*newest)[:100],
         "mailproxy_unresting": EmailLog.objects.filter(unresting_at__lt=now).order_by("unresting_at")[:100],
     }
-    for index, query in queries.items():
+    # Chosen together: by the one that is the rarest.
+    together = {
+        "mailproxy_tenant": {"status": "sent", "tenant_id": "t7"},
+        "mailproxy_account": {"status": "sent", "account_id": "a7"},
+        "mailproxy_failed": {"status": "sent", "tenant_id": "t5", "has_failed": True},
+    }
+    mails = EmailLog.objects.order_by(*newest)
+    narrow = [(index, narrowed(mails, choices, limit=1000)[0][:100]) for index, choices in together.items()]
+    for index, query in [*queries.items(), *narrow]:
         plan = query.explain()
         assert index in plan, plan
         assert not any(word in plan for word in ("TEMP B-TREE", "filesort", "Seq Scan", " ALL ")), plan

@@ -129,6 +129,13 @@ def test_query_can_be_pruned(add_mail: AddMail) -> None:
     assert left() == {"3", "4"}
 
 
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_without_its_table_it_names_migrate(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmailLog._meta, "db_table", "celery_mailproxy_unmigrated")
+    with pytest.raises(CommandError, match=r"manage\.py migrate"), transaction.atomic():
+        run(*arguments)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_contents_go_with_their_mails(settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = str(tmp_path)

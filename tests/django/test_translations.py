@@ -100,7 +100,7 @@ def po(language: str) -> Path:
 
 def test_the_extraction_finds_what_there_is() -> None:
     found = used()
-    assert Text(text="%(count)d handler succeeded.", plural="%(count)d handlers succeeded.") in found
+    assert Text(text="%(count)d e-mail is sent again.", plural="%(count)d e-mails are sent again.") in found
     assert Text(context="mail status", text="bounced") in found
     assert Text(context="last day", text="To") in found
     assert Text(text="What happened") in found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from celery import Celery, current_app
+from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 
 from celery_mailproxy.cli.check_view import show_links, show_verdict
@@ -42,7 +43,12 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", metavar="ID", help="check for this tenant, not the configured one")
         parser.add_argument("--account", metavar="ID", help="check for this SMTP account, not the configured one")
         parser.add_argument("--send-to", metavar="ADDRESS", help="send a real mail there, and wait for its report")
-        parser.add_argument("--from", dest="from_email", metavar="ADDRESS", help="its sender (MAIL_PROXY_FROM_EMAIL)")
+        parser.add_argument(
+            "--from",
+            dest="from_email",
+            metavar="ADDRESS",
+            help="its sender (MAIL_PROXY_FROM_EMAIL, else DEFAULT_FROM_EMAIL)",
+        )
         parser.add_argument(
             "--callback-url", metavar="URL", help="the receiver's address as seen from here, path and all"
         )
@@ -99,6 +105,12 @@ class _Checkup(Checkup):
         if self._mounted is None or self._mounted.endswith(settings.report_path):
             return settings
         return replace(settings, report_path=self._mounted)
+
+    def round_trips(self, address: str, watch: Callable[[str], Followed]) -> Iterator[Link]:
+        # A project's mails have Django's sender, and need no other.
+        sender = self.request.from_email or self._settings.from_email or django_settings.DEFAULT_FROM_EMAIL
+        self.request = replace(self.request, from_email=sender)
+        yield from super().round_trips(address, watch)
 
     def _note(self, link: Link) -> Link:
         return super()._note(_in_django(link))

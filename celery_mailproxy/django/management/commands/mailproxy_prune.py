@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 
-from celery_mailproxy.django.database import log_alias
+from celery_mailproxy.cli.terminal import plain
+from celery_mailproxy.django.database import explain, log_alias
 from celery_mailproxy.django.managers import EmailLogQuerySet
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.pruning import PRUNED_AT_ONCE, prune_batch
@@ -34,7 +36,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["pending"] and options["days"] is None:
             raise CommandError("--pending needs --days: what has expired is forgotten in any case")
-        rows = _chosen(options["days"], includes_pending=options["pending"])
+        alias = log_alias()
+        rows = _chosen(alias, options["days"], includes_pending=options["pending"])
+        try:
+            self._prune(rows, options)
+        except Error as exc:
+            raise CommandError(plain(str(explain(exc, alias)))) from exc
+
+    def _prune(self, rows: EmailLogQuerySet, options: dict[str, Any]) -> None:
         if options["dry_run"]:
             self.stdout.write(f"{_mails(rows.count())} would be forgotten.")
             return
@@ -48,8 +57,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{_mails(number)} forgotten.")
 
 
-def _chosen(days: float | None, *, includes_pending: bool) -> EmailLogQuerySet:
-    logs = EmailLog.objects.using(log_alias())
+def _chosen(alias: str, days: float | None, *, includes_pending: bool) -> EmailLogQuerySet:
+    logs = EmailLog.objects.using(alias)
     if days is None:
         return logs.expired().order_by("expires_at")
     old = logs.filter(updated_at__lt=utcnow() - timedelta(days=days)).order_by("updated_at")
