@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -41,7 +41,9 @@ def serve_wsgi() -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        server.trigger.pull_trigger(server.close)
+        with suppress(OSError):
+            # Woken by a request's end, the server may be closed before it is woken for this.
+            server.trigger.pull_trigger(server.close)
         server.task_dispatcher.shutdown()
         server.maintenance_interval = 0
         thread.join(15)
