@@ -58,6 +58,9 @@ def mailer() -> Iterator[Any]:
 
         def choose(backend: str, **options: Any) -> None:
             mailers = {"default": {"BACKEND": backend, "OPTIONS": options}}
+            if backend == MIGRATION:
+                # What sent the mails before.
+                mailers["smtp"] = {"BACKEND": SMTP, "OPTIONS": {"host": "localhost"}}
             chosen = {"MAILERS": mailers} if HAS_MAILERS else {"EMAIL_BACKEND": backend}
             stack.enter_context(override_settings(**chosen))
 

@@ -69,7 +69,7 @@ def migrated(proxy: FakeProxy | None = None, *, token: str | None = None, **migr
     app = Celery("migrated", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(mail_proxy_store="memory://", mail_proxy_migration=migration)
     # The broker in memory is everybody's.
-    app.conf.update(task_default_queue=str(uuid4()))
+    app.conf.update(task_default_queue=str(uuid4()), broker_connection_retry_on_startup=True)
     app.conf.update(broker_transport_options={"polling_interval": 0.05})
     app.conf.update(mail_proxy_from_email="shop@example.com", mail_proxy_timeout_seconds=2)
     if proxy is not None:
