@@ -37,7 +37,7 @@ OLDEST = [
 #: and cannot do with one of today: it warns on every connection, and does not notice a broker that is gone.
 REQUIREMENTS = {
     "5.3": OLDEST,
-    "5.4": ["celery[redis]~=5.4.0", "kombu~=5.4.0", "redis~=5.0"],
+    "5.4": ["celery[redis]~=5.4.0", "kombu~=5.4.0", "redis~=5.2.0"],
     "5.5": ["celery[redis]~=5.5.0", "kombu~=5.5.0"],
     "5.6": ["celery[redis]~=5.6.0", "kombu~=5.6.0"],
     NEWEST: ["celery[redis]", "kombu", "redis"],

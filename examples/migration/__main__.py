@@ -196,13 +196,16 @@ class Move:
         self, what: str, is_done: Callable[[], bool], *, total: int, done: Callable[[], int] | None = None
     ) -> None:
         columns = (TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn())
-        deadline = time.monotonic() + STEP_TIMEOUT_SECONDS
+        number, deadline = -1, 0.0
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task(what, total=total)
             while not is_done():
-                progress.update(bar, completed=min(total, (done or self.arrived)()))
+                if (now := (done or self.arrived)()) != number:
+                    # Many mails may take long; none at all may not.
+                    number, deadline = now, time.monotonic() + STEP_TIMEOUT_SECONDS
+                progress.update(bar, completed=min(total, number))
                 if time.monotonic() > deadline:
-                    raise SystemExit(f"not within {STEP_TIMEOUT_SECONDS} s; the logs:\n{self._logs()}")
+                    raise SystemExit(f"nothing for {STEP_TIMEOUT_SECONDS} s; the logs:\n{self._logs()}")
                 time.sleep(0.1)
             progress.update(bar, completed=min(total, (done or self.arrived)()))
 
