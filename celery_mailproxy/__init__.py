@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         StoreError,
         UnsupportedMessage,
     )
-    from .messages import Attachment, MailMessage, Priority
+    from .mail.message import Attachment, MailMessage, Priority
     from .proxy.client import ProxyClient
     from .receiver import ReportReceiver
     from .reports import DeliveryReport, Kind
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "Attachment": ".messages",
+    "Attachment": ".mail.message",
     "ConfigurationError": ".errors",
     "Delivery": ".deliveries",
     "DeliveryError": ".errors",
@@ -49,10 +49,10 @@ _MODULES = {
     "InvalidMessage": ".errors",
     "InvalidReport": ".errors",
     "Kind": ".reports",
-    "MailMessage": ".messages",
+    "MailMessage": ".mail.message",
     "MailProxyError": ".errors",
     "MessageRejected": ".errors",
-    "Priority": ".messages",
+    "Priority": ".mail.message",
     "ProxyClient": ".proxy.client",
     "ProxyRequestError": ".errors",
     "ProxyUnavailable": ".errors",

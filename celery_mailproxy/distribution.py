@@ -13,9 +13,9 @@ from typing import Any
 
 from .deliveries import Delivery, Status
 from .errors import InvalidMessage, UnsupportedMessage, redact
-from .folding import read_addresses
-from .messages import MailMessage
-from .mime import own_message_id
+from .mail.headers import read_addresses
+from .mail.message import MailMessage
+from .mail.payload import own_message_id
 from .proxy.base import SubmitAnswer
 from .reports import DeliveryReport, Kind, utcnow
 from .runtime import Runtime

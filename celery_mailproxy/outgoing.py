@@ -14,8 +14,8 @@ from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .conf import Settings
 from .distribution import distribute
 from .errors import InvalidMessage
-from .messages import MailMessage, normalise_arguments
-from .mime import encode
+from .mail.message import MailMessage, normalise_arguments
+from .mail.payload import encode
 from .runtime import get_runtime
 from .submission import Outgoing
 

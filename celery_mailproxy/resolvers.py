@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 from .errors import ConfigurationError, MailProxyError
 
 if TYPE_CHECKING:
-    from .attachments import Attachment
+    from .mail.attachment import Attachment
 
 __all__ = [
     "DEFAULT_REGISTRY",

@@ -12,13 +12,13 @@ from .callbacks import Callbacks
 from .deliveries import Delivery, Status
 from .dispatch import Dispatcher
 from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
-from .messages import MailMessage
-from .mime import encode
+from .mail.message import MailMessage
+from .mail.payload import encode
+from .mail.summary import summary_of
 from .proxy.base import SubmitAnswer
 from .proxy.client import ProxyClient
 from .reports import DeliveryReport, Kind, utcnow
 from .stores.base import Advanced, DeliveryStore
-from .summary import summary_of
 from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]

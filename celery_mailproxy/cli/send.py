@@ -13,7 +13,7 @@ from celery import Celery
 
 from ..deliveries import Status
 from ..errors import InvalidMessage
-from ..messages import Attachment
+from ..mail.message import Attachment
 from ..outgoing import one_outgoing
 from ..runtime import Runtime, get_runtime
 from .command import MailProxyCommand, app_of, timeout_option

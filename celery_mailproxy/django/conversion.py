@@ -14,10 +14,10 @@ from django.db.models import Model
 
 from ..conf import DJANGO_STORE, Settings
 from ..errors import ConfigurationError, InvalidMessage
-from ..messages import MailMessage
-from ..mime import encode
+from ..mail.message import MailMessage
+from ..mail.payload import encode
+from ..mail.raw import raw_text
 from ..outgoing import dump_arguments, one_outgoing
-from ..raw import raw_text
 from . import content
 from .entries import LogEntry
 from .options import LegacySettings, message_options

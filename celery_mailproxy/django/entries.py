@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..conf import DEFAULT_SERVER
-from ..messages import Priority
+from ..mail.message import Priority
 
 if TYPE_CHECKING:
     from django.db.models import Model

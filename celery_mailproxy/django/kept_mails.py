@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import MailProxyError
-from ..mime import encode
+from ..mail.payload import encode
 from ..outgoing import one_outgoing
 from ..runtime import Runtime
 from . import content

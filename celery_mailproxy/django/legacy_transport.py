@@ -16,8 +16,8 @@ from django.core.mail import EmailMultiAlternatives
 from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError, UnsupportedMessage
-from ..messages import MailMessage
-from ..trees import parse_tree
+from ..mail.message import MailMessage
+from ..mail.parts import parse_tree
 from .mailers import Mailer, configured_mailers, has_mailers
 
 __all__ = ["LegacyTransport", "SourceMessage"]

@@ -18,10 +18,10 @@ from kombu.exceptions import OperationalError
 
 from ..deliveries import Delivery, Status
 from ..errors import DispatchError, StoreError, redact
+from ..mail.summary import summary_of
 from ..reports import DeliveryReport, Kind, utcnow
 from ..runtime import Runtime
 from ..submission import Outgoing
-from ..summary import summary_of
 from .routing import LEGACY
 
 __all__ = ["LegacyAnswer", "LegacyMail", "send_legacy"]

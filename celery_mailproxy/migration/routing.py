@@ -17,7 +17,7 @@ from .._migration_settings import share as read_share
 from ..conf import MigrationSettings
 from ..deliveries import Delivery
 from ..errors import ConfigurationError, StoreError, redact
-from ..messages import MailMessage
+from ..mail.message import MailMessage
 from ..runtime import Runtime, get_runtime
 from ..stores.base import DeliveryStore
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from weakref import WeakKeyDictionary
 
 from ..errors import MailProxyError, redact
-from ..mime import encode
+from ..mail.payload import encode
 from ..runtime import Runtime
 from ..submission import Outgoing
 

@@ -184,7 +184,7 @@ def test_a_failed_repetition_leaves_the_first_as_it_is(dead_broker: Celery) -> N
 
 def register(message_id: str, task_id: str) -> Any:
     """What the worker keeps of the mail when it begins."""
-    from celery_mailproxy.messages import MailMessage
+    from celery_mailproxy.mail.message import MailMessage
 
     arguments = {"to": ["to@example.com"], "from_email": "from@example.com", "body": "Body"}
     mail = MailMessage.from_arguments(arguments, message_id=message_id)

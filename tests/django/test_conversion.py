@@ -19,8 +19,8 @@ from celery_mailproxy.conf import Settings
 from celery_mailproxy.django.conversion import ConvertedMail, convert
 from celery_mailproxy.django.options import LegacySettings
 from celery_mailproxy.errors import InvalidMessage
-from celery_mailproxy.messages import MailMessage
-from celery_mailproxy.mime import encode
+from celery_mailproxy.mail.message import MailMessage
+from celery_mailproxy.mail.payload import encode
 
 from ..harness import read_mail
 from ..harness.proxy_builder import ProxyBuilder

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery_mailproxy.distribution import distribute
-from celery_mailproxy.messages import Attachment, MailMessage, normalise_arguments
-from celery_mailproxy.mime import encode
+from celery_mailproxy.mail.message import Attachment, MailMessage, normalise_arguments
+from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.submission import Outgoing
 
 from ..harness import read_mail

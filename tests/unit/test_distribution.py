@@ -8,8 +8,8 @@ import pytest
 
 from celery_mailproxy.distribution import MAX_RECIPIENTS, distribute
 from celery_mailproxy.errors import InvalidMessage, UnsupportedMessage
-from celery_mailproxy.messages import MailMessage
-from celery_mailproxy.mime import encode
+from celery_mailproxy.mail.message import MailMessage
+from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.submission import Outgoing
 
 

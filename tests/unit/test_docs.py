@@ -16,11 +16,12 @@ import click
 import pytest
 
 import celery_mailproxy
-from celery_mailproxy import Attachment, Delivery, DeliveryReport, messages, signals, testing
+from celery_mailproxy import Attachment, Delivery, DeliveryReport, signals, testing
 from celery_mailproxy.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf import UNSET, Settings
 from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
+from celery_mailproxy.mail import message as messages
 from celery_mailproxy.outgoing import SendTask
 from celery_mailproxy.stores import Retention, open_store
 from celery_mailproxy.testing import pytest_plugin

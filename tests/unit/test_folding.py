@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from celery_mailproxy import folding
+from celery_mailproxy.mail import headers as folding
 
 #: Each is damaged by one Python or another when it is folded as it is.
 SUBJECTS = [

@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy import attachments, composition, folding, messages, mime, raw, refolding, trees
 from celery_mailproxy.errors import InvalidMessage, UnsupportedMessage
-from celery_mailproxy.messages import Attachment, MailMessage, Priority, normalise_arguments
+from celery_mailproxy.mail import attachment as attachments
+from celery_mailproxy.mail import headers as folding
+from celery_mailproxy.mail import message as messages
+from celery_mailproxy.mail import parts as trees
+from celery_mailproxy.mail import payload as mime
+from celery_mailproxy.mail import python_folding as refolding
+from celery_mailproxy.mail import raw
+from celery_mailproxy.mail import validation as composition
+from celery_mailproxy.mail.message import Attachment, MailMessage, Priority, normalise_arguments
 
 BASE = {"from_email": "a@example.com", "to": ["b@example.com"]}
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from celery_mailproxy.errors import UnsupportedMessage
-from celery_mailproxy.messages import Attachment, MailMessage
-from celery_mailproxy.mime import encode
+from celery_mailproxy.mail.message import Attachment, MailMessage
+from celery_mailproxy.mail.payload import encode
 
 NOW = datetime(2030, 1, 31, 9, 0, 0, tzinfo=timezone.utc)
 IMAGE = Attachment(filename="l.png", content=b"png", content_id="logo")

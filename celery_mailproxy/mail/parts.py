@@ -17,10 +17,10 @@ from email.message import EmailMessage, Message, MIMEPart
 from hashlib import sha256
 from typing import Any, cast
 
-from . import folding
+from ..errors import InvalidMessage, UnsupportedMessage
+from . import headers as folding
 from .addresses import parse_mailboxes
-from .attachments import Attachment
-from .errors import InvalidMessage, UnsupportedMessage
+from .attachment import Attachment
 
 __all__ = ["attachment_part", "has_control", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
 

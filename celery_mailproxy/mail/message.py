@@ -12,10 +12,10 @@ from email.headerregistry import Address
 from enum import IntEnum
 from typing import Any
 
-from .attachments import Attachment
-from .composition import compose
-from .errors import InvalidMessage
+from ..errors import InvalidMessage
+from .attachment import Attachment
 from .raw import raw_text
+from .validation import compose
 
 __all__ = ["Attachment", "MailMessage", "Priority", "normalise_arguments"]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from ..errors import InvalidMessage, UnsupportedMessage
 from .addresses import Mailbox, has_line_break, has_surrogate, parse_mailbox, parse_mailboxes
-from .attachments import HEADER_NAME, Attachment
-from .errors import InvalidMessage, UnsupportedMessage
-from .folding import read_text
+from .attachment import HEADER_NAME, Attachment
+from .headers import read_text
 from .raw import RawMessage, parse_raw
 
 __all__ = ["compose"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .messages import MailMessage
+from .message import MailMessage
 
 __all__ = ["summary_of"]
 

@@ -14,8 +14,8 @@ from email.message import Message
 from email.mime.base import MIMEBase
 from typing import Any, Literal, cast
 
+from ..errors import InvalidMessage, UnsupportedMessage
 from .addresses import has_line_break, has_surrogate
-from .errors import InvalidMessage, UnsupportedMessage
 
 __all__ = ["Attachment", "FetchMode", "message_bytes"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 
-from .errors import UnsupportedMessage
-from .folding import LINE_LENGTH
+from ..errors import UnsupportedMessage
+from .headers import LINE_LENGTH
 
 __all__ = ["is_never_encoded", "shortened"]
 

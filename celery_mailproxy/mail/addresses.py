@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import idna
 
-from .errors import InvalidMessage, UnsupportedMessage
-from .folding import read_text
+from ..errors import InvalidMessage, UnsupportedMessage
+from .headers import read_text
 
 __all__ = ["Mailbox", "has_line_break", "has_surrogate", "parse_mailbox", "parse_mailboxes"]
 

@@ -18,12 +18,12 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, cast
 
-from . import folding
-from .attachments import Attachment
-from .errors import UnsupportedMessage
-from .messages import MailMessage
+from ..errors import UnsupportedMessage
+from . import headers as folding
+from .attachment import Attachment
+from .message import MailMessage
+from .parts import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
 from .raw import parse_raw
-from .trees import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
 from .unencoded import is_never_encoded, shortened
 
 __all__ = ["encode", "own_message_id"]

@@ -8,9 +8,9 @@ from email import errors, message_from_bytes, policy
 from email.message import Message
 from email.parser import HeaderParser
 
+from ..errors import InvalidMessage, UnsupportedMessage
 from .addresses import has_surrogate
-from .attachments import message_bytes
-from .errors import InvalidMessage, UnsupportedMessage
+from .attachment import message_bytes
 
 __all__ = ["RawMessage", "parse_raw", "raw_text"]
 

@@ -15,7 +15,7 @@ from email._header_value_parser import ListSeparator, get_unstructured
 from email.utils import getaddresses
 from typing import Any
 
-from .refolding import LINE_LENGTH, Refolding
+from .python_folding import LINE_LENGTH, Refolding
 
 __all__ = ["LINE_LENGTH", "addresses", "fold_addresses", "fold_text", "read_addresses", "read_text", "text"]
 

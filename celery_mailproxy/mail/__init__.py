@@ -1,0 +1,1 @@
+"""A mail: its arguments, checked, and the payload that the proxy gets."""
