@@ -12,7 +12,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .campaigns import deliver_many_via_proxy
-    from .deliveries import Delivery, Status
+    from .deliveries.delivery import Delivery, Status
+    from .deliveries.report import DeliveryReport, Kind
     from .errors import (
         ConfigurationError,
         DeliveryError,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .mail.message import Attachment, MailMessage, Priority
     from .proxy.client import ProxyClient
     from .receiver import ReportReceiver
-    from .reports import DeliveryReport, Kind
     from .resolvers import attachment_resolver
     from .runtime import get_delivery
     from .tasks import (
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "Attachment": ".mail.message",
     "ConfigurationError": ".errors",
-    "Delivery": ".deliveries",
+    "Delivery": ".deliveries.delivery",
     "DeliveryError": ".errors",
-    "DeliveryReport": ".reports",
+    "DeliveryReport": ".deliveries.report",
     "InvalidMessage": ".errors",
     "InvalidReport": ".errors",
-    "Kind": ".reports",
+    "Kind": ".deliveries.report",
     "MailMessage": ".mail.message",
     "MailProxyError": ".errors",
     "MessageRejected": ".errors",
@@ -57,7 +57,7 @@ _MODULES = {
     "ProxyRequestError": ".errors",
     "ProxyUnavailable": ".errors",
     "ReportReceiver": ".receiver",
-    "Status": ".deliveries",
+    "Status": ".deliveries.delivery",
     "StoreError": ".errors",
     "UnsupportedMessage": ".errors",
     "attachment_resolver": ".resolvers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .deliveries import Delivery
+from .deliveries.delivery import Delivery
 from .delivering import DeliverTask
 from .errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
 

@@ -10,18 +10,18 @@ from typing import Any
 from celery import states
 from celery.exceptions import Ignore
 
-from .deliveries import Delivery
+from .deliveries.delivery import Delivery
+from .deliveries.report import Kind, utcnow
+from .deliveries.stores.base import Advanced
+from .deliveries.suspension import Step, Suspension, SuspensionState
 from .errors import DeliveryError, MailProxyError, StoreError
 from .expiry import warn_of_short_chords
 from .joining import Joiner
 from .outgoing import SendTask
-from .reports import Kind, utcnow
 from .resumption import RESUME_HEADER, take_down
 from .retrying import retry_in
 from .runtime import Runtime, get_runtime
-from .stores.base import Advanced
 from .submission import Outgoing
-from .suspensions import Step, Suspension, SuspensionState
 
 try:
     # Celery 5.6 on: the message's word counts before the task's.

@@ -10,13 +10,13 @@ from typing import Any
 from celery import Celery, signature
 from kombu.exceptions import OperationalError
 
-from .deliveries import Delivery, Dispatched, Recorded, Verdict, failed_entries
+from .deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, failed_entries
+from .deliveries.report import DeliveryReport, Kind
+from .deliveries.stores.base import Advanced, DeliveryStore, Recording
 from .errors import DispatchError, StoreError, redact
 from .joining import Joiner
-from .reports import DeliveryReport, Kind
 from .resumption import Resumer
 from .signals import mail_queued, signals_of
-from .stores.base import Advanced, DeliveryStore, Recording
 from .tally import Tally
 
 __all__ = ["Dispatcher", "callback_task_id"]

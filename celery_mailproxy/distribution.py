@@ -11,15 +11,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from .deliveries import Delivery, Status
+from .deliveries.delivery import Delivery, Status
+from .deliveries.report import DeliveryReport, Kind, utcnow
+from .deliveries.stores.base import Recording
 from .errors import InvalidMessage, UnsupportedMessage, redact
 from .mail.headers import read_addresses
 from .mail.message import MailMessage
 from .mail.payload import own_message_id
 from .proxy.base import SubmitAnswer
-from .reports import DeliveryReport, Kind, utcnow
 from .runtime import Runtime
-from .stores.base import Recording
 from .submission import Outgoing
 
 __all__ = ["MAX_RECIPIENTS", "distribute", "each_summary", "submit_members", "with_reasons"]

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from celery import states
 
-from .deliveries import Delivery, Status
+from .deliveries.delivery import Delivery, Status
+from .deliveries.suspension import Step, SuspensionState
 from .resumption import holds_arguments
 from .runtime import Runtime
-from .suspensions import Step, SuspensionState
 
 __all__ = ["OUTCOMES", "resume_stalled"]
 

@@ -28,8 +28,8 @@ from typing import Any
 from ._authenticator import CHALLENGES, Authenticator, Caller
 from ._http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
 from .conf import UNSET, SyncTokens, Unset
+from .deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
 from .errors import ConfigurationError, InvalidReport, redact
-from .reports import DeliveryReport, ParsedReports, SetAside, parse_reports
 from .resolvers import DEFAULT_REGISTRY, AttachmentNotFound, ResolverFailed, ResolverRegistry
 
 __all__ = ["HEALTH_PATH", "ReceiverCounts", "ReportReceiver", "Request", "Response"]

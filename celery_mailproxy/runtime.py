@@ -12,17 +12,17 @@ from celery import Celery, current_app
 from celery.signals import worker_process_shutdown
 
 from .conf import DEFAULT_SERVER, Settings, load_settings
-from .deliveries import Delivery
+from .deliveries.delivery import Delivery
+from .deliveries.report import DeliveryReport, utcnow
+from .deliveries.stores import open_store
+from .deliveries.stores.base import DeliveryStore, Retention
 from .dispatch import Dispatcher
 from .errors import MailProxyError
 from .events import EventSender
 from .proxy.client import ProxyClient
 from .publisher import ReportPublisher
 from .receiver import ReportReceiver
-from .reports import DeliveryReport, utcnow
 from .resumption import Resumer
-from .stores import open_store
-from .stores.base import DeliveryStore, Retention
 from .submission import Submitter
 from .tally import Tally
 

@@ -9,7 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from .callbacks import Callbacks
-from .deliveries import Delivery, Status
+from .deliveries.delivery import Delivery, Status
+from .deliveries.report import DeliveryReport, Kind, utcnow
+from .deliveries.stores.base import Advanced, DeliveryStore
+from .deliveries.suspension import Suspension
 from .dispatch import Dispatcher
 from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from .mail.message import MailMessage
@@ -17,9 +20,6 @@ from .mail.payload import encode
 from .mail.summary import summary_of
 from .proxy.base import SubmitAnswer
 from .proxy.client import ProxyClient
-from .reports import DeliveryReport, Kind, utcnow
-from .stores.base import Advanced, DeliveryStore
-from .suspensions import Suspension
 
 __all__ = ["Outgoing", "Submitter"]
 

@@ -13,6 +13,7 @@ from celery import shared_task
 from . import janitor, tracing, worker_hooks  # noqa: F401 - their signal handlers
 from .chunks import deliver_from_chunk
 from .collecting import CollectTask
+from .deliveries.report import DeliveryReport, utcnow
 from .errors import (
     InvalidMessage,
     InvalidReport,
@@ -20,7 +21,6 @@ from .errors import (
     redact,
 )
 from .outgoing import SEND_TASK, SendManyTask, SendTask
-from .reports import DeliveryReport, utcnow
 from .retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
 from .runtime import Runtime, get_runtime
 from .sending import deliver, deliver_each, send, send_each, send_many

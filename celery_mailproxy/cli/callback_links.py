@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..conf import Settings
-from ..stores import hide_password
+from ..deliveries.stores import hide_password
 from .links import Link, failed, fine, guarded, skipped, warning
 
 __all__ = ["CallbackProbe"]

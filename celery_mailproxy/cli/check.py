@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ..deliveries import Status
+from ..deliveries.delivery import Status
 from ..runtime import get_runtime
 from .check_view import show_links, show_verdict
 from .checkup import Checkup, Request

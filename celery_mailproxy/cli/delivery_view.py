@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..deliveries import Delivery, HistoryEntry, failed_entries
+from ..deliveries.delivery import Delivery, HistoryEntry, failed_entries
 from .terminal import STYLES, Terminal, ago, clock_time, local_time, plain, span
 
 __all__ = ["entry_text", "show_delivery"]

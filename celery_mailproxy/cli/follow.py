@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from ..deliveries import Delivery, HistoryEntry, Status
-from ..stores.base import DeliveryStore
+from ..deliveries.delivery import Delivery, HistoryEntry, Status
+from ..deliveries.stores.base import DeliveryStore
 from .delivery_view import entry_text
 from .terminal import Terminal, span
 

@@ -13,11 +13,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ..deliveries.report import utcnow
 from ..migration.backlog import Held, held_by_workers, legacy_queues, legacy_tasks, queue_length
 from ..migration.breaker import BreakerState
 from ..migration.figures import Outcomes, breaker_states, outcomes, own_shares, period_counts
 from ..migration.routing import Router, get_router
-from ..reports import utcnow
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .share import share_lines

@@ -10,7 +10,7 @@ from uuid import uuid4
 from celery import Celery
 
 from ..conf import ServerSettings
-from ..deliveries import Status
+from ..deliveries.delivery import Status
 from ..errors import MailProxyError
 from ..proxy.client import ProxyClient
 from .follow import Followed

@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 from celery import Celery
 
-from ..deliveries import Status
+from ..deliveries.delivery import Status
 from ..errors import InvalidMessage
 from ..mail.message import Attachment
 from ..outgoing import one_outgoing

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from ..deliveries import Delivery, HistoryEntry
-from ..reports import utcnow
+from ..deliveries.delivery import Delivery, HistoryEntry
+from ..deliveries.report import utcnow
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .delivery_view import show_delivery

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from rich.text import Text
 
-from ..reports import Kind
+from ..deliveries.report import Kind
 from ..runtime import get_runtime
 from .app_links import shown_url
 from .command import MailProxyCommand, app_of

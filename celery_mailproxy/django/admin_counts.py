@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from ..deliveries import Status
+from ..deliveries.delivery import Status
 from .admin_filters import period_begin
 from .admin_paging import COUNT_LIMIT, AtLeast
 

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
 from ..conf import Settings
-from ..reports import utcnow
+from ..deliveries.report import utcnow
 from .entries import LogEntry
 from .models import EmailLog, EmailLogEvent, EmailLogRelation
 from .row_codec import envelope_columns

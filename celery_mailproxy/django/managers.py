@@ -10,8 +10,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, router
 
 from ..conf import Settings
-from ..deliveries import Status
-from ..reports import utcnow
+from ..deliveries.delivery import Status
+from ..deliveries.report import utcnow
 from .row_texts import exact
 
 if TYPE_CHECKING:

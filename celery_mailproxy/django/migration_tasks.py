@@ -15,13 +15,13 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from ..conf import MigrationSettings
+from ..deliveries.report import Kind
 from ..errors import InvalidMessage, redact
 from ..migration.legacy import LegacyAnswer, LegacyMail, send_legacy
 from ..migration.routing import LEGACY, PROXY, get_router, pinned_path
 from ..migration.shadow import shadow
 from ..migration.submitting import submit
 from ..outgoing import SendTask, addressee_of, one_outgoing
-from ..reports import Kind
 from ..retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
 from ..runtime import Runtime, get_runtime
 from ..submission import Outgoing

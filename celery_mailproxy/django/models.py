@@ -15,8 +15,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from .. import deliveries, reports
 from ..conf import DEFAULT_SERVER
+from ..deliveries import delivery as deliveries
+from ..deliveries import report as reports
 from ..mail import message as messages
 from .fields import ExactCharField, MomentField, ShownTextField
 from .managers import EmailLogManager

@@ -15,13 +15,13 @@ from django.db import Error
 from django.db.models import F, Sum
 
 from ..conf import Settings
-from ..deliveries import Delivery, Dispatched, Recorded
+from ..deliveries.delivery import Delivery, Dispatched, Recorded
+from ..deliveries.report import DeliveryReport, utcnow
+from ..deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
+from ..deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
+from ..deliveries.suspension import Step
 from ..errors import ConfigurationError
-from ..reports import DeliveryReport, utcnow
 from ..runtime import get_runtime
-from ..stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
-from ..stores.rows import Rows, RowStore, is_stalled, unique
-from ..suspensions import Step
 from .database import explain, is_lost, is_passing, log_alias, note_use, own_connection, writing
 from .models import EmailLog, MailCount, OperatorValue
 from .pruning import PRUNED_AT_ONCE, prune_batch

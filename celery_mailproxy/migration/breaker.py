@@ -18,9 +18,9 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from ..conf import MigrationSettings
+from ..deliveries.stores.base import DeliveryStore
 from ..errors import StoreError
 from ..runtime import Runtime
-from ..stores.base import DeliveryStore
 from ..tally import Tally
 
 __all__ = ["Breaker", "BreakerState", "breaker_value", "get_breaker"]

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from celery import Celery
 
-from ..reports import Kind, utcnow
+from ..deliveries.report import Kind, utcnow
 from ..runtime import Runtime
 from .backlog import migrated_tasks
 from .breaker import BreakerState, breaker_value

@@ -16,10 +16,10 @@ from typing import Any
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
-from ..deliveries import Delivery, Status
+from ..deliveries.delivery import Delivery, Status
+from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..errors import DispatchError, StoreError, redact
 from ..mail.summary import summary_of
-from ..reports import DeliveryReport, Kind, utcnow
 from ..runtime import Runtime
 from ..submission import Outgoing
 from .routing import LEGACY

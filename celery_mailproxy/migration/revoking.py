@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import task_revoked
 
+from ..deliveries.report import Kind
 from ..errors import redact
-from ..reports import Kind
 from ..runtime import get_runtime
 from .legacy import LegacyMail
 from .routing import LEGACY, pinned_path

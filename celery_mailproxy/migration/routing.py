@@ -15,11 +15,11 @@ from celery import Celery
 from .. import conf
 from .._migration_settings import share as read_share
 from ..conf import MigrationSettings
-from ..deliveries import Delivery
+from ..deliveries.delivery import Delivery
+from ..deliveries.stores.base import DeliveryStore
 from ..errors import ConfigurationError, StoreError, redact
 from ..mail.message import MailMessage
 from ..runtime import Runtime, get_runtime
-from ..stores.base import DeliveryStore
 
 __all__ = ["LEGACY", "PROXY", "SHARE_VALUE", "Path", "Router", "get_router", "pinned_path"]
 

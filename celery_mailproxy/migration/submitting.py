@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..conf import MigrationSettings
-from ..deliveries import Delivery, Status
+from ..deliveries.delivery import Delivery, Status
+from ..deliveries.report import utcnow
 from ..errors import MailProxyError, ProxyRequestError, ProxyUnavailable
 from ..proxy.base import SubmitAnswer
-from ..reports import utcnow
 from ..runtime import Runtime
 from ..submission import Outgoing
 from .breaker import get_breaker

@@ -12,9 +12,9 @@ from celery import Task
 
 from .. import tasks  # noqa: F401 - a worker that sends by the proxy is told by it, too
 from .._migration_settings import share as read_share
+from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..outgoing import dump_arguments, one_outgoing
-from ..reports import Kind
 from ..retrying import TROUBLE, retry_later
 from ..runtime import Runtime, get_runtime
 from ..submission import Outgoing

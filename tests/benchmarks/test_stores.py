@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.deliveries import Delivery, Dispatched
-from celery_mailproxy.reports import DeliveryReport, Kind, parse_entry, utcnow
-from celery_mailproxy.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, utcnow
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from tests.contract.store_values import new_id
 
 pytestmark = pytest.mark.benchmark

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from celery_mailproxy.stores import DeliveryStore, Retention
-from celery_mailproxy.stores.memory import MemoryStore
-from celery_mailproxy.stores.redis import RedisStore
-from celery_mailproxy.stores.sqlite import SQLiteStore
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.deliveries.stores.redis.store import RedisStore
+from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 
 from .store_values import RETENTION, Clock, MakeStore, new_id
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries import Delivery, HistoryEntry, Status
-from celery_mailproxy.reports import DeliveryReport, Kind, parse_entry
-from celery_mailproxy.stores import DeliveryStore, Retention
+from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 
 RETENTION = Retention(ttl_seconds=1000, lease_seconds=60)
 

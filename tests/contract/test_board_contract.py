@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-from celery_mailproxy.stores import DeliveryStore
+from celery_mailproxy.deliveries.stores import DeliveryStore
 
 from .store_values import START, Clock, MakeStore
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy.deliveries import Delivery
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.stores import DeliveryStore
+from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
 from celery_mailproxy.dispatch import Dispatcher
 from celery_mailproxy.joining import Joiner
-from celery_mailproxy.reports import Kind
-from celery_mailproxy.stores import DeliveryStore
-from celery_mailproxy.suspensions import Step, Suspension, SuspensionState
 
 from .store_values import START, MakeStore, delivery, new_id, report
 

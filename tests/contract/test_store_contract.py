@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries import (
+from celery_mailproxy.deliveries.delivery import (
     ONCE,
     TRANSITIONS,
     Delivery,
@@ -26,11 +26,11 @@ from celery_mailproxy.deliveries import (
     merge_registration,
     record_report,
 )
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
+from celery_mailproxy.deliveries.stores import DeliveryStore
+from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.stores.redis.store import RedisStore
 from celery_mailproxy.errors import StoreError
-from celery_mailproxy.reports import DeliveryReport, Kind
-from celery_mailproxy.stores import DeliveryStore
-from celery_mailproxy.stores.base import Recording
-from celery_mailproxy.stores.redis import RedisStore
 from tests.contract.store_values import RETENTION, START, Clock, MakeStore, delivery, new_id, report, sent_entry
 
 

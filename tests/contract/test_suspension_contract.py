@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries import Dispatched, Status, Verdict, mark_dispatched, record_report
-from celery_mailproxy.reports import Kind
-from celery_mailproxy.stores import DeliveryStore
-from celery_mailproxy.stores.base import Recording
-from celery_mailproxy.suspensions import STEPS, Step, Suspension, SuspensionState, advance
+from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict, mark_dispatched, record_report
+from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.stores import DeliveryStore
+from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.suspension import STEPS, Step, Suspension, SuspensionState, advance
 
 from .store_values import RETENTION, START, Clock, delivery, new_id, report
 

@@ -20,14 +20,14 @@ from django.test import override_settings
 from django.urls import include, path
 
 from celery_mailproxy.conf import load_settings
-from celery_mailproxy.deliveries import Delivery
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.django.event_feed import EventFeed
 from celery_mailproxy.django.management.commands import mailproxy_tail
 from celery_mailproxy.django.models import EmailLogEvent
 from celery_mailproxy.django.smtp_account import smtp_account
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.proxy.administration import ProxyAdministration
-from celery_mailproxy.reports import DeliveryReport, Kind, utcnow
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import MailSink, RealProxy
 from tests.django.default_app import default_app

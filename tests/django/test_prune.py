@@ -14,12 +14,12 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from celery_mailproxy.conf import Settings
+from celery_mailproxy.deliveries.report import utcnow
+from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.django import content
 from celery_mailproxy.django.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
 from celery_mailproxy.django.store import DjangoStore
-from celery_mailproxy.reports import utcnow
-from celery_mailproxy.stores import Retention
 
 pytestmark = pytest.mark.django_db
 

@@ -24,17 +24,17 @@ from hypothesis import HealthCheck, given, settings
 from psycopg import IsolationLevel
 
 from celery_mailproxy.conf import Settings
-from celery_mailproxy.deliveries import Delivery, Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Delivery, Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.suspension import Step, Suspension
 from celery_mailproxy.django import content, row_texts
 from celery_mailproxy.django.database import explain
 from celery_mailproxy.django.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
 from celery_mailproxy.django.store import DjangoStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
-from celery_mailproxy.reports import Kind
-from celery_mailproxy.stores import DeliveryStore, Retention, open_store
-from celery_mailproxy.stores.base import Recording
-from celery_mailproxy.suspensions import Step, Suspension
 from tests.contract import test_board_contract, test_joining_contract, test_store_contract, test_suspension_contract
 from tests.contract.store_values import (
     RETENTION,

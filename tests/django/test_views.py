@@ -22,8 +22,8 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, reverse
 
 from celery_mailproxy import attachment_resolver, signals
+from celery_mailproxy.deliveries.report import DeliveryReport
 from celery_mailproxy.django import views
-from celery_mailproxy.reports import DeliveryReport
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 from tests.django.default_app import default_app

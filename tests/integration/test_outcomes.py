@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.deliveries import Status
+from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.testing import MailSink, RealProxy
 
 from ..harness.mail_stack import MailStack

@@ -13,7 +13,7 @@ import pytest
 from celery import Celery, chain, chord
 
 from celery_mailproxy import DeliveryError, Status, deliver_many_via_proxy
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import deferred, error, sent
 

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import pytest
 
-from celery_mailproxy.deliveries import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.stores.redis.store import RedisStore
+from celery_mailproxy.deliveries.suspension import Suspension
 from celery_mailproxy.errors import ConfigurationError, StoreError
-from celery_mailproxy.reports import Kind
-from celery_mailproxy.stores import DeliveryStore, Retention, open_store
-from celery_mailproxy.stores.base import Recording
-from celery_mailproxy.stores.redis import RedisStore
-from celery_mailproxy.suspensions import Suspension
 from celery_mailproxy.testing.ports import free_port
 from tests.contract.store_values import delivery, new_id, report
 from tests.harness.services import RedisCluster, RedisSentinel, RedisServer

@@ -18,9 +18,9 @@ import uvicorn
 
 from celery_mailproxy import asgi
 from celery_mailproxy._report_server import ReportServer
+from celery_mailproxy.deliveries.report import DeliveryReport
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.receiver import ReportReceiver
-from celery_mailproxy.reports import DeliveryReport
 from celery_mailproxy.testing.ports import free_port
 
 pytestmark = pytest.mark.integration

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from celery_mailproxy.deliveries import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
+from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
-from celery_mailproxy.stores import DeliveryStore, Retention, open_store
-from celery_mailproxy.stores.sqlite import SQLiteStore
 from tests.contract.store_values import START, delivery, report, sent_entry
 
 pytestmark = pytest.mark.integration
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.integration
 # A writer says what it has done only when the store has acknowledged it.
 REGISTER = """
 import itertools, sys
-from celery_mailproxy.deliveries import Delivery
-from celery_mailproxy.reports import utcnow
-from celery_mailproxy.stores import Retention, open_store
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import utcnow
+from celery_mailproxy.deliveries.stores import Retention, open_store
 store = open_store(sys.argv[1], retention=Retention())
 for number in itertools.count():
     names = [f"{sys.argv[2]}-{number}-{n}" for n in range(3)]
@@ -37,9 +37,9 @@ for number in itertools.count():
 """
 RECORD = """
 import sys
-from celery_mailproxy.deliveries import Dispatched, Verdict
-from celery_mailproxy.reports import parse_entry
-from celery_mailproxy.stores import Retention, open_store
+from celery_mailproxy.deliveries.delivery import Dispatched, Verdict
+from celery_mailproxy.deliveries.report import parse_entry
+from celery_mailproxy.deliveries.stores import Retention, open_store
 store = open_store(sys.argv[1], retention=Retention())
 sys.stdin.readline()
 for start in range(0, 200, 20):

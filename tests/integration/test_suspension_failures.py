@@ -12,7 +12,7 @@ import httpx
 import pytest
 from celery import chain
 
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import sent
 

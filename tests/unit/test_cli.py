@@ -26,11 +26,11 @@ from celery_mailproxy.cli.links import Link, Outcome, fine, hide_secrets
 from celery_mailproxy.cli.proxy_links import ProxyProbe
 from celery_mailproxy.cli.terminal import plain, span
 from celery_mailproxy.conf import ServerSettings, Settings, load_settings
-from celery_mailproxy.deliveries import Delivery, Dispatched
-from celery_mailproxy.reports import DeliveryReport, Kind, utcnow
+from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
+from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.signals import mail_sent
-from celery_mailproxy.stores.base import Recording
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error
 

@@ -21,9 +21,9 @@ from rich.console import Console
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.cli.migration import _show_outcomes
 from celery_mailproxy.cli.terminal import Terminal
+from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.migration.backlog import Held, held_by_workers, legacy_queues, legacy_tasks
 from celery_mailproxy.migration.figures import Outcomes, outcomes
-from celery_mailproxy.reports import utcnow
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing.ports import free_port
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.deliveries import (
+from celery_mailproxy.deliveries.delivery import (
     TRANSITIONS,
     Delivery,
     Dispatched,
@@ -19,7 +19,7 @@ from celery_mailproxy.deliveries import (
     merge_registration,
     record_report,
 )
-from celery_mailproxy.reports import DeliveryReport, Kind
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 

@@ -10,13 +10,13 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from celery_mailproxy.deliveries import Delivery, Status
+from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
+from celery_mailproxy.deliveries.stores.base import Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch import Dispatcher, callback_task_id
 from celery_mailproxy.errors import DispatchError
-from celery_mailproxy.reports import DeliveryReport, Kind
 from celery_mailproxy.signals import delivery_reported, mail_deferred, mail_error, mail_sent
-from celery_mailproxy.stores.base import Retention
-from celery_mailproxy.stores.memory import MemoryStore
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 

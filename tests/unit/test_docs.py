@@ -20,10 +20,10 @@ from celery_mailproxy import Attachment, Delivery, DeliveryReport, signals, test
 from celery_mailproxy.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf import UNSET, Settings
+from celery_mailproxy.deliveries.stores import Retention, open_store
 from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.mail import message as messages
 from celery_mailproxy.outgoing import SendTask
-from celery_mailproxy.stores import Retention, open_store
 from celery_mailproxy.testing import pytest_plugin
 
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ from celery import Celery
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the task
 from celery_mailproxy import janitor
-from celery_mailproxy.deliveries import Delivery, Status
-from celery_mailproxy.reports import DeliveryReport, Kind
+from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
+from celery_mailproxy.deliveries.stores.base import Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
 from celery_mailproxy.resumption import RESUME_HEADER
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
-from celery_mailproxy.stores.base import Retention
-from celery_mailproxy.stores.memory import MemoryStore
-from celery_mailproxy.suspensions import Step, Suspension, SuspensionState
 
 START = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 LEASE = 60.0

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from celery_mailproxy.conf import MigrationSettings
+from celery_mailproxy.deliveries.stores import Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
 from celery_mailproxy.outgoing import one_outgoing
-from celery_mailproxy.stores import Retention
-from celery_mailproxy.stores.memory import MemoryStore
 from celery_mailproxy.tally import Tally
 from celery_mailproxy.testing import FakeProxy
 

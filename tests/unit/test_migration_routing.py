@@ -9,12 +9,12 @@ import pytest
 from celery import Celery
 
 from celery_mailproxy.conf import MigrationSettings, load_settings
-from celery_mailproxy.deliveries import Delivery, HistoryEntry
+from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
+from celery_mailproxy.deliveries.stores import Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.migration.routing import Router, pinned_path, position
-from celery_mailproxy.reports import DeliveryReport, Kind, utcnow
-from celery_mailproxy.stores import Retention
-from celery_mailproxy.stores.memory import MemoryStore
 
 
 class Seconds:

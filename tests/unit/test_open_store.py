@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from celery_mailproxy import stores
+from celery_mailproxy.deliveries import stores
+from celery_mailproxy.deliveries.stores import Retention, hide_password, open_store
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.deliveries.stores.redis.store import RedisStore
+from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 from celery_mailproxy.errors import ConfigurationError
-from celery_mailproxy.stores import Retention, hide_password, open_store
-from celery_mailproxy.stores.memory import MemoryStore
-from celery_mailproxy.stores.redis import RedisStore
-from celery_mailproxy.stores.sqlite import SQLiteStore
 from tests.contract.store_values import delivery, new_id
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 from celery_mailproxy.contrib.prometheus import MigrationCollector
+from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.migration.breaker import get_breaker
-from celery_mailproxy.reports import utcnow
 from celery_mailproxy.testing.ports import free_port
 
 from .migrated_app import Migrated, migrated

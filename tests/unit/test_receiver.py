@@ -15,10 +15,10 @@ import pytest
 
 from celery_mailproxy import resolvers as resolvers_module
 from celery_mailproxy.conf import UNSET
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment
 from celery_mailproxy.receiver import ReportReceiver, Request, Response
-from celery_mailproxy.reports import DeliveryReport, Kind
 from celery_mailproxy.resolvers import AttachmentParams, ResolverRegistry, attachment_resolver
 
 SENT = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_mailproxy import reports
+from celery_mailproxy.deliveries import report as reports
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, parse_reports
 from celery_mailproxy.errors import InvalidReport
-from celery_mailproxy.reports import DeliveryReport, Kind, parse_entry, parse_reports
 
 AT = datetime.fromtimestamp(1795324468, timezone.utc)
 

@@ -11,14 +11,14 @@ from celery import Celery
 from celery.exceptions import Retry
 
 from celery_mailproxy import deliver_via_proxy
-from celery_mailproxy.deliveries import Delivery
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
+from celery_mailproxy.deliveries.stores.base import Advanced, Retention
+from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
 from celery_mailproxy.errors import StoreError
-from celery_mailproxy.reports import DeliveryReport, Kind
 from celery_mailproxy.resumption import RESUME_HEADER
 from celery_mailproxy.runtime import forget_runtime, get_runtime
-from celery_mailproxy.stores.base import Advanced, Retention
-from celery_mailproxy.stores.memory import MemoryStore
-from celery_mailproxy.suspensions import Step, Suspension, SuspensionState
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 HEADER = {"id": "m", "token": "t1"}

@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 
 from celery_mailproxy import signals
-from celery_mailproxy.reports import Kind
+from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.signals import MailSignal, signals_of
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 
-from celery_mailproxy.errors import StoreError
-from celery_mailproxy.reports import Kind, parse_entry
-from celery_mailproxy.stores.codec import (
+from celery_mailproxy.deliveries.report import Kind, parse_entry
+from celery_mailproxy.deliveries.stores.codec import (
     decode_delivery,
     encode_delivery,
     pack_claim,
@@ -23,6 +22,7 @@ from celery_mailproxy.stores.codec import (
     unpack_text,
     unpack_time,
 )
+from celery_mailproxy.errors import StoreError
 from tests.contract.store_values import Delivery, deliveries, delivery, report, texts, times
 
 USUAL_ENTRIES = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 
 from ...harness.mail_stack import MODULE, MailStack
 from ...harness.relay import Relay

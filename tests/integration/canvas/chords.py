@@ -10,7 +10,7 @@ from celery import chain, chord, group
 from celery.exceptions import ChordError
 
 from celery_mailproxy import DeliveryError, deliver_many_via_proxy
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 
 from .canvas import Canvas

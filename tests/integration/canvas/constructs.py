@@ -14,8 +14,8 @@ import pytest
 from celery import chain, group
 
 from celery_mailproxy import DeliveryReport, Kind, deliver_many_via_proxy
+from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.runtime import get_runtime
-from celery_mailproxy.suspensions import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 
 from .canvas import Canvas

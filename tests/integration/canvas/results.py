@@ -7,7 +7,7 @@ from celery import chain, group
 from celery.exceptions import TaskRevokedError
 
 from celery_mailproxy import DeliveryError
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 
 from .canvas import Canvas
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from celery_mailproxy.suspensions import SuspensionState
+from celery_mailproxy.deliveries.suspension import SuspensionState
 
 from .canvas import Canvas
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from celery_mailproxy.cli.terminal import STYLES, Terminal, local_time, plain
 from celery_mailproxy.conf import DJANGO_STORE, load_settings
+from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.django.database import log_alias
 from celery_mailproxy.django.event_feed import EventFeed
 from celery_mailproxy.django.fields import aware
@@ -24,7 +25,6 @@ from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.django.models import EmailLogEvent
 from celery_mailproxy.django.row_texts import inexact
 from celery_mailproxy.errors import ConfigurationError
-from celery_mailproxy.reports import utcnow
 
 #: Shown before the first new one, where no --since says how many.
 _EARLIER = 10

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..deliveries import Delivery, failed_entries
-from ..reports import utcnow
+from ..delivery import Delivery, failed_entries
+from ..report import utcnow
 from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
-from .rows import Rows, RowStore, is_stalled
+from .row_store import Rows, RowStore, is_stalled
 
 __all__ = ["MemoryStore"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..deliveries import Delivery, Recorded, Verdict
-from ..reports import DeliveryReport
-from .base import Advanced
-from .codec import decode_delivery, encode_delivery, encode_suspension, pack_report, pack_text
+from ...delivery import Delivery, Recorded, Verdict
+from ...report import DeliveryReport
+from ..base import Advanced
+from ..codec import decode_delivery, encode_delivery, encode_suspension, pack_report, pack_text
 
 __all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "recorded_of", "report_arguments"]
 

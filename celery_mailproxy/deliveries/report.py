@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
-from .errors import InvalidReport
+from ..errors import InvalidReport
 
 __all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "parse_entry", "parse_reports", "utcnow"]
 

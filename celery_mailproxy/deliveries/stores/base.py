@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from ..deliveries import Delivery, Dispatched, Recorded
-from ..reports import DeliveryReport
-from ..suspensions import Step
+from ..delivery import Delivery, Dispatched, Recorded
+from ..report import DeliveryReport
+from ..suspension import Step
 
 __all__ = [
     "AS_USUAL",

@@ -10,10 +10,10 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from ..errors import StoreError
-from .redis_scripts import Script
-from .redis_url import connect_redis
-from .urls import hide_password, hide_secrets_of
+from ....errors import StoreError
+from ..urls import hide_password, hide_secrets_of
+from .scripts import Script
+from .url import connect_redis
 
 __all__ = ["Command", "RedisTrips", "ScriptCall"]
 

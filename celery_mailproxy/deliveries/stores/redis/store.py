@@ -18,15 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..deliveries import Delivery, Dispatched, Recorded, Status, adopt_orphan, failed_entries
-from ..reports import DeliveryReport, utcnow
-from ..suspensions import Step
-from .base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
-from .codec import encode_delivery, pack_claim, pack_text, pack_time, unpack_text
-from .redis_records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
-from .redis_scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER
-from .redis_trips import Command, RedisTrips, ScriptCall
-from .rows import is_stalled, unique
+from ...delivery import Delivery, Dispatched, Recorded, Status, adopt_orphan, failed_entries
+from ...report import DeliveryReport, utcnow
+from ...suspension import Step
+from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
+from ..codec import encode_delivery, pack_claim, pack_text, pack_time, unpack_text
+from ..row_store import is_stalled, unique
+from .records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
+from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER
+from .trips import Command, RedisTrips, ScriptCall
 
 __all__ = ["RedisStore"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from ..deliveries import Delivery, failed_entries
-from ..errors import ConfigurationError
-from ..reports import utcnow
-from ..suspensions import RESTING
-from .base import COUNTS_KEPT, Retention, count_span
-from .codec import decode_delivery, encode_delivery, encode_suspension, pack_text, unpack_text
-from .rows import Rows, RowStore, unique
-from .sqlite_file import SQLiteFile
+from ....errors import ConfigurationError
+from ...delivery import Delivery, failed_entries
+from ...report import utcnow
+from ...suspension import RESTING
+from ..base import COUNTS_KEPT, Retention, count_span
+from ..codec import decode_delivery, encode_delivery, encode_suspension, pack_text, unpack_text
+from ..row_store import Rows, RowStore, unique
+from .file import SQLiteFile
 
 __all__ = ["SQLiteStore"]
 

@@ -22,10 +22,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
-from ..deliveries import Delivery, HistoryEntry, Status
-from ..errors import StoreError
-from ..reports import DeliveryReport, Kind
-from ..suspensions import Suspension, SuspensionState
+from ...errors import StoreError
+from ..delivery import Delivery, HistoryEntry, Status
+from ..report import DeliveryReport, Kind
+from ..suspension import Suspension, SuspensionState
 
 __all__ = [
     "decode_delivery",

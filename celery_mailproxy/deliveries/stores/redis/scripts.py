@@ -13,8 +13,8 @@ from functools import cached_property
 from hashlib import sha1
 from typing import Any
 
-from ..deliveries import ONCE, TRANSITIONS, Status
-from ..suspensions import LEASED, ON_END, STALE_ONLY, STEPS
+from ...delivery import ONCE, TRANSITIONS, Status
+from ...suspension import LEASED, ON_END, STALE_ONLY, STEPS
 
 __all__ = ["ADVANCE", "MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..errors import ConfigurationError, StoreError
-from .sqlite_pool import ConnectionPool, retry_while_locked
-from .sqlite_schema import migrate
+from ....errors import ConfigurationError, StoreError
+from .pool import ConnectionPool, retry_while_locked
+from .schema import migrate
 
 __all__ = ["SQLiteFile"]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from ..deliveries import (
+from ..delivery import (
     Delivery,
     Dispatched,
     Recorded,
@@ -19,8 +19,8 @@ from ..deliveries import (
     merge_registration,
     record_report,
 )
-from ..reports import DeliveryReport, utcnow
-from ..suspensions import RESTING, Step, advance
+from ..report import DeliveryReport, utcnow
+from ..suspension import RESTING, Step, advance
 from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
 
 __all__ = ["RowStore", "Rows", "is_stalled", "unique"]

@@ -22,7 +22,7 @@ from redis import cluster, sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..errors import ConfigurationError
+from ....errors import ConfigurationError
 
 __all__ = ["connect_redis"]
 

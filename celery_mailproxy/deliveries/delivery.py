@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from .reports import DeliveryReport, Kind
-from .suspensions import Step, Suspension, advance, end_reported
+from .report import DeliveryReport, Kind
+from .suspension import Step, Suspension, advance, end_reported
 
 __all__ = [
     "ONCE",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 
-from ..errors import ConfigurationError
-from ..reports import utcnow
+from ...errors import ConfigurationError
+from ..report import utcnow
 from .base import DeliveryStore, Retention
 from .urls import hide_password
 
@@ -15,16 +15,16 @@ __all__ = ["DeliveryStore", "Retention", "hide_password", "open_store"]
 
 # scheme → module and class. Imported when asked for: a store may need what is not installed.
 _STORES = {
-    "django": ("..django.store", "DjangoStore"),
+    "django": ("celery_mailproxy.django.store", "DjangoStore"),
     "memory": (".memory", "MemoryStore"),
-    "redis": (".redis", "RedisStore"),
-    "redis+cluster": (".redis", "RedisStore"),
-    "rediss": (".redis", "RedisStore"),
-    "rediss+cluster": (".redis", "RedisStore"),
-    "rediss+sentinel": (".redis", "RedisStore"),
-    "sentinel": (".redis", "RedisStore"),
-    "sqlite": (".sqlite", "SQLiteStore"),
-    "unix": (".redis", "RedisStore"),
+    "redis": (".redis.store", "RedisStore"),
+    "redis+cluster": (".redis.store", "RedisStore"),
+    "rediss": (".redis.store", "RedisStore"),
+    "rediss+cluster": (".redis.store", "RedisStore"),
+    "rediss+sentinel": (".redis.store", "RedisStore"),
+    "sentinel": (".redis.store", "RedisStore"),
+    "sqlite": (".sqlite.store", "SQLiteStore"),
+    "unix": (".redis.store", "RedisStore"),
 }
 
 
