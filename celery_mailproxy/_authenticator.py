@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .conf import SyncTokens, Unset
+from .conf.settings import SyncTokens, Unset
 from .errors import ConfigurationError
 
 __all__ = ["CHALLENGES", "Authenticator", "Caller"]

@@ -18,7 +18,7 @@ from .errors import InvalidMessage, UnsupportedMessage, redact
 from .mail.headers import read_addresses
 from .mail.message import MailMessage
 from .mail.payload import own_message_id
-from .proxy.base import SubmitAnswer
+from .proxy.api import SubmitAnswer
 from .runtime import Runtime
 from .submission import Outgoing
 

@@ -11,7 +11,7 @@ from celery.result import GroupResult
 from celery.signals import before_task_publish
 
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
-from .conf import Settings
+from .conf.settings import Settings
 from .distribution import distribute
 from .errors import InvalidMessage
 from .mail.message import MailMessage, normalise_arguments

@@ -27,7 +27,7 @@ from typing import Any
 
 from ._authenticator import CHALLENGES, Authenticator, Caller
 from ._http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
-from .conf import UNSET, SyncTokens, Unset
+from .conf.settings import UNSET, SyncTokens, Unset
 from .deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
 from .errors import ConfigurationError, InvalidReport, redact
 from .resolvers import DEFAULT_REGISTRY, AttachmentNotFound, ResolverFailed, ResolverRegistry

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery, current_app
 from celery.signals import worker_process_shutdown
 
-from .conf import DEFAULT_SERVER, Settings, load_settings
+from .conf.settings import DEFAULT_SERVER, Settings, load_settings
 from .deliveries.delivery import Delivery
 from .deliveries.report import DeliveryReport, utcnow
 from .deliveries.stores import open_store

@@ -11,7 +11,7 @@ from .deliveries.report import utcnow
 from .distribution import distribute, each_summary, submit_members, with_reasons
 from .errors import DeliveryError, InvalidMessage, MessageRejected
 from .outgoing import addressee_of, many_outgoing, one_outgoing
-from .proxy.base import SubmitAnswer
+from .proxy.api import SubmitAnswer
 from .retrying import retries_left, retry_later, retry_or_give_up
 from .runtime import Runtime, get_runtime
 from .submission import Outgoing

@@ -18,7 +18,7 @@ from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from .mail.message import MailMessage
 from .mail.payload import encode
 from .mail.summary import summary_of
-from .proxy.base import SubmitAnswer
+from .proxy.api import SubmitAnswer
 from .proxy.client import ProxyClient
 
 __all__ = ["Outgoing", "Submitter"]

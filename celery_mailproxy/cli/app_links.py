@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
-from ..conf import Settings, Unset
+from ..conf.settings import Settings, Unset
 from ..runtime import Runtime
 from .links import Link, failed, fine, skipped, warning
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..deliveries.stores import hide_password
 from .links import Link, failed, fine, guarded, skipped, warning
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from celery import Celery
 
-from ..conf import ServerSettings, Settings
+from ..conf.settings import ServerSettings, Settings
 from ..errors import MailProxyError
 from ..runtime import forget_runtime, get_runtime
 from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of

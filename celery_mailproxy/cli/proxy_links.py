@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from ..conf import ServerSettings
+from ..conf.settings import ServerSettings
 from ..errors import ProxyRequestError, ProxyUnavailable
 from ..proxy.client import ProxyClient
 from .links import Link, Outcome, failed, fine, guarded, skipped, warning

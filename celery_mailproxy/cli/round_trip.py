@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from celery import Celery
 
-from ..conf import ServerSettings
+from ..conf.settings import ServerSettings
 from ..deliveries.delivery import Status
 from ..errors import MailProxyError
 from ..proxy.client import ProxyClient

@@ -10,7 +10,7 @@ from celery import current_app
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DEFAULT_DB_ALIAS, transaction
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..errors import InvalidMessage
 from ..runtime import get_runtime
 from .conversion import ConvertedMail, convert, has_log

@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..deliveries.report import utcnow
 from .entries import LogEntry
 from .models import EmailLog, EmailLogEvent, EmailLogRelation

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, storages
 
 from .._authenticator import Authenticator
-from ..conf import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
+from ..conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
 from . import content
 from .legacy_checks import (

@@ -12,7 +12,7 @@ from uuid import uuid4
 from django.core.mail import message as django_message
 from django.db.models import Model
 
-from ..conf import DJANGO_STORE, Settings
+from ..conf.settings import DJANGO_STORE, Settings
 from ..errors import ConfigurationError, InvalidMessage
 from ..mail.message import MailMessage
 from ..mail.payload import encode

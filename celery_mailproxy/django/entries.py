@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..conf import DEFAULT_SERVER
+from ..conf.settings import DEFAULT_SERVER
 from ..mail.message import Priority
 
 if TYPE_CHECKING:

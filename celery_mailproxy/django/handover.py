@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 from django.db import Error, transaction
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..runtime import get_runtime
 from .conversion import has_log
 from .publishing import BROKER_TROUBLE, Publication

@@ -13,7 +13,7 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from ..conf import MigrationSettings, load_settings
+from ..conf.settings import MigrationSettings, load_settings
 from ..errors import ConfigurationError
 from .legacy_transport import LegacyTransport
 from .mailers import Mailer, configured_mailers

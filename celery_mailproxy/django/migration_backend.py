@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from .backends import EmailBackend
 from .migration_tasks import send_migrating
 from .publishing import Publication, task_arguments

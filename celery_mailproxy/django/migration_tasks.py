@@ -14,7 +14,7 @@ from uuid import uuid4
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
-from ..conf import MigrationSettings
+from ..conf.settings import MigrationSettings
 from ..deliveries.report import Kind
 from ..errors import InvalidMessage, redact
 from ..migration.legacy import LegacyAnswer, LegacyMail, send_legacy

@@ -15,7 +15,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..conf import DEFAULT_SERVER
+from ..conf.settings import DEFAULT_SERVER
 from ..deliveries import delivery as deliveries
 from ..deliveries import report as reports
 from ..mail import message as messages

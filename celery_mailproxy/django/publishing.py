@@ -12,7 +12,7 @@ from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
 from celery import Celery
 from kombu.exceptions import ChannelError, LimitExceeded, OperationalError
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..tasks import send_many_via_proxy, send_via_proxy
 from . import content
 from .conversion import ConvertedMail, has_log

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from ..callbacks import CALLBACK_ARGUMENTS
-from ..conf import LEGACY
+from ..conf.settings import LEGACY
 from ..errors import InvalidMessage, MailProxyError
 from ..runtime import get_runtime
 from . import content

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from django.db import Error
 from django.db.models import F, Sum
 
-from ..conf import Settings
+from ..conf.settings import Settings
 from ..deliveries.delivery import Delivery, Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, utcnow
 from ..deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from ..conf import MigrationSettings
+from ..conf.settings import MigrationSettings
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import StoreError
 from ..runtime import Runtime

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery
 
-from .. import conf
-from .._migration_settings import share as read_share
-from ..conf import MigrationSettings
+from ..conf import settings as conf
+from ..conf.migration import share as read_share
+from ..conf.settings import MigrationSettings
 from ..deliveries.delivery import Delivery
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import ConfigurationError, StoreError, redact

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..conf import MigrationSettings
+from ..conf.settings import MigrationSettings
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.report import utcnow
 from ..errors import MailProxyError, ProxyRequestError, ProxyUnavailable
-from ..proxy.base import SubmitAnswer
+from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
 from ..submission import Outgoing
 from .breaker import get_breaker

@@ -11,7 +11,7 @@ from uuid import uuid4
 from celery import Task
 
 from .. import tasks  # noqa: F401 - a worker that sends by the proxy is told by it, too
-from .._migration_settings import share as read_share
+from ..conf.migration import share as read_share
 from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..outgoing import dump_arguments, one_outgoing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from .base import Call
+from .api import Call
 from .client import ProxyClient
 
 __all__ = ["ProxyAdministration"]

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 
-from ..conf import ServerSettings
+from ..conf.settings import ServerSettings
 from ..errors import ProxyRequestError, ProxyUnavailable
-from .base import Call, ProxyAPI, SubmitAnswer
+from .api import Call, ProxyAPI, SubmitAnswer
+from .attachment_credentials import address_attachments
 from .commands import CommandsAPI
 from .entities import EntitiesAPI
-from .fetching import address_attachments
 
 __all__ = ["ProxyClient"]
 

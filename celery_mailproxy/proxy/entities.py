@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .base import Call, ProxyAPI
+from .api import Call, ProxyAPI
 
 __all__ = ["EntitiesAPI"]
 

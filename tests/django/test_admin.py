@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.django import admin as mail_admin
 from celery_mailproxy.django import admin_counts, admin_filters, admin_paging
 from celery_mailproxy.django.admin_narrowing import narrowed

@@ -19,7 +19,7 @@ from django.core.management.base import CommandError
 from django.test import override_settings
 from django.urls import include, path
 
-from celery_mailproxy.conf import load_settings
+from celery_mailproxy.conf.settings import load_settings
 from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.django.event_feed import EventFeed

@@ -15,7 +15,7 @@ import pytest
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.utils.translation import gettext_lazy
 
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.django.conversion import ConvertedMail, convert
 from celery_mailproxy.django.options import LegacySettings
 from celery_mailproxy.errors import InvalidMessage

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 
 import celery_mailproxy.django
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries import delivery as deliveries
 from celery_mailproxy.deliveries import report as reports
 from celery_mailproxy.django.admin_narrowing import narrowed

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.django import content

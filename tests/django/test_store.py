@@ -23,7 +23,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from hypothesis import HealthCheck, given, settings
 from psycopg import IsolationLevel
 
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.delivery import Delivery, Dispatched, Status, Verdict
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store

@@ -25,7 +25,7 @@ from celery_mailproxy.cli.callback_links import CallbackProbe
 from celery_mailproxy.cli.links import Link, Outcome, fine, hide_secrets
 from celery_mailproxy.cli.proxy_links import ProxyProbe
 from celery_mailproxy.cli.terminal import plain, span
-from celery_mailproxy.conf import ServerSettings, Settings, load_settings
+from celery_mailproxy.conf.settings import ServerSettings, Settings, load_settings
 from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.base import Recording

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 
-from celery_mailproxy.conf import UNSET, Settings, load_settings
+from celery_mailproxy.conf.settings import UNSET, Settings, load_settings
 from celery_mailproxy.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from celery_mailproxy.conf import MigrationSettings
+from celery_mailproxy.conf.settings import MigrationSettings
 from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy.conf import MigrationSettings, load_settings
+from celery_mailproxy.conf.settings import MigrationSettings, load_settings
 from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores import Retention

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from celery_mailproxy.conf import ServerSettings
+from celery_mailproxy.conf.settings import ServerSettings
 from celery_mailproxy.errors import ProxyRequestError, ProxyUnavailable
 from celery_mailproxy.proxy.client import ProxyClient
 

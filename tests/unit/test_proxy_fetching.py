@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.proxy.fetching import address_attachments
+from celery_mailproxy.proxy.attachment_credentials import address_attachments
 
 TENANT: dict[str, Any] = {
     "client_base_url": "https://shop.example.com/",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from celery_mailproxy import resolvers as resolvers_module
-from celery_mailproxy.conf import UNSET
+from celery_mailproxy.conf.settings import UNSET
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from ...callbacks import split_callbacks
 from ...errors import InvalidMessage, redact
-from ...proxy.base import SubmitAnswer
+from ...proxy.api import SubmitAnswer
 from ...retrying import TROUBLE, retry_later, retry_or_give_up
 from ...runtime import Runtime, get_runtime
 from ...submission import Outgoing

@@ -18,7 +18,7 @@ from celery_mailproxy.cli.checkup import Checkup, Request
 from celery_mailproxy.cli.follow import Followed, follow, follow_on
 from celery_mailproxy.cli.links import Link, Outcome
 from celery_mailproxy.cli.terminal import Terminal, plain
-from celery_mailproxy.conf import Settings
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.django.mounting import sync_path

@@ -15,9 +15,9 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 from django.http.request import validate_host
 
-from celery_mailproxy import _setting_types as types
 from celery_mailproxy.cli.terminal import Terminal, plain
-from celery_mailproxy.conf import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
+from celery_mailproxy.conf import readers as types
+from celery_mailproxy.conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from celery_mailproxy.django.management.plan_view import show_plan
 from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.django.mounting import attachments_path, sync_path

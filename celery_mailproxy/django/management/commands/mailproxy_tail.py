@@ -16,7 +16,7 @@ from django.db import Error, connections
 from rich.text import Text
 
 from celery_mailproxy.cli.terminal import STYLES, Terminal, local_time, plain
-from celery_mailproxy.conf import DJANGO_STORE, load_settings
+from celery_mailproxy.conf.settings import DJANGO_STORE, load_settings
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.django.database import log_alias
 from celery_mailproxy.django.event_feed import EventFeed

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from celery.utils.imports import symbol_by_name
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["UNSET", "SyncTokens", "Unset", "from_environment"]
 

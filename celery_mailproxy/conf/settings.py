@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
-from . import _setting_types as types
-from ._migration_settings import MigrationSettings, read_migration
-from ._setting_types import UNSET, SyncTokens, Unset
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from . import readers as types
+from .migration import MigrationSettings, read_migration
+from .readers import UNSET, SyncTokens, Unset
 
 __all__ = [
     "DEFAULT_SERVER",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from . import _setting_types as types
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from . import readers as types
 
 __all__ = ["MigrationSettings", "read_migration"]
 

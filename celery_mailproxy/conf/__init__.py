@@ -1,0 +1,1 @@
+"""Settings: the one room that reads configuration."""
