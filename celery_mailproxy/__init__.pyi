@@ -1,11 +1,11 @@
 # The public surface, stated once: type checkers read it as it stands, and `__init__.py` loads each name on demand.
-from . import signals as signals
 from ._version import __version__ as __version__
 from .campaigns import deliver_many_via_proxy as deliver_many_via_proxy
 from .deliveries.delivery import Delivery as Delivery
 from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport
 from .deliveries.report import Kind as Kind
+from .dispatch import signals as signals
 from .errors import ConfigurationError as ConfigurationError
 from .errors import DeliveryError as DeliveryError
 from .errors import InvalidMessage as InvalidMessage

@@ -14,11 +14,11 @@ from .deliveries.delivery import Delivery
 from .deliveries.report import Kind, utcnow
 from .deliveries.stores.base import Advanced
 from .deliveries.suspension import Step, Suspension, SuspensionState
+from .dispatch.joining import Joiner
+from .dispatch.resumer import RESUME_HEADER, take_down
 from .errors import DeliveryError, MailProxyError, StoreError
 from .expiry import warn_of_short_chords
-from .joining import Joiner
 from .outgoing import SendTask
-from .resumption import RESUME_HEADER, take_down
 from .retrying import retry_in
 from .runtime import Runtime, get_runtime
 from .submission import Outgoing

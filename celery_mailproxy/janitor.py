@@ -9,7 +9,7 @@ from celery import states
 
 from .deliveries.delivery import Delivery, Status
 from .deliveries.suspension import Step, SuspensionState
-from .resumption import holds_arguments
+from .dispatch.resumer import holds_arguments
 from .runtime import Runtime
 
 __all__ = ["OUTCOMES", "resume_stalled"]

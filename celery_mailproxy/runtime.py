@@ -16,15 +16,15 @@ from .deliveries.delivery import Delivery
 from .deliveries.report import DeliveryReport, utcnow
 from .deliveries.stores import open_store
 from .deliveries.stores.base import DeliveryStore, Retention
-from .dispatch import Dispatcher
+from .dispatch.counters import Tally
+from .dispatch.dispatcher import Dispatcher
+from .dispatch.events import EventSender
+from .dispatch.resumer import Resumer
 from .errors import MailProxyError
-from .events import EventSender
 from .proxy.client import ProxyClient
 from .publisher import ReportPublisher
 from .receiver import ReportReceiver
-from .resumption import Resumer
 from .submission import Submitter
-from .tally import Tally
 
 __all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]
 

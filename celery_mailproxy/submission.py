@@ -13,7 +13,7 @@ from .deliveries.delivery import Delivery, Status
 from .deliveries.report import DeliveryReport, Kind, utcnow
 from .deliveries.stores.base import Advanced, DeliveryStore
 from .deliveries.suspension import Suspension
-from .dispatch import Dispatcher
+from .dispatch.dispatcher import Dispatcher
 from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from .mail.message import MailMessage
 from .mail.payload import encode

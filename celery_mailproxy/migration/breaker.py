@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 
 from ..conf.settings import MigrationSettings
 from ..deliveries.stores.base import DeliveryStore
+from ..dispatch.counters import Tally
 from ..errors import StoreError
 from ..runtime import Runtime
-from ..tally import Tally
 
 __all__ = ["Breaker", "BreakerState", "breaker_value", "get_breaker"]
 

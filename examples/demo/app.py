@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import Celery
 
-from celery_mailproxy import signals
+from celery_mailproxy.dispatch import signals
 
 FOLDER = Path(os.environ["DEMO_FOLDER"])
 

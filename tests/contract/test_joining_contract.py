@@ -13,8 +13,8 @@ from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
-from celery_mailproxy.dispatch import Dispatcher
-from celery_mailproxy.joining import Joiner
+from celery_mailproxy.dispatch.dispatcher import Dispatcher
+from celery_mailproxy.dispatch.joining import Joiner
 
 from .store_values import START, MakeStore, delivery, new_id, report
 

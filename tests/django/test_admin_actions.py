@@ -21,7 +21,8 @@ from django.test import Client
 from django.urls import reverse
 from kombu.exceptions import OperationalError
 
-from celery_mailproxy import Delivery, DeliveryReport, Kind, signals
+from celery_mailproxy import Delivery, DeliveryReport, Kind
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django import admin_actions, content, resending
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation

@@ -17,12 +17,12 @@ from django.db import transaction
 from django.utils.log import AdminEmailHandler
 from kombu.exceptions import OperationalError
 
+from celery_mailproxy.dispatch.signals import mail_error
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.publishing import Publication, publish
 from celery_mailproxy.django.resending import refusal
 from celery_mailproxy.runtime import get_runtime
-from celery_mailproxy.signals import mail_error
 from celery_mailproxy.submission import Outgoing
 
 from .default_app import default_app

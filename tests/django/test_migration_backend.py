@@ -16,7 +16,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from celery_mailproxy import signals
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.migration_backend import MigrationEmailBackend
 from celery_mailproxy.errors import InvalidMessage

@@ -21,8 +21,9 @@ from django.db import connection, connections
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, reverse
 
-from celery_mailproxy import attachment_resolver, signals
+from celery_mailproxy import attachment_resolver
 from celery_mailproxy.deliveries.report import DeliveryReport
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django import views
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy

@@ -16,10 +16,11 @@ from celery import Celery
 from celery import signals as celery_signals
 from kombu.transport import redis
 
-from celery_mailproxy import attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy, signals
+from celery_mailproxy import attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy
 from celery_mailproxy.delivering import DeliverTask
-from celery_mailproxy.joining import Joiner
-from celery_mailproxy.resumption import RESUME_HEADER
+from celery_mailproxy.dispatch import signals
+from celery_mailproxy.dispatch.joining import Joiner
+from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 
 __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 

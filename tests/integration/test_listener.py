@@ -63,7 +63,7 @@ PLAIN_PROJECT = """
 import os
 from pathlib import Path
 from celery import Celery
-from celery_mailproxy.signals import delivery_reported
+from celery_mailproxy.dispatch.signals import delivery_reported
 
 app = Celery("project", broker="memory://")
 app.conf.update(

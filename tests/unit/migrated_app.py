@@ -11,7 +11,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.app.trace import build_tracer
 
-from celery_mailproxy import signals
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 

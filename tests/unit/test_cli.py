@@ -29,8 +29,8 @@ from celery_mailproxy.conf.settings import ServerSettings, Settings, load_settin
 from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.dispatch.signals import mail_sent
 from celery_mailproxy.runtime import forget_runtime, get_runtime
-from celery_mailproxy.signals import mail_sent
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error
 

@@ -14,9 +14,9 @@ from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
-from celery_mailproxy.dispatch import Dispatcher, callback_task_id
+from celery_mailproxy.dispatch.dispatcher import Dispatcher, callback_task_id
+from celery_mailproxy.dispatch.signals import delivery_reported, mail_deferred, mail_error, mail_sent
 from celery_mailproxy.errors import DispatchError
-from celery_mailproxy.signals import delivery_reported, mail_deferred, mail_error, mail_sent
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 

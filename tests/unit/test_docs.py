@@ -16,11 +16,12 @@ import click
 import pytest
 
 import celery_mailproxy
-from celery_mailproxy import Attachment, Delivery, DeliveryReport, signals, testing
+from celery_mailproxy import Attachment, Delivery, DeliveryReport, testing
 from celery_mailproxy.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf.settings import UNSET, Settings
 from celery_mailproxy.deliveries.stores import Retention, open_store
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.mail import message as messages
 from celery_mailproxy.outgoing import SendTask

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from kombu import Consumer
 
-from celery_mailproxy.events import EventSender
+from celery_mailproxy.dispatch.events import EventSender
 from celery_mailproxy.publisher import ReportPublisher
 
 

@@ -18,7 +18,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
-from celery_mailproxy.resumption import RESUME_HEADER
+from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 
 START = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)

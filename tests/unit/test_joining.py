@@ -14,10 +14,10 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.suspension import Suspension, SuspensionState
-from celery_mailproxy.dispatch import Dispatcher
+from celery_mailproxy.dispatch.dispatcher import Dispatcher
+from celery_mailproxy.dispatch.joining import Joiner
+from celery_mailproxy.dispatch.signals import mail_error, mail_sent
 from celery_mailproxy.errors import DispatchError, StoreError
-from celery_mailproxy.joining import Joiner
-from celery_mailproxy.signals import mail_error, mail_sent
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 ADDRESSES = ("ann@example.com", "bob@example.com", "cid@example.com")

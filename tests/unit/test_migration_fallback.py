@@ -10,9 +10,9 @@ import pytest
 from celery_mailproxy.conf.settings import MigrationSettings
 from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.dispatch.counters import Tally
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
 from celery_mailproxy.outgoing import one_outgoing
-from celery_mailproxy.tally import Tally
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated

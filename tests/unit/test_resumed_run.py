@@ -16,8 +16,8 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Advanced, Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
+from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.errors import StoreError
-from celery_mailproxy.resumption import RESUME_HEADER
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy import signals
 from celery_mailproxy.deliveries.report import Kind
-from celery_mailproxy.signals import MailSignal, signals_of
+from celery_mailproxy.dispatch import signals
+from celery_mailproxy.dispatch.signals import MailSignal, signals_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.utils.log import get_task_logger
 
-from celery_mailproxy import signals
+from celery_mailproxy.dispatch import signals
 
 logger = get_task_logger(__name__)
 

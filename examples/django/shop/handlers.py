@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery_mailproxy import signals
+from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django.models import EmailLog
 
 from .models import Customer

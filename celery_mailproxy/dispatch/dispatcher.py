@@ -10,14 +10,14 @@ from typing import Any
 from celery import Celery, signature
 from kombu.exceptions import OperationalError
 
-from .deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, failed_entries
-from .deliveries.report import DeliveryReport, Kind
-from .deliveries.stores.base import Advanced, DeliveryStore, Recording
-from .errors import DispatchError, StoreError, redact
+from ..deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, failed_entries
+from ..deliveries.report import DeliveryReport, Kind
+from ..deliveries.stores.base import Advanced, DeliveryStore, Recording
+from ..errors import DispatchError, StoreError, redact
+from .counters import Tally
 from .joining import Joiner
-from .resumption import Resumer
+from .resumer import Resumer
 from .signals import mail_queued, signals_of
-from .tally import Tally
 
 __all__ = ["Dispatcher", "callback_task_id"]
 

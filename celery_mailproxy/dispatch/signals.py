@@ -14,7 +14,7 @@ from typing import Any
 
 from celery.utils.dispatch import Signal
 
-from .deliveries.report import Kind
+from ..deliveries.report import Kind
 
 __all__ = [
     "MailSignal",

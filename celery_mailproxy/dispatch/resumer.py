@@ -19,11 +19,11 @@ from celery.app.task import Context
 from kombu import serialization
 from kombu.exceptions import OperationalError
 
-from .deliveries.delivery import Delivery
-from .deliveries.report import DeliveryReport
-from .deliveries.stores.base import DeliveryStore
-from .deliveries.suspension import Step, Suspension, SuspensionState
-from .errors import StoreError
+from ..deliveries.delivery import Delivery
+from ..deliveries.report import DeliveryReport
+from ..deliveries.stores.base import DeliveryStore
+from ..deliveries.suspension import Step, Suspension, SuspensionState
+from ..errors import StoreError
 
 __all__ = ["RESUME_HEADER", "Resumer", "holds_arguments", "take_down"]
 

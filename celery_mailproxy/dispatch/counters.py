@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from .deliveries.report import DeliveryReport, Kind, utcnow
-from .deliveries.stores.base import DeliveryStore
-from .errors import StoreError
+from ..deliveries.report import DeliveryReport, Kind, utcnow
+from ..deliveries.stores.base import DeliveryStore
+from ..errors import StoreError
 
 __all__ = ["Tally"]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .deliveries.delivery import Delivery, Recorded, Verdict
-from .deliveries.report import DeliveryReport, Kind
-from .deliveries.stores.base import DeliveryStore
+from ..deliveries.delivery import Delivery, Recorded, Verdict
+from ..deliveries.report import DeliveryReport, Kind
+from ..deliveries.stores.base import DeliveryStore
 
 __all__ = ["Joiner", "joined_outcome"]
 

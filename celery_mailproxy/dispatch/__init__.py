@@ -1,0 +1,1 @@
+"""Telling the application what became of a mail: signals, callbacks, results, events."""
