@@ -20,8 +20,8 @@ from .mail.message import Attachment as Attachment
 from .mail.message import MailMessage as MailMessage
 from .mail.message import Priority as Priority
 from .proxy.client import ProxyClient as ProxyClient
-from .receiver import ReportReceiver as ReportReceiver
-from .resolvers import attachment_resolver as attachment_resolver
+from .receiver.receiver import ReportReceiver as ReportReceiver
+from .receiver.resolvers import attachment_resolver as attachment_resolver
 from .runtime import get_delivery as get_delivery
 from .tasks import deliver_via_proxy as deliver_via_proxy
 from .tasks import dispatch_reports as dispatch_reports

@@ -22,8 +22,8 @@ from .dispatch.events import EventSender
 from .dispatch.resumer import Resumer
 from .errors import MailProxyError
 from .proxy.client import ProxyClient
-from .publisher import ReportPublisher
-from .receiver import ReportReceiver
+from .receiver.publisher import ReportPublisher
+from .receiver.receiver import ReportReceiver
 from .submission import Submitter
 
 __all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]

@@ -18,7 +18,7 @@ __all__ = ["mailproxy"]
 # The worker must know `--mailproxy-listen` before its arguments are parsed, and this is the one module of ours that
 # every `celery` command imports. What fails to import here must not take Celery's own commands away.
 with suppress(ImportError):
-    from ..listener import add_worker_option
+    from ..receiver.listener import add_worker_option
 
     add_worker_option()
 

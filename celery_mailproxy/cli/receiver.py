@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 from celery.bin.base import LOG_LEVEL
 
-from ..listener import ENVIRONMENT_VARIABLE, parse_address
+from ..receiver.listener import ENVIRONMENT_VARIABLE, parse_address
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .terminal import Terminal
@@ -36,7 +36,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
 
     A team that would rather not run one more process lets a worker do it, with
     celery -A proj worker --mailproxy-listen HOST:PORT, or mounts
-    celery_mailproxy.wsgi or .asgi in its web application.
+    celery_mailproxy.receiver.wsgi or .asgi in its web application.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
     app = app_of(ctx, with_handlers=True)
     host, port = parse_address(listen, option="--listen")
     receiver = get_runtime(app).receiver
-    from .._report_server import ReportServer  # its server is an optional dependency
+    from ..receiver.server import ReportServer  # its server is an optional dependency
 
     server = ReportServer(receiver, host=host, port=port)
     app.log.setup(loglevel=loglevel, redirect_stdouts=False, colorize=False if ctx.obj.no_color else None)

@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 from celery.utils.nodenames import anon_nodename
 
-from ..publisher import ReportPublisher
+from ..receiver.publisher import ReportPublisher
 
 __all__ = ["EventSender"]
 

@@ -18,9 +18,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, storages
 
-from .._authenticator import Authenticator
 from ..conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
+from ..receiver.authenticator import Authenticator
 from . import content
 from .legacy_checks import (
     OURS,

@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from .._http import error_response
 from ..errors import ConfigurationError
-from ..receiver import ReportReceiver, Request, Response
+from ..receiver.http import error_response
+from ..receiver.receiver import ReportReceiver, Request, Response
 from ..runtime import get_runtime
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])

@@ -36,8 +36,8 @@ from celery.utils.log import get_task_logger
 from fastapi import FastAPI, HTTPException
 
 from celery_mailproxy import Attachment, attachment_resolver, get_delivery, send_via_proxy
-from celery_mailproxy.asgi import create_app
 from celery_mailproxy.dispatch import signals
+from celery_mailproxy.receiver.asgi import create_app
 
 logger = get_task_logger(__name__)
 

@@ -20,7 +20,7 @@ from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.references import separate
 from celery_mailproxy.django.tasks import discard_content, send_kept
 from celery_mailproxy.errors import InvalidMessage
-from celery_mailproxy.resolvers import DEFAULT_REGISTRY, AttachmentNotFound
+from celery_mailproxy.receiver.resolvers import DEFAULT_REGISTRY, AttachmentNotFound
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 

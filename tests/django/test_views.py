@@ -205,7 +205,7 @@ def test_reports_that_cannot_be_kept_are_not_acknowledged_nor_mailed_to_admins(
     assert response.status_code == 503
     assert response["Retry-After"] == "30"
     errors = [record.name for record in caplog.records if record.levelno >= logging.ERROR]
-    assert errors == ["celery_mailproxy.receiver"]
+    assert errors == ["celery_mailproxy.receiver.receiver"]
 
 
 def test_wrong_settings_are_a_503_that_says_how_to_see_them(

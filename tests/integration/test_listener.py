@@ -21,8 +21,8 @@ import pytest
 from celery import Celery
 from celery.bin.worker import worker as worker_command
 
-from celery_mailproxy import listener
 from celery_mailproxy.errors import ConfigurationError
+from celery_mailproxy.receiver import listener
 from tests.harness.services import CeleryWorker
 
 pytestmark = pytest.mark.integration
@@ -36,7 +36,7 @@ import os, time
 from pathlib import Path
 from celery import Celery
 from celery_mailproxy import listener
-from celery_mailproxy.receiver import ReportReceiver
+from celery_mailproxy.receiver.receiver import ReportReceiver
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
 app = Celery("project", broker="memory://")
@@ -284,7 +284,7 @@ def test_worker_without_the_option_has_no_listener() -> None:
 
 
 def test_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "celery_mailproxy._report_server", raising=False)
+    monkeypatch.delitem(sys.modules, "celery_mailproxy.receiver.server", raising=False)
     monkeypatch.setitem(sys.modules, "waitress", None)
     with pytest.raises(listener.CannotListen, match=r'pip install "celery-mailproxy\[server\]"'):
         listener.ListenerStep(Celery(), mailproxy_listen=":0").create(Celery())

@@ -16,11 +16,11 @@ import httpx
 import pytest
 import uvicorn
 
-from celery_mailproxy import asgi
-from celery_mailproxy._report_server import ReportServer
 from celery_mailproxy.deliveries.report import DeliveryReport
 from celery_mailproxy.errors import ConfigurationError
-from celery_mailproxy.receiver import ReportReceiver
+from celery_mailproxy.receiver import asgi
+from celery_mailproxy.receiver.receiver import ReportReceiver
+from celery_mailproxy.receiver.server import ReportServer
 from celery_mailproxy.testing.ports import free_port
 
 pytestmark = pytest.mark.integration

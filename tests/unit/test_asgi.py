@@ -14,9 +14,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from celery_mailproxy import asgi
 from celery_mailproxy.deliveries.report import DeliveryReport
-from celery_mailproxy.receiver import ReportReceiver
+from celery_mailproxy.receiver import asgi
+from celery_mailproxy.receiver.receiver import ReportReceiver
 
 HEADERS = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
 BODY = json.dumps({"delivery_report": [{"id": "m1", "sent_ts": 1795324468}]}).encode()

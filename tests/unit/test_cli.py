@@ -675,7 +675,7 @@ class _receiver:
         self._app = app
 
     def __enter__(self) -> str:
-        from celery_mailproxy._report_server import ReportServer
+        from celery_mailproxy.receiver.server import ReportServer
 
         forget_runtime(self._app)
         self._server = ReportServer(get_runtime(self._app).receiver, host="127.0.0.1", port=0)

@@ -22,9 +22,9 @@ from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf.settings import UNSET, Settings
 from celery_mailproxy.deliveries.stores import Retention, open_store
 from celery_mailproxy.dispatch import signals
-from celery_mailproxy.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.mail import message as messages
 from celery_mailproxy.outgoing import SendTask
+from celery_mailproxy.receiver.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.testing import pytest_plugin
 
 ROOT = Path(__file__).parents[2]

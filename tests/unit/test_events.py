@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Consumer
 
 from celery_mailproxy.dispatch.events import EventSender
-from celery_mailproxy.publisher import ReportPublisher
+from celery_mailproxy.receiver.publisher import ReportPublisher
 
 
 @pytest.fixture

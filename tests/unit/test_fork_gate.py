@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from celery_mailproxy._fork_gate import ForkGate
+from celery_mailproxy.receiver.fork_gate import ForkGate
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy import resolvers as resolvers_module
 from celery_mailproxy.conf.settings import UNSET
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment
-from celery_mailproxy.receiver import ReportReceiver, Request, Response
-from celery_mailproxy.resolvers import AttachmentParams, ResolverRegistry, attachment_resolver
+from celery_mailproxy.receiver import resolvers as resolvers_module
+from celery_mailproxy.receiver.receiver import ReportReceiver, Request, Response
+from celery_mailproxy.receiver.resolvers import AttachmentParams, ResolverRegistry, attachment_resolver
 
 SENT = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
 DEFERRED = {"id": "m2", "deferred_ts": 1795324470, "deferred_reason": "busy, says bob@example.com"}

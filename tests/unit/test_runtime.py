@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.dispatch.signals import mail_sent
-from celery_mailproxy.receiver import Request
+from celery_mailproxy.receiver.receiver import Request
 from celery_mailproxy.runtime import forget_runtime, get_delivery, get_runtime
 
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from celery_mailproxy import wsgi
 from celery_mailproxy.deliveries.report import DeliveryReport
-from celery_mailproxy.receiver import ReportReceiver
+from celery_mailproxy.receiver import wsgi
+from celery_mailproxy.receiver.receiver import ReportReceiver
 
 AUTHORIZATION = {"Authorization": "Bearer secret"}
 BODY = json.dumps({"delivery_report": [{"id": "m1", "sent_ts": 1795324468}]}).encode()

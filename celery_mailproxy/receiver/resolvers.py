@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import parse_qsl
 
-from .errors import ConfigurationError, MailProxyError
+from ..errors import ConfigurationError, MailProxyError
 
 if TYPE_CHECKING:
-    from .mail.attachment import Attachment
+    from ..mail.attachment import Attachment
 
 __all__ = [
     "DEFAULT_REGISTRY",

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .conf.settings import SyncTokens, Unset
-from .errors import ConfigurationError
+from ..conf.settings import SyncTokens, Unset
+from ..errors import ConfigurationError
 
 __all__ = ["CHALLENGES", "Authenticator", "Caller"]
 

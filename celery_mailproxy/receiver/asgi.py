@@ -1,4 +1,4 @@
-"""The receiver as an ASGI application: `uvicorn --factory celery_mailproxy.asgi:create_app`.
+"""The receiver as an ASGI application: `uvicorn --factory celery_mailproxy.receiver.asgi:create_app`.
 
     app.mount("/", create_app(celery_app))              # FastAPI, Starlette: last, after your own routes
     app.mount("/mail-proxy", create_app(celery_app))    # the same addresses, nothing else taken
@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery
 
-from ._served_receiver import served_receiver
+from .default import served_receiver
 from .receiver import ReportReceiver, Request, Response
 
 __all__ = ["create_app"]

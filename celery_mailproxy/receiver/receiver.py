@@ -25,11 +25,11 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from ._authenticator import CHALLENGES, Authenticator, Caller
-from ._http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
-from .conf.settings import UNSET, SyncTokens, Unset
-from .deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
-from .errors import ConfigurationError, InvalidReport, redact
+from ..conf.settings import UNSET, SyncTokens, Unset
+from ..deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
+from ..errors import ConfigurationError, InvalidReport, redact
+from .authenticator import CHALLENGES, Authenticator, Caller
+from .http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
 from .resolvers import DEFAULT_REGISTRY, AttachmentNotFound, ResolverFailed, ResolverRegistry
 
 __all__ = ["HEALTH_PATH", "ReceiverCounts", "ReportReceiver", "Request", "Response"]

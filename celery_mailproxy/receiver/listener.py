@@ -17,12 +17,12 @@ import click
 from celery import Celery, bootsteps
 from celery.signals import celeryd_init
 
-from .errors import ConfigurationError, MailProxyError
+from ..errors import ConfigurationError, MailProxyError
 
 # Every `celery` command imports this module: what only a worker with a listener needs is imported there.
 if TYPE_CHECKING:
-    from ._report_server import ReportServer
     from .receiver import ReportReceiver
+    from .server import ReportServer
 
 __all__ = ["ENVIRONMENT_VARIABLE", "CannotListen", "ListenerStep", "add_worker_option", "install", "parse_address"]
 
@@ -57,8 +57,8 @@ class ListenerStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def create(self, parent: Any) -> ReportServer:
         # Before anything is started: wrong settings and a port in use stop the worker at once.
         try:
-            from ._report_server import ReportServer
-            from .runtime import get_runtime
+            from ..runtime import get_runtime
+            from .server import ReportServer
 
             host, port = parse_address(self._address or "")
             return ReportServer(self.receiver or get_runtime(parent.app).receiver, host=host, port=port)
@@ -101,7 +101,7 @@ def add_worker_option() -> None:
     from celery.bin.base import CeleryOption
     from celery.bin.worker import worker
 
-    celeryd_init.connect(_on_worker_init, weak=False, dispatch_uid="celery_mailproxy.listener")
+    celeryd_init.connect(_on_worker_init, weak=False, dispatch_uid="celery_mailproxy.receiver.listener")
     if any(parameter.name == _OPTION for parameter in worker.params):
         return
     option = CeleryOption(

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu.pools import ProducerPool
 
-from .deliveries.report import DeliveryReport
+from ..deliveries.report import DeliveryReport
 
 __all__ = ["ReportPublisher"]
 

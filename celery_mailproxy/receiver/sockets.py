@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["bind_sockets"]
 

@@ -17,10 +17,10 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from ._fork_gate import ForkGate
-from ._listening_sockets import bind_sockets
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from .fork_gate import ForkGate
 from .receiver import ReportReceiver, Request, Response
+from .sockets import bind_sockets
 from .wsgi import create_app
 
 try:

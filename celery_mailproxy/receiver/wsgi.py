@@ -1,4 +1,4 @@
-"""The receiver as a WSGI application: `gunicorn "celery_mailproxy.wsgi:create_app()"`.
+"""The receiver as a WSGI application: `gunicorn "celery_mailproxy.receiver.wsgi:create_app()"`.
 
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/mail-proxy": create_app(celery_app)})    # Flask
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery
 
-from ._served_receiver import served_receiver
+from .default import served_receiver
 from .receiver import ReportReceiver, Request
 
 __all__ = ["create_app", "request_head"]

@@ -19,7 +19,7 @@ def served_receiver(
     """The receiver, by default the app's own, with the options that are to differ. Raises `ConfigurationError`."""
     if receiver is None:
         # Not at the top: with a receiver of its own, an application needs neither store nor proxy client.
-        from .runtime import get_runtime
+        from ..runtime import get_runtime
 
         receiver = get_runtime(app).receiver
     return replace(receiver, **overrides) if overrides else receiver

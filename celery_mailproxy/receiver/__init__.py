@@ -1,0 +1,1 @@
+"""Delivery reports come in: the receiver, and the ways to serve it."""
