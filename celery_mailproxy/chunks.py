@@ -16,6 +16,7 @@ from .errors import InvalidMessage
 from .outgoing import many_outgoing
 from .retrying import TIME_LIMITS, TROUBLE, retry_later, retry_or_give_up
 from .runtime import get_runtime
+from .submission import submitter_of
 
 __all__ = ["chunk_ids", "chunk_signatures", "deliver_from_chunk"]
 
@@ -111,9 +112,9 @@ def _submit(task: Any, messages: Sequence[Mapping[str, Any]], content: Sequence[
     common = content[0] if content and isinstance(content[0], Mapping) else {}
     outgoing, refused = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
     for message_id, callbacks, exc in refused:
-        runtime.submitter.refuse(message_id, callbacks, str(exc), task_id=task_id)
+        submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
     # Where the result of such a mail had joined it before: `refuse` leaves alone what belongs to another task.
-    runtime.submitter.give_up([message_id for message_id, _, _ in refused], "refused", task_id=task_id)
-    answer = runtime.submitter.submit(outgoing, task_id=task_id)
+    submitter_of(runtime).give_up([message_id for message_id, _, _ in refused], "refused", task_id=task_id)
+    answer = submitter_of(runtime).submit(outgoing, task_id=task_id)
     if answer.unsettled:
         retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)

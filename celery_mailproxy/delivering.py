@@ -14,6 +14,7 @@ from .deliveries.delivery import Delivery
 from .deliveries.report import Kind, utcnow
 from .deliveries.stores.base import Advanced
 from .deliveries.suspension import Step, Suspension, SuspensionState
+from .dispatch.events import events_of
 from .dispatch.joining import Joiner
 from .dispatch.resumer import RESUME_HEADER, take_down
 from .errors import DeliveryError, MailProxyError, StoreError
@@ -21,7 +22,7 @@ from .expiry import warn_of_short_chords
 from .outgoing import SendTask
 from .retrying import retry_in
 from .runtime import Runtime, get_runtime
-from .submission import Outgoing
+from .submission import Outgoing, submitter_of
 
 try:
     # Celery 5.6 on: the message's word counts before the task's.
@@ -82,7 +83,9 @@ class DeliverTask(SendTask):
         is on its way already (this is a redelivery), and `MailProxyError` where its id belongs to another task.
         """
         suspension = self._take_down()
-        (kept,) = self._runtime.submitter.register([replace(outgoing, suspension=suspension)], task_id=self.request.id)
+        (kept,) = submitter_of(self._runtime).register(
+            [replace(outgoing, suspension=suspension)], task_id=self.request.id
+        )
         return self._mine(kept, suspension)
 
     def join(self, message_id: str) -> Delivery:
@@ -131,7 +134,7 @@ class DeliverTask(SendTask):
             return
         message_id = kept.message_id
         fields = {"uuid": self.request.id, "hostname": self.request.hostname, "message_id": message_id}
-        self._runtime.emit("task-queued", fields)
+        events_of(self._runtime).emit("task-queued", fields)
         if not self._ignores_result():
             self.update_state(state=QUEUED, meta={"message_id": message_id, "at": utcnow().isoformat()})
 

@@ -14,13 +14,14 @@ from typing import Any
 from .deliveries.delivery import Delivery, Status
 from .deliveries.report import DeliveryReport, Kind, utcnow
 from .deliveries.stores.base import Recording
+from .dispatch.dispatcher import dispatcher_of
 from .errors import InvalidMessage, UnsupportedMessage, redact
 from .mail.headers import read_addresses
 from .mail.message import MailMessage
 from .mail.payload import own_message_id
 from .proxy.api import SubmitAnswer
 from .runtime import Runtime
-from .submission import Outgoing
+from .submission import Outgoing, submitter_of
 
 __all__ = ["MAX_RECIPIENTS", "distribute", "each_summary", "submit_members", "with_reasons"]
 
@@ -82,7 +83,7 @@ def submit_members(
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: _TAKEN for each in members})
     # All of them before the first is submitted: whoever tells an end finds the others.
-    kept = runtime.submitter.register(members, task_id=task_id)
+    kept = submitter_of(runtime).register(members, task_id=task_id)
     pairs = list(zip(members, kept, strict=True))
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
     pairs = [pair for pair in pairs if pair[1].parent_id == parent.message_id]
@@ -95,7 +96,7 @@ def submit_members(
             answer += SubmitAnswer(unsettled=dict.fromkeys(waiting, error))
             chunk = [pair for pair in chunk if pair[1].status is not Status.NEW]
         outgoing, deliveries = [out for out, _ in chunk], [delivery for _, delivery in chunk]
-        answer += runtime.submitter.submit_registered(outgoing, deliveries, task_id=task_id, begun_at=begun_at)
+        answer += submitter_of(runtime).submit_registered(outgoing, deliveries, task_id=task_id, begun_at=begun_at)
     if answer.unsettled and retry is not None:
         error = next(iter(answer.unsettled.values()))
         raise retry(error) from error
@@ -122,7 +123,7 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
     accepted = answer.accepted
     if answer.unsettled:
         error = next(iter(answer.unsettled.values()))
-        ended = set(runtime.submitter.give_up(answer.unsettled, f"given up: {error}", task_id=task_id))
+        ended = set(submitter_of(runtime).give_up(answer.unsettled, f"given up: {error}", task_id=task_id))
         # Of the others a report has come meanwhile: an answer was lost, not the mail.
         accepted += tuple(each for each in answer.unsettled if each not in ended)
         answer = replace(answer, accepted=accepted, unsettled={each: answer.unsettled[each] for each in ended})
@@ -131,7 +132,7 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
         queued = DeliveryReport(kind=Kind.QUEUED, message_id=parent.message_id, at=utcnow())
         runtime.store.record([queued], claim=task_id, how=Recording(is_settled=True))
     # Where the last end was recorded before a crash, nobody else may look.
-    runtime.dispatcher.join([parent.message_id], claim=task_id)
+    dispatcher_of(runtime).join([parent.message_id], claim=task_id)
     return answer
 
 

@@ -9,8 +9,10 @@ from celery import states
 
 from .deliveries.delivery import Delivery, Status
 from .deliveries.suspension import Step, SuspensionState
-from .dispatch.resumer import holds_arguments
+from .dispatch.dispatcher import dispatcher_of
+from .dispatch.resumer import holds_arguments, resumer_of
 from .runtime import Runtime
+from .submission import submitter_of
 
 __all__ = ["OUTCOMES", "resume_stalled"]
 
@@ -64,17 +66,17 @@ def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
         runtime.store.advance(message_id, Step.CLAIM, token=taken.owner)
         runtime.store.advance(message_id, Step.FINISH, token=taken.owner)
         return "revoked"
-    runtime.resumer.publish(message_id, taken, resumes=not is_new)
+    resumer_of(runtime).publish(message_id, taken, resumes=not is_new)
     return "submitted" if is_new else "resumed"
 
 
 def _give_up(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) -> None:
     """End a message that the proxy never had; of a parent those members, and it waits for the others."""
     if not delivery.members:
-        runtime.submitter.give_up([delivery.message_id], reason, task_id=task_id)
+        submitter_of(runtime).give_up([delivery.message_id], reason, task_id=task_id)
         return
-    runtime.submitter.give_up(delivery.member_ids, reason, task_id=task_id)
-    runtime.dispatcher.join([delivery.message_id], claim=task_id)
+    submitter_of(runtime).give_up(delivery.member_ids, reason, task_id=task_id)
+    dispatcher_of(runtime).join([delivery.message_id], claim=task_id)
     parent = runtime.store.get(delivery.message_id)
     if parent is not None and not parent.is_ended:
         runtime.store.advance(delivery.message_id, Step.SUBMITTED, token=task_id)

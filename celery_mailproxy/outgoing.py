@@ -106,11 +106,11 @@ class _MailTask(Task):  # type: ignore[misc]
 
     def _publish(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> Any:
         options = {**options, **{name: hidden for name, hidden in _HIDDEN.items() if name not in options}}
-        publisher = get_runtime(self.app).publisher
-        if options.get("producer") is not None or not publisher.needs_confirms:
+        producers = get_runtime(self.app).producers
+        if options.get("producer") is not None or not producers.needs_confirms:
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         # Without RabbitMQ's confirmation a mail could be lost between `.delay()` and the broker.
-        with publisher.producer() as producer:
+        with producers.acquire() as producer:
             return super().apply_async(args, kwargs, task_id=task_id, **{**options, "producer": producer})
 
     @staticmethod

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 
 from .errors import ConfigurationError, ProxyUnavailable, StoreError
 from .runtime import Runtime, get_runtime
+from .submission import submitter_of
 
 __all__ = ["DURABLE", "TIME_LIMITS", "TROUBLE", "retries_left", "retry_in", "retry_later", "retry_or_give_up"]
 
@@ -82,4 +83,4 @@ def retry_or_give_up(
     if retries_left(task, runtime):
         # With the same arguments: the store knows which messages need no second submission.
         raise retry_later(task, unavailable) from unavailable
-    return runtime.submitter.give_up(unsettled, f"given up: {unavailable}", task_id=task_id)
+    return submitter_of(runtime).give_up(unsettled, f"given up: {unavailable}", task_id=task_id)

@@ -1,41 +1,45 @@
-"""`Runtime`: what a process needs for one Celery app, built on demand from its settings; a fork builds its own."""
+"""`Runtime`: what a process holds for one Celery app: settings, store, proxy clients, producers, and whatever is built
+on them. A fork builds its own.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from celery import Celery, current_app
-from celery.signals import worker_process_shutdown
+from kombu.pools import ProducerPool
 
 from .conf.settings import DEFAULT_SERVER, Settings, load_settings
 from .deliveries.delivery import Delivery
-from .deliveries.report import DeliveryReport, utcnow
 from .deliveries.stores import open_store
 from .deliveries.stores.base import DeliveryStore, Retention
-from .dispatch.counters import Tally
-from .dispatch.dispatcher import Dispatcher
-from .dispatch.events import EventSender
-from .dispatch.resumer import Resumer
-from .errors import MailProxyError
 from .proxy.client import ProxyClient
-from .receiver.publisher import ReportPublisher
-from .receiver.receiver import ReportReceiver
-from .submission import Submitter
 
-__all__ = ["Runtime", "forget_runtime", "get_delivery", "get_runtime"]
+__all__ = ["Producers", "Runtime", "close_runtimes", "forget_runtime", "get_delivery", "get_runtime"]
+
+#: A broker that is down must cost a report POST seconds, not minutes: the proxy's other tenants wait behind it.
+_BRIEF_RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+
+_POOL_LIMIT = 10
+
+_CONFIRM_SECONDS = 10.0
+
+Part = TypeVar("Part")
 
 
 class Runtime:
-    """The parts of celery-mailproxy wired together for one app in one process. Every part is built at first use."""
+    """What belongs to one app in one process. Everything is built at first use, and closed by `close`."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._parts: dict[Callable[[Runtime], Any], Any] = {}
         self._clients: dict[str, ProxyClient] = {}
 
     @cached_property
@@ -48,50 +52,11 @@ class Runtime:
 
     @cached_property
     def store(self) -> DeliveryStore:
-        return open_store(self.settings.store, retention=self.retention)
+        return self.part(_open_store)
 
     @cached_property
-    def dispatcher(self) -> Dispatcher:
-        return Dispatcher(
-            app=self.app,
-            store=self.store,
-            emit=self.emit,
-            resumer=self.resumer,
-            tally=self.tally if self.settings.migration is not None else None,
-        )
-
-    @cached_property
-    def tally(self) -> Tally:
-        return Tally(self.store)
-
-    @cached_property
-    def resumer(self) -> Resumer:
-        return Resumer(app=self.app, store=self.store, emit=self.emit)
-
-    @cached_property
-    def submitter(self) -> Submitter:
-        return Submitter(
-            store=self.store,
-            client_for=self.client,
-            dispatcher=self.dispatcher,
-            keep_summary=self.settings.store_summary,
-        )
-
-    @cached_property
-    def publisher(self) -> ReportPublisher:
-        return ReportPublisher(app=self.app, chunk_size=self.settings.dispatch_chunk_size)
-
-    @cached_property
-    def receiver(self) -> ReportReceiver:
-        settings = self.settings
-        return ReportReceiver(
-            accept=self.publisher if settings.dispatch == "worker" else self._dispatch_inline,
-            tokens=settings.sync_token,
-            report_path=settings.report_path,
-            attachments_path=settings.attachments_path,
-            max_report_bytes=settings.max_report_bytes,
-            next_sync_after=settings.next_sync_after,
-        )
+    def producers(self) -> Producers:
+        return self.part(_producers)
 
     def client(self, server: str = DEFAULT_SERVER) -> ProxyClient:
         """The client of the proxy of that name: one for the process, with its pool of connections."""
@@ -100,49 +65,99 @@ class Runtime:
                 self._clients[server] = ProxyClient(self.settings.server(server))
             return self._clients[server]
 
-    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Send a Celery event, where `mail_proxy_events` is on; the field `hostname` says in whose name.
+    def part(self, build: Callable[[Runtime], Part]) -> Part:
+        """What `build` makes of this runtime: made once, at first use, and closed with the runtime if it has `close`.
 
-        By default it is this process's. Never raises: a mail is not held up for onlookers.
+        So a part lives beside its class (`dispatcher_of` in `dispatch/dispatcher.py`), and the runtime knows none.
         """
-        if self.settings.events and not self.app.conf.task_always_eager:
-            values = dict(fields)
-            self._events.send(event, values, hostname=values.pop("hostname", None))
+        if build not in self._parts:
+            with self._lock:
+                if build not in self._parts:
+                    self._parts[build] = build(self)
+        return cast(Part, self._parts[build])
 
-    def flush_events(self) -> None:
-        """Send the events that wait to be sent."""
-        if "_events" in self.__dict__:
-            self._events.flush()
+    def replace_part(self, build: Callable[[Runtime], Part], part: Part) -> None:
+        """Use `part` where `build` would make one: for tests that look at what a part is asked to do."""
+        with self._lock:
+            self._parts[build] = part
 
     def close(self) -> None:
-        """Let go of every connection."""
-        built = self.__dict__
+        """Close every connection, those of the newest part first: it may still use an older one."""
+        for part in reversed(list(self._parts.values())):
+            if (close := getattr(part, "close", None)) is not None:
+                close()
         for client in self._clients.values():
             client.close()
-        for name in ("_events", "store", "publisher"):
-            if name in built:
-                built[name].close()
 
-    def _dispatch_inline(self, reports: Sequence[DeliveryReport]) -> None:
-        """Dispatch in the receiving process. Raises where a report is too young to be given up as unknown."""
-        # One claim for all: a report that was recorded and not told, by whomever, is told when it comes again.
-        claim = "inline"
-        unknown = self.dispatcher.dispatch(reports, claim=claim)
-        if not unknown:
-            return
-        now = utcnow()
-        youngest = min((now - report.at).total_seconds() for report in unknown)
-        if youngest < self.settings.park_seconds:
-            # The proxy keeps them and comes again; those told already are known as duplicates then.
-            raise MailProxyError(f"{len(unknown)} reports are of messages not registered yet")
-        self.dispatcher.dispatch(unknown, claim=claim, adopt=True)
+
+class Producers:
+    """Producers for an app's broker: pooled, confirmed by RabbitMQ, and quick to give up where the broker is down."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._pool: Any = None
+
+    @contextmanager
+    def acquire(self) -> Iterator[Any]:
+        """A producer of the pool. Raises kombu's `OperationalError` soon where the broker is down."""
+        with self._producers().acquire(block=True, timeout=10) as producer:
+            yield producer
+
+    @property
+    def needs_confirms(self) -> bool:
+        """Whether the broker is an AMQP one, which confirms a message only to those who ask."""
+        return self._is_amqp and not self._app.conf.task_always_eager
+
+    @property
+    def brief(self) -> dict[str, Any]:
+        """Options of `apply_async` that bound how long a publication may take."""
+        options: dict[str, Any] = {"retry": True, "retry_policy": _BRIEF_RETRIES}
+        if self.needs_confirms:
+            # A RabbitMQ short of memory or disk neither confirms nor refuses.
+            options |= {"timeout": _CONFIRM_SECONDS, "confirm_timeout": _CONFIRM_SECONDS}
+        return options
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.force_close_all()
+            pool.connections.force_close_all()
 
     @cached_property
-    def _events(self) -> EventSender:
-        return EventSender(app=self.app, publisher=self.publisher)
+    def _is_amqp(self) -> bool:
+        return bool(self._app.connection_for_write().transport.driver_type == "amqp")
+
+    def _producers(self) -> Any:
+        with self._lock:
+            if self._pool is None:
+                connection = self._app.connection_for_write(transport_options=self._transport_options())
+                limit = self._app.conf.broker_pool_limit or _POOL_LIMIT
+                self._pool = ProducerPool(connections=connection.Pool(limit), limit=limit)
+            return self._pool
+
+    def _transport_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {**_BRIEF_RETRIES, **(self._app.conf.broker_transport_options or {})}
+        if self._is_amqp:
+            # Without confirms AMQP's basic.publish returns before the broker has the message.
+            options["confirm_publish"] = True
+        if self._app.connection_for_write().transport.driver_type == "redis":
+            options.setdefault("socket_timeout", 10)
+            options.setdefault("socket_connect_timeout", 5)
+        return options
 
 
-#: Kept until `forget_runtime`, or the end of the process: apps are few, and what a runtime holds wants to be closed.
+def _open_store(runtime: Runtime) -> DeliveryStore:
+    return open_store(runtime.settings.store, retention=runtime.retention)
+
+
+def _producers(runtime: Runtime) -> Producers:
+    return Producers(runtime.app)
+
+
+#: Kept until `forget_runtime`, or the end of the process: apps are few, and what a runtime holds has to be closed.
 _runtimes: dict[Celery, Runtime] = {}
 _lock = threading.Lock()
 
@@ -176,12 +191,11 @@ def forget_runtime(app: Celery | None = None) -> None:
         runtime.close()
 
 
-@worker_process_shutdown.connect(weak=False, dispatch_uid="celery_mailproxy.flush_events")
-def _flush_events(**kwargs: Any) -> None:
-    """A pool's process ends without waiting for its threads, among which are the senders of events."""
-    for runtime in list(_runtimes.values()):
+def close_runtimes() -> None:
+    """Close the runtimes that this process has built: what waits in them to be sent is sent first."""
+    for app, runtime in list(_runtimes.items()):
         if runtime._pid == os.getpid():
-            runtime.flush_events()
+            forget_runtime(app)
 
 
 def get_delivery(message_id: str, *, app: Celery | None = None) -> Delivery | None:

@@ -14,7 +14,7 @@ from .outgoing import addressee_of, many_outgoing, one_outgoing
 from .proxy.api import SubmitAnswer
 from .retrying import retries_left, retry_later, retry_or_give_up
 from .runtime import Runtime, get_runtime
-from .submission import Outgoing
+from .submission import Outgoing, submitter_of
 
 __all__ = ["deliver", "deliver_each", "send", "send_each", "send_many"]
 
@@ -24,7 +24,7 @@ def send(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> dic
     task_id = task.request.id or str(uuid4())
     outgoing = _one_or_refuse(runtime, content, arguments, task_id)
     message_id = outgoing.message.message_id
-    answer = runtime.submitter.submit([outgoing], task_id=task_id)
+    answer = submitter_of(runtime).submit([outgoing], task_id=task_id)
     if answer.unsettled and not retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id):
         # A report has come meanwhile: an answer was lost, not the mail.
         answer = SubmitAnswer(accepted=(message_id,))
@@ -37,7 +37,7 @@ def send_each(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -
     task_id = task.request.id or str(uuid4())
     parent, members = distribute(_one_or_refuse(runtime, content, arguments, task_id, per_recipient=True))
     begun_at = utcnow()
-    (kept,) = runtime.submitter.register([parent], task_id=task_id)
+    (kept,) = submitter_of(runtime).register([parent], task_id=task_id)
     answer = submit_members(runtime, kept, members, task_id=task_id, begun_at=begun_at, retry=_retry_of(task, runtime))
     if not answer.accepted:
         answer.raise_for(members[0].message.message_id)
@@ -50,7 +50,7 @@ def deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> 
     outgoing = _one_or_refuse(runtime, content, arguments, task_id)
     message_id = outgoing.message.message_id
     if task.request.called_directly or task.request.is_eager:
-        answer = runtime.submitter.submit([outgoing], task_id=task_id)
+        answer = submitter_of(runtime).submit([outgoing], task_id=task_id)
         if message_id in answer.rejected:
             raise DeliveryError(answer.rejected[message_id], None, message_id)
         answer.raise_for(message_id)
@@ -59,7 +59,7 @@ def deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> 
     kept = task.reserve(outgoing)
     task.show_queued(kept)
     # What is rejected or fails for good has ended after this call: `suspend` finds the outcome.
-    answer, moved = runtime.submitter.submit_suspending(outgoing, kept, task_id=task_id, begun_at=begun_at)
+    answer, moved = submitter_of(runtime).submit_suspending(outgoing, kept, task_id=task_id, begun_at=begun_at)
     if answer.unsettled:
         retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
     return task.suspend(message_id, moved)
@@ -91,10 +91,10 @@ def send_many(task: Any, messages: Sequence[Any], common: Mapping[str, Any]) -> 
     outgoing, refused = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
     answer = SubmitAnswer(rejected={message_id: str(exc) for message_id, _, exc in refused})
     for message_id, callbacks, exc in refused:
-        runtime.submitter.refuse(message_id, callbacks, str(exc), task_id=task_id)
+        submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
     size = runtime.settings.chunk_size
     for start in range(0, len(outgoing), size):
-        answer += runtime.submitter.submit(outgoing[start : start + size], task_id=task_id)
+        answer += submitter_of(runtime).submit(outgoing[start : start + size], task_id=task_id)
     if answer.unsettled:
         retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
     ids = [each.message.message_id for each in outgoing]
@@ -117,7 +117,7 @@ def _one_or_refuse(
         # Redacted: Celery logs what a task raises, and stores it as the result.
         redacted = exc.redacted()
         message_id, callbacks = addressee_of(content, arguments, message_id=task_id)
-        runtime.submitter.refuse(message_id, callbacks, str(redacted), task_id=task_id)
+        submitter_of(runtime).refuse(message_id, callbacks, str(redacted), task_id=task_id)
         raise redacted from None
 
 

@@ -13,15 +13,16 @@ from .deliveries.delivery import Delivery, Status
 from .deliveries.report import DeliveryReport, Kind, utcnow
 from .deliveries.stores.base import Advanced, DeliveryStore
 from .deliveries.suspension import Suspension
-from .dispatch.dispatcher import Dispatcher
+from .dispatch.dispatcher import Dispatcher, dispatcher_of
 from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from .mail.message import MailMessage
 from .mail.payload import encode
 from .mail.summary import summary_of
 from .proxy.api import SubmitAnswer
 from .proxy.client import ProxyClient
+from .runtime import Runtime
 
-__all__ = ["Outgoing", "Submitter"]
+__all__ = ["Outgoing", "Submitter", "submitter_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -246,3 +247,17 @@ def _untold(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
 
 def _report(kind: Kind, message_id: str, reason: str | None = None) -> DeliveryReport:
     return DeliveryReport(kind=kind, message_id=message_id, at=utcnow(), reason=reason)
+
+
+def submitter_of(runtime: Runtime) -> Submitter:
+    """The app's submitter in this process."""
+    return runtime.part(_build)
+
+
+def _build(runtime: Runtime) -> Submitter:
+    return Submitter(
+        store=runtime.store,
+        client_for=runtime.client,
+        dispatcher=dispatcher_of(runtime),
+        keep_summary=runtime.settings.store_summary,
+    )

@@ -9,11 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 from celery import shared_task
+from celery.signals import worker_process_shutdown
 
 from . import janitor, tracing, worker_hooks  # noqa: F401 - their signal handlers
 from .chunks import deliver_from_chunk
 from .collecting import CollectTask
 from .deliveries.report import DeliveryReport, utcnow
+from .dispatch.dispatcher import dispatcher_of
 from .errors import (
     InvalidMessage,
     InvalidReport,
@@ -22,7 +24,7 @@ from .errors import (
 )
 from .outgoing import SEND_TASK, SendManyTask, SendTask
 from .retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
-from .runtime import Runtime, get_runtime
+from .runtime import Runtime, close_runtimes, get_runtime
 from .sending import deliver, deliver_each, send, send_each, send_many
 
 __all__ = [
@@ -143,7 +145,7 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
         is_last_call = parked_seconds >= runtime.settings.park_seconds
         if is_last_call:
             logger.warning("%d reports are of messages that nobody has registered in this store", len(parsed))
-        unknown = runtime.dispatcher.dispatch(parsed, claim=self.request.id or str(uuid4()), adopt=is_last_call)
+        unknown = dispatcher_of(runtime).dispatch(parsed, claim=self.request.id or str(uuid4()), adopt=is_last_call)
         if unknown:
             _park(self, runtime, unknown, parked_seconds)
     except Exception as exc:
@@ -193,3 +195,9 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
         argsrepr=f"(<{len(unknown)} parked reports>,)",
         add_to_parent=False,
     )
+
+
+@worker_process_shutdown.connect(weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
+def _close_runtimes(**kwargs: Any) -> None:
+    """A pool's process ends without waiting for its threads, among which are the senders of events."""
+    close_runtimes()

@@ -11,6 +11,7 @@ from .chunks import chunk_ids, deliver_from_chunk
 from .errors import ConfigurationError
 from .outgoing import SEND_TASK
 from .runtime import get_runtime
+from .submission import submitter_of
 
 __all__: list[str] = []
 
@@ -44,7 +45,7 @@ def _end_revoked(sender: Any, request: Any, expired: bool, **kwargs: Any) -> Non
         runtime = get_runtime(sender.app)
         known = runtime.store.get_many(message_ids)
         ids = [each for one in known if one for each in one.member_ids]
-        runtime.submitter.give_up(ids or message_ids, reason, task_id=request.id)
+        submitter_of(runtime).give_up(ids or message_ids, reason, task_id=request.id)
     except Exception:
         # Celery runs this between two messages of the worker: nothing may stop it.
         logger.exception("messages %s: %s, and could not be ended", ", ".join(message_ids), reason)

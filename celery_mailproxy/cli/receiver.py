@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import click
 from celery.bin.base import LOG_LEVEL
 
+from ..receiver.default import receiver_of
 from ..receiver.listener import ENVIRONMENT_VARIABLE, parse_address
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
@@ -44,7 +45,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
     """
     app = app_of(ctx, with_handlers=True)
     host, port = parse_address(listen, option="--listen")
-    receiver = get_runtime(app).receiver
+    receiver = receiver_of(get_runtime(app))
     from ..receiver.server import ReportServer  # its server is an optional dependency
 
     server = ReportServer(receiver, host=host, port=port)

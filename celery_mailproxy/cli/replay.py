@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from ..dispatch.dispatcher import dispatcher_of
 from ..runtime import Runtime, get_runtime
 from .command import MailProxyCommand, app_of
 from .terminal import Terminal
@@ -65,7 +66,7 @@ def command(ctx: click.Context, message_ids: tuple[str, ...], is_all: bool) -> N
 
 def _replay(runtime: Runtime, message_id: str) -> _Replayed:
     is_known = runtime.store.get(message_id) is not None
-    succeeded, failed = runtime.dispatcher.replay(message_id)
+    succeeded, failed = dispatcher_of(runtime).replay(message_id)
     return _Replayed(message_id=message_id, succeeded=succeeded, failed=failed, is_known=is_known)
 
 

@@ -16,6 +16,7 @@ from ..errors import InvalidMessage
 from ..mail.message import Attachment
 from ..outgoing import one_outgoing
 from ..runtime import Runtime, get_runtime
+from ..submission import submitter_of
 from .command import MailProxyCommand, app_of, timeout_option
 from .follow import follow, follow_on
 from .terminal import Terminal, span
@@ -111,7 +112,7 @@ def submit(app: Celery, mail: Mapping[str, Any], message_id: str) -> None:
     """Submit the mail from this process. Raises any `MailProxyError`, `MessageRejected` among them."""
     runtime = get_runtime(app)
     outgoing = one_outgoing((), mail, settings=runtime.settings, message_id=message_id)
-    runtime.submitter.submit([outgoing], task_id=message_id).raise_for(message_id)
+    submitter_of(runtime).submit([outgoing], task_id=message_id).raise_for(message_id)
 
 
 def _is_sent(terminal: Terminal, runtime: Runtime, message_id: str, *, timeout_seconds: float, is_json: bool) -> bool:

@@ -1,4 +1,4 @@
-"""`Tally`: how many mails met which outcome, by the path they went. Kept while `mail_proxy_migration` is set."""
+"""`Counters`: how many mails met which outcome, by the path they went. Kept while `mail_proxy_migration` is set."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from datetime import datetime
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import StoreError
+from ..runtime import Runtime
 
-__all__ = ["Tally"]
+__all__ = ["Counters", "counters_of"]
 
 logger = logging.getLogger(__name__)
 
 
-class Tally:
+class Counters:
     """Counts in the store, for people who watch. Never raises where it counts: no mail is held up for it."""
 
     def __init__(self, store: DeliveryStore) -> None:
@@ -41,3 +42,12 @@ class Tally:
             self._store.count(numbers, at=utcnow())
         except StoreError as exc:
             logger.warning("%d mails are not counted: %s", numbers.total(), exc)
+
+
+def counters_of(runtime: Runtime) -> Counters:
+    """The app's counters in this process."""
+    return runtime.part(_build)
+
+
+def _build(runtime: Runtime) -> Counters:
+    return Counters(runtime.store)

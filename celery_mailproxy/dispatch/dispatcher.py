@@ -14,12 +14,14 @@ from ..deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, faile
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import Advanced, DeliveryStore, Recording
 from ..errors import DispatchError, StoreError, redact
-from .counters import Tally
+from ..runtime import Runtime
+from .counters import Counters, counters_of
+from .events import events_of
 from .joining import Joiner
-from .resumer import Resumer
+from .resumer import Resumer, resumer_of
 from .signals import mail_queued, signals_of
 
-__all__ = ["Dispatcher", "callback_task_id"]
+__all__ = ["Dispatcher", "callback_task_id", "dispatcher_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Dispatcher:
     """Tells an application of delivery reports, each once.
 
     `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
-    results of tasks that wait for their mail. `tally` counts what is told.
+    results of tasks that wait for their mail. `counters` counts what is told.
     """
 
     def __init__(
@@ -58,13 +60,13 @@ class Dispatcher:
         store: DeliveryStore,
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
         resumer: Resumer | None = None,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._app = app
         self._store = store
         self._emit = emit
         self._resumer = resumer
-        self._tally = tally
+        self._counters = counters
         self._joiner = Joiner(store)
 
     def dispatch(
@@ -89,9 +91,9 @@ class Dispatcher:
                 _log_passed_over(recorded)
         news = [each for each in answers if each.verdict is Verdict.NEW and _parent_id(each) not in unjoined]
         problem = self._tell_each(news, is_settled=is_settled) or problem
-        if self._tally is not None:
+        if self._counters is not None:
             # A parent is no mail: its members are counted.
-            self._tally.reports(r.report for r in news if r.delivery is None or not r.delivery.members)
+            self._counters.reports(r.report for r in news if r.delivery is None or not r.delivery.members)
         if problem is not None:
             raise DispatchError("some reports were not told, and are to be dispatched again") from problem
         return [each.report for each in answers if each.verdict is Verdict.UNKNOWN]
@@ -282,3 +284,18 @@ def _log_passed_over(recorded: Recorded) -> None:
     is_odd = recorded.verdict is Verdict.FOREIGN or (recorded.verdict is Verdict.STALE and report.kind is Kind.SENT)
     level = logging.WARNING if is_odd else logging.DEBUG
     logger.log(level, "message %s: %s report is %s", report.message_id, report.kind, recorded.verdict)
+
+
+def dispatcher_of(runtime: Runtime) -> Dispatcher:
+    """The app's dispatcher in this process."""
+    return runtime.part(_build)
+
+
+def _build(runtime: Runtime) -> Dispatcher:
+    return Dispatcher(
+        app=runtime.app,
+        store=runtime.store,
+        emit=events_of(runtime).emit,
+        resumer=resumer_of(runtime),
+        counters=counters_of(runtime) if runtime.settings.migration is not None else None,
+    )

@@ -12,9 +12,9 @@ from typing import Any
 from celery import Celery
 from celery.utils.nodenames import anon_nodename
 
-from ..receiver.publisher import ReportPublisher
+from ..runtime import Producers, Runtime
 
-__all__ = ["EventSender"]
+__all__ = ["EventSender", "events_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,14 @@ _Event = tuple[str, dict[str, Any]]
 class EventSender:
     """Sends events in bundles, over one connection which it keeps: publishing each costs more than most tasks.
 
-    Never raises: events are for onlookers, and a mail is not held up for them.
+    Never raises: events are for onlookers, and a mail is not held up for them. With `is_on` False, and in eager mode,
+    nothing is sent.
     """
 
-    def __init__(self, *, app: Celery, publisher: ReportPublisher) -> None:
+    def __init__(self, *, app: Celery, producers: Producers, is_on: bool = True) -> None:
         self._app = app
-        self._publisher = publisher
+        self._producers = producers
+        self._is_on = is_on
         # One for what waits, one for the connection: nobody who has an event waits for the broker.
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -51,6 +53,12 @@ class EventSender:
         self._held = ExitStack()
         self._dispatchers: dict[str, Any] = {}
         self._own_name = anon_nodename()
+
+    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Send an event soon; the field `hostname` says in whose name, by default this process's."""
+        if self._is_on and not self._app.conf.task_always_eager:
+            values = dict(fields)
+            self.send(event, values, hostname=values.pop("hostname", None))
 
     def send(self, event: str, fields: Mapping[str, Any], *, hostname: str | None = None) -> None:
         """Send an event soon, in the name of `hostname` (by default this process's)."""
@@ -94,7 +102,7 @@ class EventSender:
 
     def _connect(self, hostname: str) -> Any:
         if not self._dispatchers:
-            self._producer = self._held.enter_context(self._publisher.producer())
+            self._producer = self._held.enter_context(self._producers.acquire())
         dispatcher = self._app.events.Dispatcher(
             self._producer.connection,
             hostname=hostname,
@@ -108,3 +116,12 @@ class EventSender:
     def _let_go(self) -> None:
         self._dispatchers.clear()
         self._held.close()
+
+
+def events_of(runtime: Runtime) -> EventSender:
+    """The app's sender of events in this process; silent with `mail_proxy_events = False`."""
+    return runtime.part(_build)
+
+
+def _build(runtime: Runtime) -> EventSender:
+    return EventSender(app=runtime.app, producers=runtime.producers, is_on=runtime.settings.events)

@@ -24,8 +24,10 @@ from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import DeliveryStore
 from ..deliveries.suspension import Step, Suspension, SuspensionState
 from ..errors import StoreError
+from ..runtime import Runtime
+from .events import events_of
 
-__all__ = ["RESUME_HEADER", "Resumer", "holds_arguments", "take_down"]
+__all__ = ["RESUME_HEADER", "Resumer", "holds_arguments", "resumer_of", "take_down"]
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
@@ -197,3 +199,12 @@ class Resumer:
     @staticmethod
     def _has_died(suspension: Suspension) -> bool:
         return time.time() - suspension.since.timestamp() > _WRITER_LEASE_SECONDS
+
+
+def resumer_of(runtime: Runtime) -> Resumer:
+    """The app's resumer in this process."""
+    return runtime.part(_build)
+
+
+def _build(runtime: Runtime) -> Resumer:
+    return Resumer(app=runtime.app, store=runtime.store, emit=events_of(runtime).emit)

@@ -24,7 +24,7 @@ from ..migration.submitting import submit
 from ..outgoing import SendTask, addressee_of, one_outgoing
 from ..retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
 from ..runtime import Runtime, get_runtime
-from ..submission import Outgoing
+from ..submission import Outgoing, submitter_of
 from . import content
 from .kept_mails import with_references
 from .legacy_transport import LegacyTransport
@@ -120,7 +120,7 @@ class _Chunk:
                 known = self._runtime.store.get(message_id)
                 if known is None or not known.is_ended:
                     # Ended, its source has been deleted; else it ends here.
-                    self._runtime.submitter.refuse(message_id, callbacks, reason, task_id=self._task_id)
+                    submitter_of(self._runtime).refuse(message_id, callbacks, reason, task_id=self._task_id)
                     self._result.failed[message_id] = reason
         return mails
 
@@ -143,7 +143,7 @@ class _Chunk:
             self._result.trouble = next(iter(answer.unsettled.values()))
         else:
             for message_id, error in answer.unsettled.items():
-                self._runtime.submitter.give_up([message_id], f"given up: {error}", task_id=self._task_id)
+                submitter_of(self._runtime).give_up([message_id], f"given up: {error}", task_id=self._task_id)
                 self._result.failed[message_id] = str(error)
         self._result.proxy = len(answer.accepted)
         self._result.failed |= answer.rejected

@@ -9,11 +9,13 @@ from typing import Any
 from celery import shared_task
 from celery.signals import task_revoked, worker_init
 
+from ..dispatch.dispatcher import dispatcher_of
 from ..errors import InvalidMessage, MessageRejected, redact
 from ..migration.revoking import end_revoked
 from ..outgoing import SendTask, addressee_of, dump_arguments
 from ..retrying import DURABLE, retry_in
 from ..runtime import get_runtime
+from ..submission import submitter_of
 from ..tasks import send_many_via_proxy, send_via_proxy
 from . import content
 from .kept_mails import with_references
@@ -90,7 +92,7 @@ def _without_source(task: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if delivery is not None and delivery.is_ended:
         return {"id": message_id, "queued": 1, "rejected": []}
     gone = InvalidMessage("content_name", "must name a file that is there; it was deleted before the mail was sent")
-    runtime.submitter.refuse(message_id, callbacks, str(gone), task_id=task.request.id)
+    submitter_of(runtime).refuse(message_id, callbacks, str(gone), task_id=task.request.id)
     raise gone
 
 
@@ -103,7 +105,7 @@ def discard_content(content_name: str) -> None:
 @shared_task(bind=True, name="celery_mailproxy.replay_handlers", ignore_result=True, typing=False, **DURABLE)
 def replay_handlers(self: Any, message_ids: Sequence[str]) -> None:
     """Run the failed handlers of these messages again, for the admin: handlers are the worker's."""
-    dispatcher = get_runtime(self.app).dispatcher
+    dispatcher = dispatcher_of(get_runtime(self.app))
     for message_id in message_ids:
         try:
             dispatcher.replay(message_id)
@@ -136,7 +138,7 @@ def _end_kept(app: Any, request: Any, *, expired: bool) -> None:
     message_id = (request.kwargs or {}).get("message_id") or request.id
     reason = "its task expired" if expired else "its task was revoked"
     try:
-        get_runtime(app).submitter.give_up([message_id], reason, task_id=request.id)
+        submitter_of(get_runtime(app)).give_up([message_id], reason, task_id=request.id)
     except Exception:
         # Celery runs this between two messages of the worker: nothing may stop it.
         logger.exception("message %s: %s, and could not be ended", message_id, reason)

@@ -17,6 +17,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from ..errors import ConfigurationError
+from ..receiver.default import receiver_of
 from ..receiver.http import error_response
 from ..receiver.receiver import ReportReceiver, Request, Response
 from ..runtime import get_runtime
@@ -60,7 +61,7 @@ def attachments(request: HttpRequest) -> HttpResponse:
 
 def _answer(request: HttpRequest, path_of: Callable[[ReportReceiver], str]) -> HttpResponse:
     try:
-        receiver = get_runtime().receiver
+        receiver = receiver_of(get_runtime())
     except ConfigurationError as exc:
         logger.error("delivery reports cannot be taken: %s", exc)
         detail = "the receiver's settings are wrong; see its log, or run 'manage.py check --tag mail_proxy'."

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from ..conf.settings import MigrationSettings
 from ..deliveries.stores.base import DeliveryStore
-from ..dispatch.counters import Tally
+from ..dispatch.counters import Counters, counters_of
+from ..dispatch.events import events_of
 from ..errors import StoreError
 from ..runtime import Runtime
 
@@ -57,7 +57,7 @@ class Breaker:
         store: DeliveryStore,
         failures: int,
         seconds: float,
-        tally: Tally,
+        counters: Counters,
         emit: Callable[[str, Mapping[str, Any]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -65,7 +65,7 @@ class Breaker:
         self._store = store
         self._limit = failures
         self._seconds = seconds
-        self._tally = tally
+        self._counters = counters
         self._emit = emit
         self._clock = clock
         self._failures = 0
@@ -130,7 +130,7 @@ class Breaker:
         else:
             text = "the proxy %r is tried with one mail" if name == "half-open" else "the proxy %r can be reached again"
             logger.warning(text, self._server)
-        self._tally.note(f"breaker/{what}")
+        self._counters.note(f"breaker/{what}")
         self._emit(f"mail-breaker-{what}", {"server": self._server})
 
 
@@ -139,20 +139,21 @@ def breaker_value(server: str) -> str:
     return f"migration.breaker/{server}"
 
 
-_breakers: WeakKeyDictionary[Runtime, dict[str, Breaker]] = WeakKeyDictionary()
-
-
 def get_breaker(runtime: Runtime, server: str) -> Breaker:
     """The breaker of that proxy in this process."""
-    own = _breakers.setdefault(runtime, {})
-    if server not in own:
+    breakers = runtime.part(_no_breakers)
+    if server not in breakers:
         settings = runtime.settings.migration or MigrationSettings()
-        own[server] = Breaker(
+        breakers[server] = Breaker(
             server,
             store=runtime.store,
             failures=settings.breaker_failures,
             seconds=settings.breaker_seconds,
-            tally=runtime.tally,
-            emit=runtime.emit,
+            counters=counters_of(runtime),
+            emit=events_of(runtime).emit,
         )
-    return own[server]
+    return breakers[server]
+
+
+def _no_breakers(runtime: Runtime) -> dict[str, Breaker]:
+    return {}

@@ -9,6 +9,7 @@ from datetime import timedelta
 from celery import Celery
 
 from ..deliveries.report import Kind, utcnow
+from ..dispatch.counters import counters_of
 from ..runtime import Runtime
 from .backlog import migrated_tasks
 from .breaker import BreakerState, breaker_value
@@ -39,7 +40,7 @@ class Outcomes:
 
 
 def outcomes(counts: Mapping[str, int]) -> dict[str, Outcomes]:
-    """Way → outcomes, of what `Tally.since` gives."""
+    """Way → outcomes, of what `Counters.since` gives."""
     return {
         way: Outcomes(
             sent=counts.get(f"{way}/{Kind.SENT}", 0),
@@ -53,7 +54,7 @@ def outcomes(counts: Mapping[str, int]) -> dict[str, Outcomes]:
 def period_counts(runtime: Runtime) -> dict[str, dict[str, int]]:
     """Period → what was counted in it. Raises `StoreError`."""
     now = utcnow()
-    return {name: runtime.tally.since(now - length) for name, length in PERIODS.items()}
+    return {name: counters_of(runtime).since(now - length) for name, length in PERIODS.items()}
 
 
 def breaker_states(runtime: Runtime) -> dict[str, BreakerState]:

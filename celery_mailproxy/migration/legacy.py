@@ -18,8 +18,10 @@ from kombu.exceptions import OperationalError
 
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.report import DeliveryReport, Kind, utcnow
+from ..dispatch.dispatcher import dispatcher_of
 from ..errors import DispatchError, StoreError, redact
 from ..mail.summary import summary_of
+from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
 from ..submission import Outgoing
 from .routing import LEGACY
@@ -63,7 +65,7 @@ class LegacyMail:
         untold = [e.report for e in kept.history if e.claim == self._task_id and not e.is_dispatched]
         begun = [] if kept.is_ended else [self._report(Kind.QUEUED)]
         if reports := [*untold, *(each for each in begun if each.key not in {e.report.key for e in kept.history})]:
-            self._runtime.dispatcher.dispatch(reports, claim=self._task_id)
+            dispatcher_of(self._runtime).dispatch(reports, claim=self._task_id)
         return kept
 
     def tell(self, kind: Kind, reason: str | None = None, code: str | None = None) -> None:
@@ -72,13 +74,13 @@ class LegacyMail:
             logger.warning("message %s, legacy way: %s: %s", self.message_id, kind, redact(reason or "no reason given"))
         report = self._report(kind, reason, code)
         try:
-            self._runtime.dispatcher.dispatch([report], claim=self._task_id)
+            dispatcher_of(self._runtime).dispatch([report], claim=self._task_id)
             return
         except (StoreError, OperationalError, DispatchError) as exc:
             problem = redact(str(exc))
         try:
             # A task of its own, which waits for the store.
-            self._runtime.publisher([report])
+            publisher_of(self._runtime)([report])
         except Exception as exc:
             text = "message %s: that it is %s could not be kept (%s; %s)"
             logger.error(text, self.message_id, kind, problem, type(exc).__name__)

@@ -12,6 +12,7 @@ from celery.signals import task_revoked
 from ..deliveries.report import Kind
 from ..errors import redact
 from ..runtime import get_runtime
+from ..submission import submitter_of
 from .legacy import LegacyMail
 from .routing import LEGACY, pinned_path
 
@@ -40,7 +41,7 @@ def end_revoked(app: Celery, message_ids: Sequence[str], request: Any, *, termin
             else:
                 logger.error("message %s: its task was revoked, and it may have been sent", delivery.message_id)
         if untried:
-            runtime.submitter.give_up(untried, reason, task_id=request.id)
+            submitter_of(runtime).give_up(untried, reason, task_id=request.id)
     except Exception as exc:
         # Celery runs this between two messages of the worker: nothing may stop it.
         problem = redact(f"{type(exc).__name__}: {exc}")

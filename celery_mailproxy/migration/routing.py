@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import getaddresses
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from celery import Celery
 
@@ -154,16 +153,14 @@ def _first_address(message: MailMessage | Mapping[str, Any]) -> str:
     return ""
 
 
-_routers: WeakKeyDictionary[Runtime, Router] = WeakKeyDictionary()
-
-
 def get_router(app: Celery | None = None) -> Router:
     """The router of an app (by default the current one) in this process."""
-    runtime = get_runtime(app)
-    if (router := _routers.get(runtime)) is None:
-        settings = runtime.settings.migration or MigrationSettings()
-        router = _routers[runtime] = Router(settings, store=runtime.store, tenant_id=_default_tenant(runtime))
-    return router
+    return get_runtime(app).part(_build)
+
+
+def _build(runtime: Runtime) -> Router:
+    settings = runtime.settings.migration or MigrationSettings()
+    return Router(settings, store=runtime.store, tenant_id=_default_tenant(runtime))
 
 
 def _default_tenant(runtime: Runtime) -> str | None:

@@ -7,8 +7,9 @@ import threading
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timezone
-from weakref import WeakKeyDictionary
 
+from ..dispatch.counters import counters_of
+from ..dispatch.events import events_of
 from ..errors import MailProxyError, redact
 from ..mail.payload import encode
 from ..runtime import Runtime
@@ -31,8 +32,8 @@ def shadow(runtime: Runtime, outgoing: Outgoing) -> None:
     settings = runtime.settings.migration
     if settings is None or not settings.shadow:
         return
-    if not _shadows.setdefault(runtime, _Shadow()).add(runtime, outgoing):
-        runtime.tally.note("shadow/skipped")
+    if not runtime.part(_Shadow).add(outgoing):
+        counters_of(runtime).note("shadow/skipped")
 
 
 class _Shadow:
@@ -42,17 +43,18 @@ class _Shadow:
     hangs. The thread ends when nothing waits; it is a daemon, for which no process stays.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Runtime, Outgoing]] = deque()
+        self._waiting: deque[Outgoing] = deque()
         self._is_running = False
 
-    def add(self, runtime: Runtime, outgoing: Outgoing) -> bool:
+    def add(self, outgoing: Outgoing) -> bool:
         """Whether the mail will be tried."""
         with self._lock:
             if len(self._waiting) >= _LIMIT:
                 return False
-            self._waiting.append((runtime, outgoing))
+            self._waiting.append(outgoing)
             if self._is_running:
                 return True
             self._is_running = True
@@ -72,13 +74,10 @@ class _Shadow:
                 if not self._waiting:
                     self._is_running = False
                     return
-                runtime, outgoing = self._waiting.popleft()
+                outgoing = self._waiting.popleft()
             # Whatever the store raises besides: the thread has to come back for the next one.
             with suppress(Exception):
-                _try(runtime, outgoing)
-
-
-_shadows: WeakKeyDictionary[Runtime, _Shadow] = WeakKeyDictionary()
+                _try(self._runtime, outgoing)
 
 
 def _try(runtime: Runtime, outgoing: Outgoing) -> None:
@@ -87,7 +86,7 @@ def _try(runtime: Runtime, outgoing: Outgoing) -> None:
     except Exception as exc:
         shadow_failed(runtime, outgoing.message.message_id, exc)
         return
-    runtime.tally.note("shadow/passed")
+    counters_of(runtime).note("shadow/passed")
 
 
 def _encode_and_submit(runtime: Runtime, outgoing: Outgoing) -> None:
@@ -115,5 +114,5 @@ def shadow_failed(runtime: Runtime, message_id: str, error: Exception) -> None:
     if redacted is not None:
         problem = str(redacted())
     logger.warning("shadow: message %s would have failed on its way to the proxy: %s", message_id, problem)
-    runtime.tally.note("shadow/failed")
-    runtime.emit("mail-shadow-failed", {"message_id": message_id, "problem": problem})
+    counters_of(runtime).note("shadow/failed")
+    events_of(runtime).emit("mail-shadow-failed", {"message_id": message_id, "problem": problem})

@@ -12,7 +12,7 @@ from ..deliveries.report import utcnow
 from ..errors import MailProxyError, ProxyRequestError, ProxyUnavailable
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
-from ..submission import Outgoing
+from ..submission import Outgoing, submitter_of
 from .breaker import get_breaker
 
 __all__ = ["Submission", "submit"]
@@ -36,7 +36,7 @@ def submit(runtime: Runtime, outgoing: Sequence[Outgoing], *, task_id: str) -> S
     that was tried before, nobody knows whether the proxy has it.
     """
     begun_at = utcnow()
-    kept = runtime.submitter.register(outgoing, task_id=task_id)
+    kept = submitter_of(runtime).register(outgoing, task_id=task_id)
     answer, spared = SubmitAnswer(), frozenset[str]()
     for server in sorted({out.message.server for out in outgoing}):
         pairs = [(out, each) for out, each in zip(outgoing, kept, strict=True) if out.message.server == server]
@@ -51,7 +51,7 @@ def _submit_to(
     settings = runtime.settings.migration or MigrationSettings()
     if settings.fallback == "never":
         outgoing, kept = [out for out, _ in pairs], [each for _, each in pairs]
-        answer = runtime.submitter.submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
+        answer = submitter_of(runtime).submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
         return Submission(answer=answer, spared=frozenset())
     fresh = frozenset(
         each.message_id
@@ -62,7 +62,7 @@ def _submit_to(
     is_new = any(each.status is Status.NEW for _, each in pairs)
     if is_new and not breaker.allows():
         return _kept_away(runtime, pairs, fresh, task_id=task_id, begun_at=begun_at)
-    answer = runtime.submitter.submit_registered(
+    answer = submitter_of(runtime).submit_registered(
         [out for out, _ in pairs],
         [each for _, each in pairs],
         task_id=task_id,
@@ -86,7 +86,7 @@ def _kept_away(
 ) -> Submission:
     """What becomes of mails while the breaker is open."""
     known = [(out, each) for out, each in pairs if each.status is not Status.NEW]
-    answer = runtime.submitter.submit_registered(
+    answer = submitter_of(runtime).submit_registered(
         [out for out, _ in known], [each for _, each in known], task_id=task_id, begun_at=begun_at
     )
     waiting = [each.message_id for _, each in pairs if each.status is Status.NEW and each.message_id not in fresh]

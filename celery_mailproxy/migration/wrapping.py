@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..outgoing import dump_arguments, one_outgoing
 from ..retrying import TROUBLE, retry_later
 from ..runtime import Runtime, get_runtime
-from ..submission import Outgoing
+from ..submission import Outgoing, submitter_of
 from . import revoking  # noqa: F401 - its signal handler
 from .legacy import send_legacy
 from .routing import LEGACY, PROXY, get_router, pinned_path
@@ -160,7 +160,7 @@ class _Call:
             if self._may_retry:
                 raise retry_later(self._task, unavailable) from unavailable
             reason = f"given up: {unavailable}"
-            if self._runtime.submitter.give_up([message_id], reason, task_id=self._task_id):
+            if submitter_of(self._runtime).give_up([message_id], reason, task_id=self._task_id):
                 raise unavailable
         answer.raise_for(message_id)
         return {"id": message_id, "queued": 1, "rejected": []}

@@ -58,10 +58,11 @@ class ListenerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         # Before anything is started: wrong settings and a port in use stop the worker at once.
         try:
             from ..runtime import get_runtime
+            from .default import receiver_of
             from .server import ReportServer
 
             host, port = parse_address(self._address or "")
-            return ReportServer(self.receiver or get_runtime(parent.app).receiver, host=host, port=port)
+            return ReportServer(self.receiver or receiver_of(get_runtime(parent.app)), host=host, port=port)
         except MailProxyError as exc:
             raise CannotListen(str(exc)) from exc
 

@@ -23,6 +23,7 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy import Delivery, DeliveryReport, Kind
 from celery_mailproxy.dispatch import signals
+from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.django import admin_actions, content, resending
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation
@@ -351,7 +352,7 @@ def failed_mail(app: Celery) -> EmailLog:
     runtime = get_runtime(app)
     now = datetime.now(timezone.utc)
     runtime.store.register([Delivery(message_id="m1", created_at=now, updated_at=now)])
-    runtime.dispatcher.dispatch([DeliveryReport(kind=Kind.SENT, message_id="m1", at=now)], claim="c1")
+    dispatcher_of(runtime).dispatch([DeliveryReport(kind=Kind.SENT, message_id="m1", at=now)], claim="c1")
     return EmailLog.objects.get(message_id="m1")
 
 

@@ -23,7 +23,7 @@ from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.publishing import Publication, publish
 from celery_mailproxy.django.resending import refusal
 from celery_mailproxy.runtime import get_runtime
-from celery_mailproxy.submission import Outgoing
+from celery_mailproxy.submission import Outgoing, submitter_of
 
 from .default_app import default_app
 from .publishing_app import Published, published
@@ -188,7 +188,7 @@ def register(message_id: str, task_id: str) -> Any:
 
     arguments = {"to": ["to@example.com"], "from_email": "from@example.com", "body": "Body"}
     mail = MailMessage.from_arguments(arguments, message_id=message_id)
-    return get_runtime().submitter.register([Outgoing(message=mail)], task_id=task_id)
+    return submitter_of(get_runtime()).register([Outgoing(message=mail)], task_id=task_id)
 
 
 # -------------------------------------------------------------------- kept files

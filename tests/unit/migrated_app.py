@@ -11,7 +11,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.app.trace import build_tracer
 
-from celery_mailproxy.dispatch import signals
+from celery_mailproxy.dispatch import events, signals
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 
@@ -79,7 +79,7 @@ def migrated(proxy: FakeProxy | None = None, *, token: str | None = None, **migr
     one.runtime.store.clear()  # type: ignore[attr-defined]
     for signal in KINDS:
         signal.connect(one.note, sender=app, weak=False)
-    one.runtime.__dict__["_events"] = _Events(one.events)
+    one.runtime.replace_part(events._build, _Events(app=app, producers=one.runtime.producers, told=one.events))
     try:
         yield one
     finally:
@@ -89,13 +89,12 @@ def migrated(proxy: FakeProxy | None = None, *, token: str | None = None, **migr
         app.close()
 
 
-class _Events:
-    def __init__(self, events: list[tuple[str, Mapping[str, Any]]]) -> None:
-        self._events = events
+class _Events(events.EventSender):
+    """Keeps the events in place of sending them."""
+
+    def __init__(self, *, told: list[tuple[str, Mapping[str, Any]]], **options: Any) -> None:
+        super().__init__(**options)
+        self._told = told
 
     def send(self, event: str, fields: Mapping[str, Any], *, hostname: str | None = None) -> None:
-        self._events.append((event, dict(fields)))
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
+        self._told.append((event, dict(fields)))

@@ -29,7 +29,9 @@ from celery_mailproxy.conf.settings import ServerSettings, Settings, load_settin
 from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.signals import mail_sent
+from celery_mailproxy.receiver.default import receiver_of
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error
@@ -252,7 +254,7 @@ def test_replay_runs_failed_handlers_until_they_succeed(
     run: Run, app: Celery, remember: Callable[..., Delivery], failing_handler: list[bool]
 ) -> None:
     remember("m1")
-    get_runtime(app).dispatcher.dispatch([report(Kind.SENT)], claim="test")
+    dispatcher_of(get_runtime(app)).dispatch([report(Kind.SENT)], claim="test")
     result = run("replay", "--all")
     assert result.exit_code == 1
     assert "m1  1 failed again, 0 succeeded" in result.stdout
@@ -678,7 +680,7 @@ class _receiver:
         from celery_mailproxy.receiver.server import ReportServer
 
         forget_runtime(self._app)
-        self._server = ReportServer(get_runtime(self._app).receiver, host="127.0.0.1", port=0)
+        self._server = ReportServer(receiver_of(get_runtime(self._app)), host="127.0.0.1", port=0)
         self._server.start()
         return self._server.urls[0]
 

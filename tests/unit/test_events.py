@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Consumer
 
 from celery_mailproxy.dispatch.events import EventSender
-from celery_mailproxy.receiver.publisher import ReportPublisher
+from celery_mailproxy.runtime import Producers
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def app() -> Iterator[Celery]:
 
 @pytest.fixture
 def sender(app: Celery) -> Iterator[EventSender]:
-    publisher = ReportPublisher(app=app, chunk_size=100)
-    sender = EventSender(app=app, publisher=publisher)
+    producers = Producers(app)
+    sender = EventSender(app=app, producers=producers)
     yield sender
     sender.close()
-    publisher.close()
+    producers.close()
 
 
 class Onlooker:
@@ -100,8 +100,8 @@ def test_what_waits_is_sent_when_the_sender_is_closed(app: Celery, sender: Event
 
 def test_no_mail_waits_for_a_broker_that_is_gone() -> None:
     app = Celery("events", broker="redis://127.0.0.1:1", set_as_current=False)
-    publisher = ReportPublisher(app=app, chunk_size=100)
-    sender = EventSender(app=app, publisher=publisher)
+    producers = Producers(app)
+    sender = EventSender(app=app, producers=producers)
     sender.send("mail-sent", {"message_id": "m"})
     sender.flush()
     # One failure was enough: for a while nothing is even kept.
@@ -110,4 +110,4 @@ def test_no_mail_waits_for_a_broker_that_is_gone() -> None:
         sender.send("mail-sent", {"message_id": "m"})
     assert threading.active_count() <= before
     sender.close()
-    publisher.close()
+    producers.close()

@@ -18,6 +18,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
+from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 
@@ -173,7 +174,7 @@ def test_a_lost_mail_to_each_recipient_ends_with_those_that_the_proxy_has(instal
     assert lost is not None
     assert lost.status is Status.ERROR
     report = DeliveryReport(kind=Kind.SENT, message_id=f"{message_id}-0", at=START)
-    installation.runtime.dispatcher.dispatch([report], claim="c")
+    dispatcher_of(installation.runtime).dispatch([report], claim="c")
     assert installation.state(message_id) is S.PUBLISHED
     (headers,) = installation.published()
     assert headers[RESUME_HEADER]["id"] == message_id

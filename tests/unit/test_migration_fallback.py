@@ -10,9 +10,10 @@ import pytest
 from celery_mailproxy.conf.settings import MigrationSettings
 from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
-from celery_mailproxy.dispatch.counters import Tally
+from celery_mailproxy.dispatch.counters import Counters, counters_of
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
 from celery_mailproxy.outgoing import one_outgoing
+from celery_mailproxy.submission import submitter_of
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated
@@ -51,7 +52,7 @@ def test_a_mail_that_may_be_there_waits_for_the_right_token(proxy: FakeProxy) ->
             (), {**MAIL, "message_id": "task-1"}, settings=one.runtime.settings, message_id="task-1"
         )
         # As a worker leaves it that dies in the midst of its first try.
-        one.runtime.submitter.register([outgoing], task_id="task-1")
+        submitter_of(one.runtime).register([outgoing], task_id="task-1")
         assert one.run(task, 7)[0] == "RETRY"
         assert (one.sent, one.told) == ([], [])
 
@@ -117,7 +118,7 @@ def test_the_breaker_keeps_mails_from_a_proxy_that_is_away(proxy: FakeProxy, cap
         assert proxy.received == []
         assert "is not tried for 3600 s" in caplog.text
         assert ("mail-breaker-opened", {"server": "default"}) in one.events
-        counted = one.runtime.tally.since(one.runtime.store.clock())  # type: ignore[attr-defined]
+        counted = counters_of(one.runtime).since(one.runtime.store.clock())  # type: ignore[attr-defined]
         assert (counted["breaker/opened"], counted["legacy/sent"]) == (1, 4)
 
 
@@ -136,7 +137,7 @@ class Parts:
             store=self.store,
             failures=3,
             seconds=30,
-            tally=Tally(self.store),
+            counters=Counters(self.store),
             emit=lambda event, fields: self.events.append(event),
             clock=lambda: self.now,
         )

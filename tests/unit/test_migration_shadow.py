@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from celery_mailproxy.dispatch.counters import counters_of
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated
@@ -25,7 +26,7 @@ def proxy() -> Iterator[FakeProxy]:
 
 
 def counted(one: Migrated, name: str) -> int:
-    counts: dict[str, int] = one.runtime.tally.since(one.runtime.store.clock())  # type: ignore[attr-defined]
+    counts: dict[str, int] = counters_of(one.runtime).since(one.runtime.store.clock())  # type: ignore[attr-defined]
     return counts.get(f"shadow/{name}", 0)
 
 

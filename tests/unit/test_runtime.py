@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.dispatch.signals import mail_sent
+from celery_mailproxy.receiver.default import receiver_of
 from celery_mailproxy.receiver.receiver import Request
 from celery_mailproxy.runtime import forget_runtime, get_delivery, get_runtime
 
@@ -38,7 +39,7 @@ def post(app: Celery, *entries: dict[str, Any]) -> int:
     body = json.dumps({"delivery_report": entries}).encode()
     headers = {"authorization": "Bearer token", "content-type": "application/json"}
     request = Request(method="POST", path="/mail-proxy/sync", headers=headers, body=body)
-    return int(get_runtime(app).receiver.handle(request).status)
+    return int(receiver_of(get_runtime(app)).handle(request).status)
 
 
 def register(app: Celery, message_id: str, **callbacks: Any) -> None:

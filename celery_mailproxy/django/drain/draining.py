@@ -14,7 +14,7 @@ from ...errors import InvalidMessage, redact
 from ...proxy.api import SubmitAnswer
 from ...retrying import TROUBLE, retry_later, retry_or_give_up
 from ...runtime import Runtime, get_runtime
-from ...submission import Outgoing
+from ...submission import Outgoing, submitter_of
 from ..conversion import ConvertedMail, convert, has_log
 from ..mailers import configured_mailers
 from ..options import BACKEND_OPTIONS, LegacySettings
@@ -109,7 +109,7 @@ def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None,
         EmailLog.objects.begin(entries, settings=settings)
     answer = SubmitAnswer()
     for start in range(0, len(outgoing), settings.chunk_size):
-        answer += runtime.submitter.submit(outgoing[start : start + settings.chunk_size], task_id=task_id)
+        answer += submitter_of(runtime).submit(outgoing[start : start + settings.chunk_size], task_id=task_id)
     return _Outcome(answer=answer, unreadable=unreadable, number=len(answer.accepted))
 
 

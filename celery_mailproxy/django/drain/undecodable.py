@@ -113,7 +113,7 @@ def _keep(consumer: Any, message: Any, exc: Exception) -> None:
 def _publish(app: Celery, message: Any, headers: dict[str, Any], *, exchange: str = "", **options: Any) -> None:
     # Kombu has decompressed the body.
     headers.pop("compression", None)
-    with get_runtime(app).publisher.producer() as producer:
+    with get_runtime(app).producers.acquire() as producer:
         producer.publish(
             message.body,
             content_type=message.content_type,

@@ -15,6 +15,7 @@ from celery import chain, group
 
 from celery_mailproxy import DeliveryReport, Kind, deliver_many_via_proxy
 from celery_mailproxy.deliveries.suspension import SuspensionState
+from celery_mailproxy.dispatch.resumer import resumer_of
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 
@@ -272,7 +273,7 @@ def test_two_copies_of_the_resuming_message_give_one_result(canvas: Canvas) -> N
     suspension = recorded.delivery.suspension  # type: ignore[union-attr]
     assert suspension is not None
     for _ in range(2):
-        runtime.resumer.publish(result.id, suspension)
+        resumer_of(runtime).publish(result.id, suspension)
     canvas.wait_sent(result)
     canvas.wait(then)
 
