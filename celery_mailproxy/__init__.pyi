@@ -1,6 +1,5 @@
 # The public surface, stated once: type checkers read it as it stands, and `__init__.py` loads each name on demand.
 from ._version import __version__ as __version__
-from .campaigns import deliver_many_via_proxy as deliver_many_via_proxy
 from .deliveries.delivery import Delivery as Delivery
 from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport
@@ -29,3 +28,4 @@ from .tasks import prune_deliveries as prune_deliveries
 from .tasks import resume_stalled as resume_stalled
 from .tasks import send_many_via_proxy as send_many_via_proxy
 from .tasks import send_via_proxy as send_via_proxy
+from .tasks.results.campaign import deliver_many_via_proxy as deliver_many_via_proxy

@@ -14,9 +14,9 @@ from celery import Celery
 from ..deliveries.delivery import Status
 from ..errors import InvalidMessage
 from ..mail.message import Attachment
-from ..outgoing import one_outgoing
 from ..runtime import Runtime, get_runtime
-from ..submission import submitter_of
+from ..tasks.sending.outgoing import one_outgoing
+from ..tasks.sending.submitter import submitter_of
 from .command import MailProxyCommand, app_of, timeout_option
 from .follow import follow, follow_on
 from .terminal import Terminal, span

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import MailProxyError
 from ..mail.payload import encode
-from ..outgoing import one_outgoing
 from ..runtime import Runtime
+from ..tasks.sending.outgoing import one_outgoing
 from . import content
 from .references import separate
 

@@ -21,10 +21,10 @@ from ..migration.legacy import LegacyAnswer, LegacyMail, send_legacy
 from ..migration.routing import LEGACY, PROXY, get_router, pinned_path
 from ..migration.shadow import shadow
 from ..migration.submitting import submit
-from ..outgoing import SendTask, addressee_of, one_outgoing
-from ..retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
 from ..runtime import Runtime, get_runtime
-from ..submission import Outgoing, submitter_of
+from ..tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
+from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
+from ..tasks.sending.submitter import Outgoing, submitter_of
 from . import content
 from .kept_mails import with_references
 from .legacy_transport import LegacyTransport

@@ -18,10 +18,10 @@ from celery import current_app
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from ..callbacks import CALLBACK_ARGUMENTS
 from ..conf.settings import LEGACY
 from ..errors import InvalidMessage, MailProxyError
 from ..runtime import get_runtime
+from ..tasks.sending.callbacks import CALLBACK_ARGUMENTS
 from . import content
 from .conversion import convert
 from .database import log_alias

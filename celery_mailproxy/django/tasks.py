@@ -12,11 +12,11 @@ from celery.signals import task_revoked, worker_init
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import InvalidMessage, MessageRejected, redact
 from ..migration.revoking import end_revoked
-from ..outgoing import SendTask, addressee_of, dump_arguments
-from ..retrying import DURABLE, retry_in
 from ..runtime import get_runtime
-from ..submission import submitter_of
 from ..tasks import send_many_via_proxy, send_via_proxy
+from ..tasks.sending.outgoing import SendTask, addressee_of, dump_arguments
+from ..tasks.sending.retrying import DURABLE, retry_in
+from ..tasks.sending.submitter import submitter_of
 from . import content
 from .kept_mails import with_references
 from .migration_tasks import send_migrating

@@ -12,7 +12,7 @@ from celery.signals import task_revoked
 from ..deliveries.report import Kind
 from ..errors import redact
 from ..runtime import get_runtime
-from ..submission import submitter_of
+from ..tasks.sending.submitter import submitter_of
 from .legacy import LegacyMail
 from .routing import LEGACY, pinned_path
 

@@ -14,10 +14,10 @@ from .. import tasks  # noqa: F401 - a worker that sends by the proxy is told by
 from ..conf.migration import share as read_share
 from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
-from ..outgoing import dump_arguments, one_outgoing
-from ..retrying import TROUBLE, retry_later
 from ..runtime import Runtime, get_runtime
-from ..submission import Outgoing, submitter_of
+from ..tasks.sending.outgoing import dump_arguments, one_outgoing
+from ..tasks.sending.retrying import TROUBLE, retry_later
+from ..tasks.sending.submitter import Outgoing, submitter_of
 from . import revoking  # noqa: F401 - its signal handler
 from .legacy import send_legacy
 from .routing import LEGACY, PROXY, get_router, pinned_path

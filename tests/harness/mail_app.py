@@ -17,10 +17,10 @@ from celery import signals as celery_signals
 from kombu.transport import redis
 
 from celery_mailproxy import attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy
-from celery_mailproxy.delivering import DeliverTask
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.joining import Joiner
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
+from celery_mailproxy.tasks.results.deliver_task import DeliverTask
 
 __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 

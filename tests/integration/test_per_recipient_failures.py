@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from celery.result import AsyncResult
 
-from celery_mailproxy import DeliveryError, Status, janitor
+from celery_mailproxy import DeliveryError, Status
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.results import stalled as janitor
 from celery_mailproxy.testing import FakeProxy
 
 from ..harness.mail_stack import MODULE, MailStack

@@ -18,8 +18,8 @@ from celery_mailproxy import (
     send_many_via_proxy,
     send_via_proxy,
 )
-from celery_mailproxy.chunks import deliver_from_chunk
 from celery_mailproxy.runtime import forget_runtime
+from celery_mailproxy.tasks.results.chunks import deliver_from_chunk
 from celery_mailproxy.testing import FakeProxy
 
 

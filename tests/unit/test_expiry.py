@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy.expiry import short_chord_life, warn_of_short_chords
+from celery_mailproxy.tasks.results.chord_expiry import short_chord_life, warn_of_short_chords
 
 MONTH = 30 * 86400.0
 

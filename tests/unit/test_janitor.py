@@ -12,7 +12,6 @@ import pytest
 from celery import Celery
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the task
-from celery_mailproxy import janitor
 from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
@@ -21,6 +20,7 @@ from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionS
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
+from celery_mailproxy.tasks.results import stalled as janitor
 
 START = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 LEASE = 60.0

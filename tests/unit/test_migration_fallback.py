@@ -12,8 +12,8 @@ from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch.counters import Counters, counters_of
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
-from celery_mailproxy.outgoing import one_outgoing
-from celery_mailproxy.submission import submitter_of
+from celery_mailproxy.tasks.sending.outgoing import one_outgoing
+from celery_mailproxy.tasks.sending.submitter import submitter_of
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated

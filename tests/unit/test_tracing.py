@@ -13,8 +13,8 @@ from celery import Celery
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject
 
-from celery_mailproxy.delivering import DeliverTask
-from celery_mailproxy.tracing import light_tracer
+from celery_mailproxy.tasks.results.deliver_task import DeliverTask
+from celery_mailproxy.tasks.results.ignored_runs import light_tracer
 
 
 @pytest.fixture

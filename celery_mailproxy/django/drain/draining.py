@@ -9,12 +9,12 @@ from uuid import uuid4
 
 from django.db import DatabaseError, InterfaceError
 
-from ...callbacks import split_callbacks
 from ...errors import InvalidMessage, redact
 from ...proxy.api import SubmitAnswer
-from ...retrying import TROUBLE, retry_later, retry_or_give_up
 from ...runtime import Runtime, get_runtime
-from ...submission import Outgoing, submitter_of
+from ...tasks.sending.callbacks import split_callbacks
+from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
+from ...tasks.sending.submitter import Outgoing, submitter_of
 from ..conversion import ConvertedMail, convert, has_log
 from ..mailers import configured_mailers
 from ..options import BACKEND_OPTIONS, LegacySettings

@@ -10,8 +10,8 @@ from django.conf import settings as django_settings
 
 from ... import tasks as core_tasks  # noqa: F401 - a worker that drains also dispatches the reports
 from ...errors import ConfigurationError
-from ...outgoing import SendTask
-from ...retrying import DURABLE, TIME_LIMITS, retry_later
+from ...tasks.sending.outgoing import SendTask
+from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from ..options import LegacySettings
 from .draining import PASSING, drain, send_letter
 from .models import DeadLetter

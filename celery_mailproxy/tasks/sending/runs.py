@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from .deliveries.report import utcnow
-from .distribution import distribute, each_summary, submit_members, with_reasons
-from .errors import DeliveryError, InvalidMessage, MessageRejected
+from ...deliveries.report import utcnow
+from ...errors import DeliveryError, InvalidMessage, MessageRejected
+from ...proxy.api import SubmitAnswer
+from ...runtime import Runtime, get_runtime
 from .outgoing import addressee_of, many_outgoing, one_outgoing
-from .proxy.api import SubmitAnswer
+from .per_recipient import distribute, each_summary, submit_members, with_reasons
 from .retrying import retries_left, retry_later, retry_or_give_up
-from .runtime import Runtime, get_runtime
-from .submission import Outgoing, submitter_of
+from .submitter import Outgoing, submitter_of
 
 __all__ = ["deliver", "deliver_each", "send", "send_each", "send_many"]
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ...deliveries.delivery import Delivery, Status
+from ...deliveries.report import DeliveryReport, Kind, utcnow
+from ...deliveries.stores.base import Advanced, DeliveryStore
+from ...deliveries.suspension import Suspension
+from ...dispatch.dispatcher import Dispatcher, dispatcher_of
+from ...errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
+from ...mail.message import MailMessage
+from ...mail.payload import encode
+from ...mail.summary import summary_of
+from ...proxy.api import SubmitAnswer
+from ...proxy.client import ProxyClient
+from ...runtime import Runtime
 from .callbacks import Callbacks
-from .deliveries.delivery import Delivery, Status
-from .deliveries.report import DeliveryReport, Kind, utcnow
-from .deliveries.stores.base import Advanced, DeliveryStore
-from .deliveries.suspension import Suspension
-from .dispatch.dispatcher import Dispatcher, dispatcher_of
-from .errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
-from .mail.message import MailMessage
-from .mail.payload import encode
-from .mail.summary import summary_of
-from .proxy.api import SubmitAnswer
-from .proxy.client import ProxyClient
-from .runtime import Runtime
 
 __all__ = ["Outgoing", "Submitter", "submitter_of"]
 

@@ -10,19 +10,19 @@ from typing import Any
 from celery import states
 from celery.exceptions import Ignore
 
-from .deliveries.delivery import Delivery
-from .deliveries.report import Kind, utcnow
-from .deliveries.stores.base import Advanced
-from .deliveries.suspension import Step, Suspension, SuspensionState
-from .dispatch.events import events_of
-from .dispatch.joining import Joiner
-from .dispatch.resumer import RESUME_HEADER, take_down
-from .errors import DeliveryError, MailProxyError, StoreError
-from .expiry import warn_of_short_chords
-from .outgoing import SendTask
-from .retrying import retry_in
-from .runtime import Runtime, get_runtime
-from .submission import Outgoing, submitter_of
+from ...deliveries.delivery import Delivery
+from ...deliveries.report import Kind, utcnow
+from ...deliveries.stores.base import Advanced
+from ...deliveries.suspension import Step, Suspension, SuspensionState
+from ...dispatch.events import events_of
+from ...dispatch.joining import Joiner
+from ...dispatch.resumer import RESUME_HEADER, take_down
+from ...errors import DeliveryError, MailProxyError, StoreError
+from ...runtime import Runtime, get_runtime
+from ..sending.outgoing import SendTask
+from ..sending.retrying import retry_in
+from ..sending.submitter import Outgoing, submitter_of
+from .chord_expiry import warn_of_short_chords
 
 try:
     # Celery 5.6 on: the message's word counts before the task's.

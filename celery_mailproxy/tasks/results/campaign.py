@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from celery import Celery, current_app, group
 
+from ...runtime import get_runtime
+from .. import deliver_via_proxy
+from ..sending.outgoing import many_arguments
 from .chunks import chunk_signatures, deliver_from_chunk
-from .outgoing import many_arguments
-from .runtime import get_runtime
-from .tasks import deliver_via_proxy
 
 __all__ = ["deliver_many_via_proxy"]
 

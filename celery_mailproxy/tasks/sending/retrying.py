@@ -12,9 +12,9 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
-from .errors import ConfigurationError, ProxyUnavailable, StoreError
-from .runtime import Runtime, get_runtime
-from .submission import submitter_of
+from ...errors import ConfigurationError, ProxyUnavailable, StoreError
+from ...runtime import Runtime, get_runtime
+from .submitter import submitter_of
 
 __all__ = ["DURABLE", "TIME_LIMITS", "TROUBLE", "retries_left", "retry_in", "retry_later", "retry_or_give_up"]
 

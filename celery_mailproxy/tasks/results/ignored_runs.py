@@ -16,7 +16,7 @@ from celery.exceptions import Ignore
 from celery.signals import worker_process_init
 from celery.utils.log import get_logger
 
-from .delivering import DeliverTask
+from .deliver_task import DeliverTask
 
 __all__ = ["light_tracer"]
 

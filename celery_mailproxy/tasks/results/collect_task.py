@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .deliveries.delivery import Delivery
-from .delivering import DeliverTask
-from .errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
+from ...deliveries.delivery import Delivery
+from ...errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
+from .deliver_task import DeliverTask
 
 __all__ = ["COLLECT_HEADER", "CollectTask"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from celery.signals import celeryd_init, task_revoked
 
+from ...errors import ConfigurationError
+from ...runtime import get_runtime
+from ..sending.outgoing import SEND_TASK
+from ..sending.submitter import submitter_of
 from .chunks import chunk_ids, deliver_from_chunk
-from .errors import ConfigurationError
-from .outgoing import SEND_TASK
-from .runtime import get_runtime
-from .submission import submitter_of
 
 __all__: list[str] = []
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from .collecting import CollectTask
-from .errors import InvalidMessage
-from .outgoing import many_outgoing
-from .retrying import TIME_LIMITS, TROUBLE, retry_later, retry_or_give_up
-from .runtime import get_runtime
-from .submission import submitter_of
+from ...errors import InvalidMessage
+from ...runtime import get_runtime
+from ..sending.outgoing import many_outgoing
+from ..sending.retrying import TIME_LIMITS, TROUBLE, retry_later, retry_or_give_up
+from ..sending.submitter import submitter_of
+from .collect_task import CollectTask
 
 __all__ = ["chunk_ids", "chunk_signatures", "deliver_from_chunk"]
 

@@ -11,17 +11,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from .deliveries.delivery import Delivery, Status
-from .deliveries.report import DeliveryReport, Kind, utcnow
-from .deliveries.stores.base import Recording
-from .dispatch.dispatcher import dispatcher_of
-from .errors import InvalidMessage, UnsupportedMessage, redact
-from .mail.headers import read_addresses
-from .mail.message import MailMessage
-from .mail.payload import own_message_id
-from .proxy.api import SubmitAnswer
-from .runtime import Runtime
-from .submission import Outgoing, submitter_of
+from ...deliveries.delivery import Delivery, Status
+from ...deliveries.report import DeliveryReport, Kind, utcnow
+from ...deliveries.stores.base import Recording
+from ...dispatch.dispatcher import dispatcher_of
+from ...errors import InvalidMessage, UnsupportedMessage, redact
+from ...mail.headers import read_addresses
+from ...mail.message import MailMessage
+from ...mail.payload import own_message_id
+from ...proxy.api import SubmitAnswer
+from ...runtime import Runtime
+from .submitter import Outgoing, submitter_of
 
 __all__ = ["MAX_RECIPIENTS", "distribute", "each_summary", "submit_members", "with_reasons"]
 

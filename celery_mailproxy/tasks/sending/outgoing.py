@@ -10,14 +10,14 @@ from celery import Task
 from celery.result import GroupResult
 from celery.signals import before_task_publish
 
+from ...conf.settings import Settings
+from ...errors import InvalidMessage
+from ...mail.message import MailMessage, normalise_arguments
+from ...mail.payload import encode
+from ...runtime import get_runtime
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
-from .conf.settings import Settings
-from .distribution import distribute
-from .errors import InvalidMessage
-from .mail.message import MailMessage, normalise_arguments
-from .mail.payload import encode
-from .runtime import get_runtime
-from .submission import Outgoing
+from .per_recipient import distribute
+from .submitter import Outgoing
 
 __all__ = ["SEND_TASK", "SendManyTask", "SendTask", "many_arguments", "many_outgoing", "one_outgoing"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import InvalidMessage
+from ...errors import InvalidMessage
 
 __all__ = ["CALLBACK_ARGUMENTS", "dump_callbacks", "split_callbacks"]
 

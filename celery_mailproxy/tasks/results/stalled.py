@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from celery import states
 
-from .deliveries.delivery import Delivery, Status
-from .deliveries.suspension import Step, SuspensionState
-from .dispatch.dispatcher import dispatcher_of
-from .dispatch.resumer import holds_arguments, resumer_of
-from .runtime import Runtime
-from .submission import submitter_of
+from ...deliveries.delivery import Delivery, Status
+from ...deliveries.suspension import Step, SuspensionState
+from ...dispatch.dispatcher import dispatcher_of
+from ...dispatch.resumer import holds_arguments, resumer_of
+from ...runtime import Runtime
+from ..sending.submitter import submitter_of
 
 __all__ = ["OUTCOMES", "resume_stalled"]
 

@@ -11,21 +11,23 @@ from uuid import uuid4
 from celery import shared_task
 from celery.signals import worker_process_shutdown
 
-from . import janitor, tracing, worker_hooks  # noqa: F401 - their signal handlers
-from .chunks import deliver_from_chunk
-from .collecting import CollectTask
-from .deliveries.report import DeliveryReport, utcnow
-from .dispatch.dispatcher import dispatcher_of
-from .errors import (
+from ..deliveries.report import DeliveryReport, utcnow
+from ..dispatch.dispatcher import dispatcher_of
+from ..errors import (
     InvalidMessage,
     InvalidReport,
     MessageRejected,
     redact,
 )
-from .outgoing import SEND_TASK, SendManyTask, SendTask
-from .retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
-from .runtime import Runtime, close_runtimes, get_runtime
-from .sending import deliver, deliver_each, send, send_each, send_many
+from ..runtime import Runtime, close_runtimes, get_runtime
+from .results import ignored_runs as tracing  # noqa: F401 - their signal handlers
+from .results import stalled as janitor
+from .results import worker_hooks  # noqa: F401 - their signal handlers
+from .results.chunks import deliver_from_chunk
+from .results.collect_task import CollectTask
+from .sending.outgoing import SEND_TASK, SendManyTask, SendTask
+from .sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
+from .sending.runs import deliver, deliver_each, send, send_each, send_many
 
 __all__ = [
     "deliver_from_chunk",

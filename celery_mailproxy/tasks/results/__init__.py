@@ -1,0 +1,1 @@
+"""Celery results that follow the mail."""
