@@ -15,7 +15,7 @@ from ..deliveries.delivery import Status
 from ..errors import InvalidMessage
 from ..mail.message import Attachment
 from ..runtime import Runtime, get_runtime
-from ..tasks.sending.outgoing import one_outgoing
+from ..tasks.sending.arguments import one_outgoing
 from ..tasks.sending.submitter import submitter_of
 from .command import MailProxyCommand, app_of, timeout_option
 from .follow import follow, follow_on

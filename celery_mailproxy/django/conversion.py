@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, InvalidMessage
 from ..mail.message import MailMessage
 from ..mail.payload import encode
 from ..mail.raw import raw_text
-from ..tasks.sending.outgoing import dump_arguments, one_outgoing
+from ..tasks.sending.arguments import dump_arguments, one_outgoing
 from . import content
 from .entries import LogEntry
 from .options import LegacySettings, message_options

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import MailProxyError
 from ..mail.payload import encode
 from ..runtime import Runtime
-from ..tasks.sending.outgoing import one_outgoing
+from ..tasks.sending.arguments import one_outgoing
 from . import content
 from .references import separate
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from ..conf import task_names
 from ..conf.settings import MigrationSettings
 from ..deliveries.report import Kind
 from ..errors import InvalidMessage, redact
@@ -22,9 +23,11 @@ from ..migration.routing import LEGACY, PROXY, get_router, pinned_path
 from ..migration.shadow import shadow
 from ..migration.submitting import submit
 from ..runtime import Runtime, get_runtime
-from ..tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
+from ..tasks.sending.arguments import addressee_of, one_outgoing
+from ..tasks.sending.base_tasks import SendTask
+from ..tasks.sending.outgoing import Outgoing
 from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
-from ..tasks.sending.submitter import Outgoing, submitter_of
+from ..tasks.sending.submitter import submitter_of
 from . import content
 from .kept_mails import with_references
 from .legacy_transport import LegacyTransport
@@ -52,11 +55,15 @@ class MigratingTask(SendTask):
         """As `Task.apply_async`."""
         return self._publish(args, kwargs or {}, task_id, options)
 
+    def message_ids(self, request: Any) -> list[str]:
+        """The ids of the mails that a run with this request sends."""
+        return [each["message_id"] for each in (request.args or [()])[0]]
+
 
 @shared_task(
     bind=True,
     base=MigratingTask,
-    name="celery_mailproxy.send_migrating",
+    name=task_names.SEND_MIGRATING,
     throws=(InvalidMessage,),
     typing=False,
     **DURABLE,

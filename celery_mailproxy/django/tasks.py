@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import shared_task
-from celery.signals import task_revoked, worker_init
+from celery.signals import worker_init
 
+from ..conf import task_names
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import InvalidMessage, MessageRejected, redact
-from ..migration.revoking import end_revoked
 from ..runtime import get_runtime
 from ..tasks import send_many_via_proxy, send_via_proxy
-from ..tasks.sending.outgoing import SendTask, addressee_of, dump_arguments
+from ..tasks.sending.arguments import addressee_of, dump_arguments
+from ..tasks.sending.base_tasks import SendTask
 from ..tasks.sending.retrying import DURABLE, retry_in
 from ..tasks.sending.submitter import submitter_of
 from . import content
@@ -48,7 +49,7 @@ class SendKeptTask(SendTask):
 @shared_task(
     bind=True,
     base=SendKeptTask,
-    name="celery_mailproxy.send_kept",
+    name=task_names.SEND_KEPT,
     throws=(InvalidMessage, MessageRejected),
     typing=False,
     acks_late=True,
@@ -96,13 +97,13 @@ def _without_source(task: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     raise gone
 
 
-@shared_task(name="celery_mailproxy.discard_content", ignore_result=True)
+@shared_task(name=task_names.DISCARD_CONTENT, ignore_result=True)
 def discard_content(content_name: str) -> None:
     """Delete the source of a mail that has ended, where the store of deliveries is not Django's."""
     content.discard([content_name])
 
 
-@shared_task(bind=True, name="celery_mailproxy.replay_handlers", ignore_result=True, typing=False, **DURABLE)
+@shared_task(bind=True, name=task_names.REPLAY_HANDLERS, ignore_result=True, typing=False, **DURABLE)
 def replay_handlers(self: Any, message_ids: Sequence[str]) -> None:
     """Run the failed handlers of these messages again, for the admin: handlers are the worker's."""
     dispatcher = dispatcher_of(get_runtime(self.app))
@@ -121,24 +122,3 @@ def _configure_tasks(sender: Any, **kwargs: Any) -> None:
     for task in (send_via_proxy, send_many_via_proxy, send_kept, send_migrating):
         for name, value in attributes.items():
             setattr(sender.app.tasks[task.name], name, value)
-
-
-@task_revoked.connect(weak=False, dispatch_uid="celery_mailproxy.django.end_revoked")
-def _end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kwargs: Any) -> None:
-    """End the mails of these tasks that nobody will send now."""
-    name = getattr(sender, "name", None)
-    if name == send_migrating.name:
-        message_ids = [each["message_id"] for each in (request.args or [()])[0]]
-        end_revoked(sender.app, message_ids, request, terminated=terminated, expired=expired)
-    elif name == send_kept.name:
-        _end_kept(sender.app, request, expired=expired)
-
-
-def _end_kept(app: Any, request: Any, *, expired: bool) -> None:
-    message_id = (request.kwargs or {}).get("message_id") or request.id
-    reason = "its task expired" if expired else "its task was revoked"
-    try:
-        submitter_of(get_runtime(app)).give_up([message_id], reason, task_id=request.id)
-    except Exception:
-        # Celery runs this between two messages of the worker: nothing may stop it.
-        logger.exception("message %s: %s, and could not be ended", message_id, reason)

@@ -23,7 +23,7 @@ from ..errors import DispatchError, StoreError, redact
 from ..mail.summary import summary_of
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
-from ..tasks.sending.submitter import Outgoing
+from ..tasks.sending.outgoing import Outgoing
 from .routing import LEGACY
 
 __all__ = ["LegacyAnswer", "LegacyMail", "send_legacy"]

@@ -19,6 +19,7 @@ from ..deliveries.stores.base import DeliveryStore
 from ..errors import ConfigurationError, StoreError, redact
 from ..mail.message import MailMessage
 from ..runtime import Runtime, get_runtime
+from ..tasks.sending.revoked import is_legacy
 
 __all__ = ["LEGACY", "PROXY", "SHARE_VALUE", "Path", "Router", "get_router", "pinned_path"]
 
@@ -135,8 +136,7 @@ def pinned_path(delivery: Delivery | None) -> Path | None:
     """The way that a mail has begun to go, whatever the share has become since; None where it has not begun."""
     if delivery is None or not delivery.is_known:
         return None
-    is_legacy = delivery.server == LEGACY or any(entry.report.via == LEGACY for entry in delivery.history)
-    return LEGACY if is_legacy else PROXY
+    return LEGACY if is_legacy(delivery) else PROXY
 
 
 def _value(message: MailMessage | Mapping[str, Any], name: str) -> Any:

@@ -13,7 +13,7 @@ from ..dispatch.events import events_of
 from ..errors import MailProxyError, redact
 from ..mail.payload import encode
 from ..runtime import Runtime
-from ..tasks.sending.submitter import Outgoing
+from ..tasks.sending.outgoing import Outgoing
 
 __all__ = ["shadow", "shadow_failed"]
 

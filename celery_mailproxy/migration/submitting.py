@@ -12,7 +12,8 @@ from ..deliveries.report import utcnow
 from ..errors import MailProxyError, ProxyRequestError, ProxyUnavailable
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
-from ..tasks.sending.submitter import Outgoing, submitter_of
+from ..tasks.sending.outgoing import Outgoing
+from ..tasks.sending.submitter import submitter_of
 from .breaker import get_breaker
 
 __all__ = ["Submission", "submit"]

@@ -10,15 +10,14 @@ from uuid import uuid4
 
 from celery import Task
 
-from .. import tasks  # noqa: F401 - a worker that sends by the proxy is told by it, too
 from ..conf.migration import share as read_share
 from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..runtime import Runtime, get_runtime
-from ..tasks.sending.outgoing import dump_arguments, one_outgoing
+from ..tasks.sending.arguments import dump_arguments, one_outgoing
+from ..tasks.sending.outgoing import Outgoing
 from ..tasks.sending.retrying import TROUBLE, retry_later
-from ..tasks.sending.submitter import Outgoing, submitter_of
-from . import revoking  # noqa: F401 - its signal handler
+from ..tasks.sending.submitter import submitter_of
 from .legacy import send_legacy
 from .routing import LEGACY, PROXY, get_router, pinned_path
 from .shadow import shadow, shadow_failed
@@ -67,7 +66,12 @@ def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> 
     # For people who look at the shares.
     run.share = share  # type: ignore[attr-defined]
     task.run = run
+    task.message_ids = _message_ids
     return task
+
+
+def _message_ids(request: Any) -> list[str]:
+    return [request.id]
 
 
 def _check(task: Any, to_message: Any) -> None:

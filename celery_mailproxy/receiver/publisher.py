@@ -7,13 +7,11 @@ from typing import Any
 
 from celery import Celery
 
+from ..conf import task_names
 from ..deliveries.report import DeliveryReport
 from ..runtime import Producers, Runtime
 
 __all__ = ["ReportPublisher", "publisher_of"]
-
-#: The name of the task that dispatches; it need not be imported where reports are received.
-DISPATCH_TASK = "celery_mailproxy.dispatch_reports"
 
 
 class ReportPublisher:
@@ -37,7 +35,7 @@ class ReportPublisher:
             self._publish(reports, producer=producer)
 
     def _publish(self, reports: Sequence[DeliveryReport], *, producer: Any) -> None:
-        task = self._app.signature(DISPATCH_TASK)
+        task = self._app.signature(task_names.DISPATCH)
         for start in range(0, len(reports), self._chunk_size):
             chunk = [report.to_json() for report in reports[start : start + self._chunk_size]]
             task.apply_async(

@@ -9,8 +9,15 @@ from typing import Any
 from uuid import uuid4
 
 from celery import shared_task
-from celery.signals import worker_process_shutdown
+from celery.signals import (
+    before_task_publish,
+    celeryd_init,
+    task_revoked,
+    worker_process_init,
+    worker_process_shutdown,
+)
 
+from ..conf import task_names
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import (
@@ -20,16 +27,18 @@ from ..errors import (
     redact,
 )
 from ..runtime import Runtime, close_runtimes, get_runtime
-from .results import ignored_runs as tracing  # noqa: F401 - their signal handlers
-from .results import stalled as janitor
-from .results import worker_hooks  # noqa: F401 - their signal handlers
 from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
-from .sending.outgoing import SEND_TASK, SendManyTask, SendTask
+from .results.ignored_runs import use_light_tracers
+from .results.stalled import move_on_stalled
+from .results.worker_hooks import check_settings
+from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
+from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
 
 __all__ = [
+    "connect_worker_signals",
     "deliver_from_chunk",
     "deliver_via_proxy",
     "dispatch_reports",
@@ -45,7 +54,7 @@ logger = logging.getLogger(__name__)
 @shared_task(
     bind=True,
     base=SendTask,
-    name=SEND_TASK,
+    name=task_names.SEND,
     throws=(InvalidMessage, MessageRejected),
     typing=False,
     **DURABLE,
@@ -76,7 +85,7 @@ def send_via_proxy(
         raise retry_later(self, exc) from exc
 
 
-@shared_task(bind=True, base=CollectTask, name="celery_mailproxy.deliver_via_proxy", typing=False, **TIME_LIMITS)
+@shared_task(bind=True, base=CollectTask, name=task_names.DELIVER, typing=False, **TIME_LIMITS)
 def deliver_via_proxy(
     self: Any, *content: Mapping[str, Any], collect: bool = False, per_recipient: bool = False, **arguments: Any
 ) -> Any:
@@ -105,7 +114,7 @@ def deliver_via_proxy(
 @shared_task(
     bind=True,
     base=SendManyTask,
-    name="celery_mailproxy.send_many_via_proxy",
+    name=task_names.SEND_MANY,
     throws=(InvalidMessage,),
     typing=False,
     **DURABLE,
@@ -130,7 +139,7 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
 
 @shared_task(
     bind=True,
-    name="celery_mailproxy.dispatch_reports",
+    name=task_names.DISPATCH,
     ignore_result=True,
     typing=False,
     **DURABLE,
@@ -163,7 +172,7 @@ def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
         return None
 
 
-@shared_task(bind=True, name="celery_mailproxy.prune_deliveries", ignore_result=False, typing=False)
+@shared_task(bind=True, name=task_names.PRUNE, ignore_result=False, typing=False)
 def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     """Forget up to `limit` expired deliveries, oldest first; their number. For Celery beat, once an hour or a day.
 
@@ -172,7 +181,7 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     return get_runtime(self.app).store.prune(limit=limit)
 
 
-@shared_task(bind=True, name="celery_mailproxy.resume_stalled", ignore_result=False, typing=False)
+@shared_task(bind=True, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
 def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     """Move on up to `limit` results of `deliver_via_proxy` that have stalled. For Celery beat, every ten minutes.
 
@@ -182,7 +191,7 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     """
     runtime = get_runtime(self.app)
     lease_seconds = runtime.retention.lease_seconds
-    return janitor.resume_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
+    return move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
 
 
 def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked_seconds: float) -> None:
@@ -199,7 +208,18 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
     )
 
 
-@worker_process_shutdown.connect(weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
+def connect_worker_signals() -> None:
+    """Connect what a process with these tasks does beside running them. Once is enough, and more does no harm."""
+    before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
+    celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
+    task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+    worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
+    worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
+
+
 def _close_runtimes(**kwargs: Any) -> None:
-    """A pool's process ends without waiting for its threads, among which are the senders of events."""
+    # A pool's process ends without waiting for its threads, among which are the senders of events.
     close_runtimes()
+
+
+connect_worker_signals()

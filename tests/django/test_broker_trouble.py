@@ -23,7 +23,8 @@ from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.publishing import Publication, publish
 from celery_mailproxy.django.resending import refusal
 from celery_mailproxy.runtime import get_runtime
-from celery_mailproxy.tasks.sending.submitter import Outgoing, submitter_of
+from celery_mailproxy.tasks.sending.outgoing import Outgoing
+from celery_mailproxy.tasks.sending.submitter import submitter_of
 
 from .default_app import default_app
 from .publishing_app import Published, published

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from celery_mailproxy.mail.message import Attachment, MailMessage, normalise_arguments
 from celery_mailproxy.mail.payload import encode
+from celery_mailproxy.tasks.sending.outgoing import Outgoing
 from celery_mailproxy.tasks.sending.per_recipient import distribute
-from celery_mailproxy.tasks.sending.submitter import Outgoing
 
 from ..harness import read_mail
 from ..harness.proxy_builder import BuiltMail, ProxyBuilder

@@ -16,7 +16,7 @@ from celery_mailproxy import DeliveryError, Status
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.runtime import get_runtime
-from celery_mailproxy.tasks.results import stalled as janitor
+from celery_mailproxy.tasks.results import stalled
 from celery_mailproxy.testing import FakeProxy
 
 from ..harness.mail_stack import MODULE, MailStack
@@ -210,7 +210,7 @@ def test_a_lost_submission_is_taken_up_by_the_janitor(stack: MailStack, proxy: F
     since = utcnow() - timedelta(hours=3)
     suspension = replace(lost.suspension, owner=task_id, since=since, state=S.NEW, token=None)
     runtime.store.register([replace(lost, message_id=task_id, task_id=task_id, suspension=suspension, history=())])
-    counts = janitor.resume_stalled(runtime, now=utcnow(), lease_seconds=600, limit=10)
+    counts = stalled.move_on_stalled(runtime, now=utcnow(), lease_seconds=600, limit=10)
     assert counts["submitted"] == 1
     report: Any = AsyncResult(task_id, app=stack.app).get(timeout=60)
     assert report["ids"] == {f"{name}@example.com": f"{task_id}-{n}" for n, name in enumerate(NAMES)}

@@ -151,7 +151,7 @@ def test_a_mail_whose_task_expires_between_retries_ends_as_error(proxy: FakeProx
         kwargs = {"to": ["ann@example.com"], "subject": "x", **callbacks(stack)}
         result = task.apply_async(kwargs=kwargs, expires=3)
         stack.wait_told(result.id, "mail_error", "noted:error")
-        assert stack.delivery(result.id).reason == "its task expired"
+        assert stack.delivery(result.id).reason == "the task expired before the mail was sent"
 
 
 def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error(
@@ -163,7 +163,7 @@ def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error
         result = task.apply_async(kwargs={**kwargs, **callbacks(stack)}, expires=3)
         for number in range(2):
             stack.wait_told(f"{result.id}-{number}", "mail_error", "noted:error")
-            assert stack.delivery(f"{result.id}-{number}").reason == "its task expired"
+            assert stack.delivery(f"{result.id}-{number}").reason == "the task expired before the mail was sent"
         stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end of the whole")
         # That the task was revoked is Celery's own.
         assert not stack.told(result.id).keys() - {"task_revoked"}

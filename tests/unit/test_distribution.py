@@ -9,8 +9,8 @@ import pytest
 from celery_mailproxy.errors import InvalidMessage, UnsupportedMessage
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
+from celery_mailproxy.tasks.sending.outgoing import Outgoing
 from celery_mailproxy.tasks.sending.per_recipient import MAX_RECIPIENTS, distribute
-from celery_mailproxy.tasks.sending.submitter import Outgoing
 
 
 def outgoing(message_id: str = "m1", **arguments: Any) -> Outgoing:

@@ -23,8 +23,8 @@ from celery_mailproxy.deliveries.stores import Retention, open_store
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.mail import message as messages
 from celery_mailproxy.receiver.listener import ENVIRONMENT_VARIABLE
+from celery_mailproxy.tasks.sending.base_tasks import SendTask
 from celery_mailproxy.tasks.sending.callbacks import CALLBACK_ARGUMENTS
-from celery_mailproxy.tasks.sending.outgoing import SendTask
 from celery_mailproxy.testing import pytest_plugin
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionS
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
-from celery_mailproxy.tasks.results import stalled as janitor
+from celery_mailproxy.tasks.results import stalled
 
 START = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
 LEASE = 60.0
@@ -71,7 +71,7 @@ class Installation:
 
     def run(self, *, after: timedelta) -> dict[str, int]:
         self.now += after
-        counts = janitor.resume_stalled(self.runtime, now=self.now, lease_seconds=LEASE, limit=100)
+        counts = stalled.move_on_stalled(self.runtime, now=self.now, lease_seconds=LEASE, limit=100)
         return {outcome: number for outcome, number in counts.items() if number}
 
     def published(self) -> list[Any]:

@@ -12,7 +12,7 @@ from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch.counters import Counters, counters_of
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
-from celery_mailproxy.tasks.sending.outgoing import one_outgoing
+from celery_mailproxy.tasks.sending.arguments import one_outgoing
 from celery_mailproxy.tasks.sending.submitter import submitter_of
 from celery_mailproxy.testing import FakeProxy
 

@@ -13,8 +13,9 @@ from ...errors import InvalidMessage, redact
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
+from ...tasks.sending.outgoing import Outgoing
 from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
-from ...tasks.sending.submitter import Outgoing, submitter_of
+from ...tasks.sending.submitter import submitter_of
 from ..conversion import ConvertedMail, convert, has_log
 from ..mailers import configured_mailers
 from ..options import BACKEND_OPTIONS, LegacySettings

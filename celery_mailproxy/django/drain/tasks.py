@@ -8,9 +8,9 @@ from typing import Any
 from celery import Task, shared_task
 from django.conf import settings as django_settings
 
-from ... import tasks as core_tasks  # noqa: F401 - a worker that drains also dispatches the reports
+from ...conf import task_names
 from ...errors import ConfigurationError
-from ...tasks.sending.outgoing import SendTask
+from ...tasks.sending.base_tasks import SendTask
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from ..options import LegacySettings
 from .draining import PASSING, drain, send_letter
@@ -43,6 +43,10 @@ class DrainTask(SendTask):
     ) -> Any:
         """As `Task.apply_async`. What lies in a queued task is found out in the worker."""
         return self._publish(args, kwargs or {}, task_id, {**options, **HIDDEN})
+
+    def message_ids(self, request: Any) -> list[str]:
+        """None: which mails lie in a queued task is found out when it runs."""
+        return []
 
 
 def _configuration() -> dict[str, Any]:
@@ -87,7 +91,7 @@ def send_multiple(self: Any, /, *args: Any, **kwargs: Any) -> int:
         raise retry_later(self, exc) from exc
 
 
-@shared_task(bind=True, name="celery_mailproxy.send_dead_letter", typing=False, **DURABLE, **TIME_LIMITS)
+@shared_task(bind=True, name=task_names.SEND_DEAD_LETTER, typing=False, **DURABLE, **TIME_LIMITS)
 def send_dead_letter(self: Any, letter_id: int) -> bool:
     """Submit a dead letter once more; whether the proxy has it. Then the letter is deleted."""
     try:

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from celery import Celery, current_app, group
 
+from ...conf import task_names
 from ...runtime import get_runtime
-from .. import deliver_via_proxy
-from ..sending.outgoing import many_arguments
-from .chunks import chunk_signatures, deliver_from_chunk
+from ..sending.arguments import many_arguments
+from .chunks import chunk_signatures
 
 __all__ = ["deliver_many_via_proxy"]
 
@@ -48,9 +48,9 @@ def deliver_many_via_proxy(
     # A mail to each recipient is a chunk by itself.
     for chunk in _chunks(arguments, 1 if per_recipient else settings.chunk_size):
         if len(chunk) == 1:
-            signatures.append(real_app.tasks[deliver_via_proxy.name].signature((), {**chunk[0], **own}))
+            signatures.append(real_app.tasks[task_names.DELIVER].signature((), {**chunk[0], **own}))
         else:
-            task = real_app.tasks[deliver_from_chunk.name]
+            task = real_app.tasks[task_names.DELIVER_FROM_CHUNK]
             signatures += chunk_signatures(task, chunk, campaign=campaign, start=len(signatures), own=own)
     return group(signatures, app=real_app)
 

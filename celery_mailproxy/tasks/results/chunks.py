@@ -11,14 +11,15 @@ from typing import Any
 
 from celery import Task, shared_task
 
+from ...conf import task_names
 from ...errors import InvalidMessage
 from ...runtime import get_runtime
-from ..sending.outgoing import many_outgoing
+from ..sending.arguments import many_outgoing
 from ..sending.retrying import TIME_LIMITS, TROUBLE, retry_later, retry_or_give_up
 from ..sending.submitter import submitter_of
 from .collect_task import CollectTask
 
-__all__ = ["chunk_ids", "chunk_signatures", "deliver_from_chunk"]
+__all__ = ["chunk_signatures", "deliver_from_chunk"]
 
 
 class ChunkTask(CollectTask):
@@ -34,8 +35,12 @@ class ChunkTask(CollectTask):
     ) -> Any:
         return self._publish(args, kwargs or {}, task_id, options)
 
+    def message_ids(self, request: Any) -> list[str]:
+        """The ids of all mails of the chunk for the task that submits them, else none."""
+        return chunk_ids(request.group, request.kwargs or {})
 
-@shared_task(bind=True, base=ChunkTask, name="celery_mailproxy.deliver_from_chunk", typing=False, **TIME_LIMITS)
+
+@shared_task(bind=True, base=ChunkTask, name=task_names.DELIVER_FROM_CHUNK, typing=False, **TIME_LIMITS)
 def deliver_from_chunk(
     self: Any,
     *content: Mapping[str, Any],

@@ -19,9 +19,10 @@ from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, take_down
 from ...errors import DeliveryError, MailProxyError, StoreError
 from ...runtime import Runtime, get_runtime
-from ..sending.outgoing import SendTask
+from ..sending.base_tasks import SendTask
+from ..sending.outgoing import Outgoing
 from ..sending.retrying import retry_in
-from ..sending.submitter import Outgoing, submitter_of
+from ..sending.submitter import submitter_of
 from .chord_expiry import warn_of_short_chords
 
 try:

@@ -13,12 +13,11 @@ from billiard.einfo import ExceptionInfo
 from celery import current_app
 from celery.app.trace import TraceInfo, build_tracer
 from celery.exceptions import Ignore
-from celery.signals import worker_process_init
 from celery.utils.log import get_logger
 
 from .deliver_task import DeliverTask
 
-__all__ = ["light_tracer"]
+__all__ = ["light_tracer", "use_light_tracers"]
 
 logger = get_logger("celery.app.trace")
 
@@ -53,8 +52,8 @@ def _ignored() -> ExceptionInfo:
 _IGNORED = _ignored()
 
 
-@worker_process_init.connect(weak=False, dispatch_uid="celery_mailproxy.light_tracer")
-def _prepare(sender: Any = None, **kwargs: Any) -> None:
+def use_light_tracers(sender: Any = None, **kwargs: Any) -> None:
+    """Give this process's tasks whose results follow the mail their tracer. A handler of `worker_process_init`."""
     for task in current_app.tasks.values():
         if isinstance(task, DeliverTask):
             task.__trace__ = light_tracer(task, hostname=sender)

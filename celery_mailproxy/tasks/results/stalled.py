@@ -14,7 +14,7 @@ from ...dispatch.resumer import holds_arguments, resumer_of
 from ...runtime import Runtime
 from ..sending.submitter import submitter_of
 
-__all__ = ["OUTCOMES", "resume_stalled"]
+__all__ = ["OUTCOMES", "move_on_stalled"]
 
 #: What becomes of a stalled result; the keys of the answer.
 OUTCOMES = ("resumed", "submitted", "waiting", "given_up", "revoked")
@@ -25,7 +25,7 @@ OUTCOMES = ("resumed", "submitted", "waiting", "given_up", "revoked")
 _NEW_PATIENCE = timedelta(hours=2)
 
 
-def resume_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int) -> dict[str, int]:
+def move_on_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int) -> dict[str, int]:
     """Publish again what has been silent for the length of a lease; how many of each of `OUTCOMES`.
 
     Safe to run at any time and in any number: of several janitors one takes the step, of several copies of a message

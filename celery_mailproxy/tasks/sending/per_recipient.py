@@ -21,7 +21,8 @@ from ...mail.message import MailMessage
 from ...mail.payload import own_message_id
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
-from .submitter import Outgoing, submitter_of
+from .outgoing import Outgoing
+from .submitter import submitter_of
 
 __all__ = ["MAX_RECIPIENTS", "distribute", "each_summary", "submit_members", "with_reasons"]
 

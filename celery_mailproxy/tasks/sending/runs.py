@@ -11,10 +11,11 @@ from ...deliveries.report import utcnow
 from ...errors import DeliveryError, InvalidMessage, MessageRejected
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
-from .outgoing import addressee_of, many_outgoing, one_outgoing
+from .arguments import addressee_of, many_outgoing, one_outgoing
+from .outgoing import Outgoing
 from .per_recipient import distribute, each_summary, submit_members, with_reasons
 from .retrying import retries_left, retry_later, retry_or_give_up
-from .submitter import Outgoing, submitter_of
+from .submitter import submitter_of
 
 __all__ = ["deliver", "deliver_each", "send", "send_each", "send_many"]
 

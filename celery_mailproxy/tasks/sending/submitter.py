@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ...deliveries.delivery import Delivery, Status
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
-from ...deliveries.suspension import Suspension
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
 from ...errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from ...mail.message import MailMessage
@@ -21,25 +20,15 @@ from ...proxy.api import SubmitAnswer
 from ...proxy.client import ProxyClient
 from ...runtime import Runtime
 from .callbacks import Callbacks
+from .outgoing import Outgoing
 
-__all__ = ["Outgoing", "Submitter", "submitter_of"]
+__all__ = ["Submitter", "submitter_of"]
 
 logger = logging.getLogger(__name__)
 
 
 #: Why a message is rejected whose id another tenant's or server's has.
 _TAKEN = "its message id is in use for a mail of another tenant or server; make it unique among all"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A message on its way out, with the callbacks to remember for it; `members` and `parent_id` as in `Delivery`."""
-
-    message: MailMessage
-    callbacks: Callbacks = field(default_factory=dict, repr=False)
-    suspension: Suspension | None = None
-    members: tuple[str, ...] = field(default=(), repr=False)
-    parent_id: str | None = None
 
 
 class Submitter:

@@ -1,0 +1,84 @@
+"""What becomes of the mails of a task that is revoked, or that expires before a worker begins with it.
+
+A task says which mails it sends: it has a method `message_ids(request)`. `end_revoked` does the rest for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ...conf.settings import LEGACY
+from ...deliveries.delivery import Delivery
+from ...deliveries.report import DeliveryReport, Kind, utcnow
+from ...dispatch.dispatcher import dispatcher_of
+from ...errors import redact
+from ...runtime import Runtime, get_runtime
+from .submitter import submitter_of
+
+__all__ = ["end_revoked", "is_legacy"]
+
+logger = logging.getLogger(__name__)
+
+
+def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kwargs: Any) -> None:
+    """End those mails as `error` that the store knows, and that surely nobody has got. Never raises.
+
+    A handler of Celery's signal `task_revoked`; `request` is the worker's.
+    """
+    ask = getattr(sender, "message_ids", None)
+    if ask is None:
+        return
+    reason = f"the task {'expired' if expired else 'was revoked'} before the mail was sent"
+    message_ids: Sequence[str] = ()
+    try:
+        message_ids = ask(request)
+        _end(get_runtime(sender.app), message_ids, request, reason, terminated=terminated)
+    except Exception as exc:
+        # Celery runs this between two messages of the worker: nothing may stop it.
+        problem = redact(f"{type(exc).__name__}: {exc}")
+        logger.error("messages %s could not be ended (%s): %s", ", ".join(message_ids), reason, problem)
+
+
+def is_legacy(delivery: Delivery) -> bool:
+    """Whether the mail is sent through the legacy transport: its delivery says so from the first try on."""
+    return delivery.server == LEGACY or any(entry.report.via == LEGACY for entry in delivery.history)
+
+
+def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str, *, terminated: bool) -> None:
+    unsent: list[str] = []
+    for delivery in runtime.store.get_many(message_ids):
+        if delivery is None or delivery.is_ended or _is_of_another(delivery, request):
+            continue
+        if not is_legacy(delivery):
+            # Of a mail to each recipient alone those are ended; it ends with them.
+            unsent += delivery.member_ids or [delivery.message_id]
+        elif _surely_unsent(request, terminated=terminated):
+            report = DeliveryReport(
+                kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY
+            )
+            dispatcher_of(runtime).dispatch([report], claim=request.id)
+        else:
+            logger.error("message %s: its task was revoked, and it may have been sent", delivery.message_id)
+    if unsent:
+        # The proxy may have some: `give_up` passes over those of which anything has been heard.
+        submitter_of(runtime).give_up(unsent, reason, task_id=request.id)
+
+
+def _is_of_another(delivery: Delivery, request: Any) -> bool:
+    """Whether another task registered the mail, and may still send it.
+
+    The mails of a campaign's chunk are registered by the tasks whose results follow them, but sent by one for all.
+    """
+    return delivery.suspension is None and delivery.task_id != request.id
+
+
+def _surely_unsent(request: Any, *, terminated: bool) -> bool:
+    """Whether SMTP surely has not got a mail that was already tried through the legacy transport.
+
+    A retry is published by a run that came to its end. But a run that is killed, or whose worker died so that its
+    task is given out again, may have got as far as the server.
+    """
+    is_redelivered = bool((request.delivery_info or {}).get("redelivered"))
+    return bool(request.retries) and not terminated and not is_redelivered

@@ -1,0 +1,20 @@
+"""Every Celery task of the package goes by a name from `conf/task_names.py`, and by no other."""
+
+from __future__ import annotations
+
+from celery import current_app
+
+import celery_mailproxy.tasks  # noqa: F401 - registers the tasks
+from celery_mailproxy.conf import task_names
+
+_NAMES = {name: getattr(task_names, name) for name in task_names.__all__}
+
+
+def test_every_registered_task_has_its_name_there() -> None:
+    ours = {name for name in current_app.tasks if name.startswith("celery_mailproxy.")}
+    assert {task_names.SEND, task_names.DISPATCH} <= ours
+    assert ours <= set(_NAMES.values())
+
+
+def test_no_two_tasks_share_a_name() -> None:
+    assert len(set(_NAMES.values())) == len(_NAMES)
