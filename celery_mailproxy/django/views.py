@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from django.db import connections, transaction
@@ -67,11 +66,10 @@ def _answer(request: HttpRequest, path_of: Callable[[ReportReceiver], str]) -> H
         detail = "the receiver's settings are wrong; see its log, or run 'manage.py check --tag mail_proxy'."
         return _django_response(error_response(503, "misconfigured", detail))
     # Where it is mounted is the project's business: the view that was found says what is asked for.
-    head = _head(request, path_of(receiver))
-    response = receiver.refuse(head)
-    if response is None:
-        response = receiver.handle(replace(head, body=_read_body(request, limit=receiver.body_limit(head))))
-    return _django_response(response)
+    admitted = receiver.admit(_head(request, path_of(receiver)))
+    if isinstance(admitted, Response):
+        return _django_response(admitted)
+    return _django_response(receiver.answer(admitted, _read_body(request, limit=admitted.body_limit)))
 
 
 def _head(request: HttpRequest, path: str) -> Request:

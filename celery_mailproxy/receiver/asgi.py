@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -51,15 +50,14 @@ def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = N
 
 
 async def _serve_http(receiver: ReportReceiver, scope: Scope, receive: Receive, send: Send) -> None:
-    head = _head(scope)
-    response = receiver.refuse(head)
-    if response is None:
-        body = await _read_body(receive, limit=receiver.body_limit(head))
-        if body is None:
-            return
+    admitted = receiver.admit(_head(scope))
+    if isinstance(admitted, Response):
+        await _send(admitted, send)
+        return
+    body = await _read_body(receive, limit=admitted.body_limit)
+    if body is not None:
         # In a thread: the receiver waits for a broker, and the event loop has others to serve.
-        response = await asyncio.to_thread(receiver.handle, replace(head, body=body))
-    await _send(response, send)
+        await _send(await asyncio.to_thread(receiver.answer, admitted, body), send)
 
 
 async def _read_body(receive: Receive, *, limit: int) -> bytes | None:

@@ -1,7 +1,7 @@
 """`ReportReceiver`: takes delivery reports from the proxy. Free of frameworks: a request in, a response out.
 
-The skins (`asgi.py`, `wsgi.py`, the worker's listener, Django's view) turn their server's request into a `Request`, ask
-`refuse` before they read the body, read at most `body_limit` bytes and one more, and send what `handle` answers.
+The faces (`asgi.py`, `wsgi.py`, the worker's listener, Django's view) turn their server's request into a `Request`
+without its body, ask `admit`, read at most `body_limit` bytes and one more, and send what `answer` says.
 
 | route | answer |
 | --- | --- |
@@ -27,19 +27,15 @@ from typing import Any
 
 from ..conf.settings import UNSET, SyncTokens, Unset
 from ..deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
-from ..errors import ConfigurationError, InvalidReport, redact
-from .authenticator import CHALLENGES, Authenticator, Caller
-from .http import Request, Response, attachment_response, error_response, json_response, media_problem, normal_path
+from ..errors import InvalidReport, redact
+from .admission import HEALTH_PATH, Admission, Admitter, Route
+from .authenticator import Authenticator
+from .http import Request, Response, attachment_response, error_response, json_response
 from .resolvers import DEFAULT_REGISTRY, AttachmentNotFound, ResolverFailed, ResolverRegistry
 
-__all__ = ["HEALTH_PATH", "ReceiverCounts", "ReportReceiver", "Request", "Response"]
+__all__ = ["HEALTH_PATH", "Admission", "ReceiverCounts", "ReportReceiver", "Request", "Response"]
 
 logger = logging.getLogger(__name__)
-
-HEALTH_PATH = "/health"
-
-#: An attachment's request holds one storage path and no more.
-MAX_ATTACHMENT_REQUEST_BYTES = 64 * 1024
 
 #: What a 503 asks the proxy to wait for. It has no back-off of its own.
 RETRY_AFTER_SECONDS = 30
@@ -75,24 +71,18 @@ class ReportReceiver:
     max_report_bytes: int = 16 * 1024 * 1024
     next_sync_after: Callable[[str | None], Any] | None = None
     resolvers: ResolverRegistry = field(default=DEFAULT_REGISTRY, repr=False)
-    _authenticator: Authenticator = field(init=False, repr=False)
-    _routes: Mapping[str, str] = field(init=False, repr=False)
+    _admitter: Admitter = field(init=False, repr=False)
     _counter: Counter[Any] = field(init=False, repr=False, default_factory=Counter)
     _counter_lock: Any = field(init=False, repr=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
-        routes = {
-            HEALTH_PATH: "health",
-            normal_path(self.attachments_path): "attachments",
-            normal_path(self.report_path): "reports",
-        }
-        if len(routes) < 3:
-            raise ConfigurationError(
-                "mail_proxy_report_path and mail_proxy_attachments_path must differ, and neither may be "
-                f"{HEALTH_PATH}, got {self.report_path!r} and {self.attachments_path!r}."
-            )
-        object.__setattr__(self, "_routes", routes)
-        object.__setattr__(self, "_authenticator", Authenticator(self.tokens))
+        admitter = Admitter(
+            Authenticator(self.tokens),
+            report_path=self.report_path,
+            attachments_path=self.attachments_path,
+            max_report_bytes=self.max_report_bytes,
+        )
+        object.__setattr__(self, "_admitter", admitter)
 
     @property
     def counts(self) -> ReceiverCounts:
@@ -105,92 +95,42 @@ class ReportReceiver:
             entries_set_aside=counter.get("set_aside", 0),
         )
 
-    def refuse(self, head: Request) -> Response | None:
-        """The answer to a request that can be judged by its head alone, else None: go on, read the body.
+    def admit(self, head: Request) -> Admission | Response:
+        """The admission of a request by its head alone, or the answer that refuses it.
 
         So nobody without a token makes us read, or keep, a large body.
         """
-        refusal = self._refusal(head)
-        return None if refusal is None else self._counted(head, refusal)
+        route, admitted = self._admitter.admit(head)
+        return self._counted(route, admitted) if isinstance(admitted, Response) else admitted
 
-    def body_limit(self, head: Request) -> int:
-        """How many bytes of the body are wanted. Of a longer one it is enough to read one byte more."""
-        limits = {"reports": self.max_report_bytes, "attachments": MAX_ATTACHMENT_REQUEST_BYTES}
-        return limits.get(self._route(head), 0)
+    def answer(self, admission: Admission, body: bytes) -> Response:
+        """The answer to an admitted request, of whose body one byte more than `body_limit` is enough.
+
+        May block: `accept` waits for a broker, a resolver for whatever it does.
+        """
+        return self._counted(admission.route, self._answer(admission, body))
 
     def handle(self, request: Request) -> Response:
-        """The answer to a whole request. May block: `accept` waits for a broker, a resolver for whatever it does."""
-        return self._counted(request, self._refusal(request) or self._answer(request))
+        """`admit` and `answer` in one, for a request whose body is there already."""
+        admitted = self.admit(request)
+        return admitted if isinstance(admitted, Response) else self.answer(admitted, request.body)
 
-    def too_large(self, head: Request) -> Response:
-        """The answer to a body of more than `body_limit` bytes."""
-        return error_response(413, "too_large", f"the body must be at most {self.body_limit(head)} bytes.")
+    def refuse_body(self, admission: Admission) -> Response:
+        """The answer to a body that is known to be too large before it has been read."""
+        return self._counted(admission.route, admission.too_large())
 
-    def _route(self, request: Request) -> str:
-        # A mount's prefix may be part of the configured path (/mail-proxy + /sync) or come before it (/api + …).
-        for path in (request.path, request.mount + request.path):
-            if (route := self._routes.get(normal_path(path))) is not None:
-                return route
-        return "unknown"
+    def _answer(self, admission: Admission, body: bytes) -> Response:
+        if admission.route == "health":
+            return json_response(200, {"status": "ok"}, with_body=admission.head.method != "HEAD")
+        if (problem := admission.body_problem(body)) is not None:
+            return problem
+        if admission.route == "attachments":
+            return self._answer_attachment(body, admission.caller.tenant_id)
+        return self._answer_reports(body, admission.caller.tenant_id)
 
-    def _refusal(self, head: Request) -> Response | None:
-        route = self._route(head)
-        if route == "unknown":
-            detail = (
-                f"there is nothing here. Delivery reports go to {self.report_path}, requests for attachments to "
-                f"{self.attachments_path}."
-            )
-            return error_response(404, "not_found", detail)
-        methods = ("GET", "HEAD") if route == "health" else ("POST",)
-        if head.method not in methods:
-            detail = f"the method must be {' or '.join(methods)}, got {head.method!r:.20}."
-            return error_response(405, "method_not_allowed", detail, headers=[("Allow", ", ".join(methods))])
-        if route == "health":
-            return None
-        if self._caller(head) is None:
-            return self._unauthorized(head)
-        return self._length_problem(head) or media_problem(head)
-
-    def _caller(self, request: Request) -> Caller | None:
-        return self._authenticator.authenticate(request.headers.get("authorization"))
-
-    def _unauthorized(self, head: Request) -> Response:
-        given = "a wrong token" if head.headers.get("authorization") else "no token"
-        logger.warning("refused a request with %s from %s", given, head.client or "an unknown address")
-        detail = (
-            f"{given} was sent. The Authorization header must be 'Bearer TOKEN' (or Basic with user:password) with a "
-            "token of mail_proxy_sync_token; in the proxy it is the tenant's client_auth."
-        )
-        return error_response(
-            401, "unauthorized", detail, headers=[("WWW-Authenticate", challenge) for challenge in CHALLENGES]
-        )
-
-    def _length_problem(self, head: Request) -> Response | None:
-        length = head.headers.get("content-length")
-        if length is None:
-            return None
-        # int() would take "+5", " 5", "5_0" and digits of other scripts.
-        if not (length.isascii() and length.isdigit() and len(length) < 20):
-            return error_response(400, "bad_content_length", "Content-Length must be a whole number of bytes.")
-        return self.too_large(head) if int(length) > self.body_limit(head) else None
-
-    def _answer(self, request: Request) -> Response:
-        route = self._route(request)
-        if route == "health":
-            return json_response(200, {"status": "ok"}, with_body=request.method != "HEAD")
-        if len(request.body) > self.body_limit(request):
-            return self.too_large(request)
-        if len(request.body) < int(request.headers.get("content-length", 0)):
-            return error_response(400, "incomplete", "the body ended before Content-Length bytes had come.")
-        caller = self._caller(request)
-        tenant_id = caller.tenant_id if caller else None
-        if route == "attachments":
-            return self._answer_attachment(request, tenant_id)
-        return self._answer_reports(request, tenant_id)
-
-    def _answer_reports(self, request: Request, tenant_id: str | None) -> Response:
+    def _answer_reports(self, body: bytes, tenant_id: str | None) -> Response:
         try:
-            parsed = parse_reports(request.body, tenant_id=tenant_id)
+            parsed = parse_reports(body, tenant_id=tenant_id)
         except InvalidReport as exc:
             return error_response(400, "bad_body", f"{redact(str(exc))}.")
         _log_set_aside(parsed)
@@ -215,9 +155,9 @@ class ReportReceiver:
             logger.error("mail_proxy_next_sync_after failed and is left out: %s", _described(exc))
             return {}
 
-    def _answer_attachment(self, request: Request, tenant_id: str | None) -> Response:
+    def _answer_attachment(self, body: bytes, tenant_id: str | None) -> Response:
         try:
-            data = json.loads(request.body)
+            data = json.loads(body)
         except (ValueError, RecursionError):
             data = None
         storage_path = data.get("storage_path") if isinstance(data, dict) else None
@@ -232,9 +172,9 @@ class ReportReceiver:
             logger.error("%s%s", exc, _frames(exc.__cause__))
             return error_response(500, "resolver_failed", f"{exc}. See the receiver's log.")
 
-    def _counted(self, request: Request, response: Response) -> Response:
+    def _counted(self, route: Route, response: Response) -> Response:
         with self._counter_lock:
-            self._counter[self._route(request), response.status] += 1
+            self._counter[route, response.status] += 1
         return response
 
     def _count(self, **numbers: int) -> None:

@@ -1,7 +1,7 @@
 """`ReportServer`: waitress, in threads of a process that has something else to do and may fork meanwhile.
 
 waitress (3.0) reads a request's whole body before it asks the application, and has no shutdown that lets requests
-finish. Both are added here, at the places it offers to subclasses: its parser, its channel and its server.
+finish. Both are added, at the places it offers to subclasses: its parser and its channel (`channel`), its server here.
 """
 
 from __future__ import annotations
@@ -12,24 +12,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from ..errors import ConfigurationError
-from .fork_gate import ForkGate
-from .receiver import ReportReceiver, Request, Response
+from .receiver import ReportReceiver
 from .sockets import bind_sockets
 from .wsgi import create_app
 
 try:
     from waitress import wasyncore
     from waitress.adjustments import Adjustments
-    from waitress.channel import HTTPChannel
-    from waitress.parser import HTTPRequestParser
     from waitress.server import TcpWSGIServer
     from waitress.task import ThreadedTaskDispatcher
+
+    from .channel import PATIENCE_BYTES, Channel, fork_gate
 except ImportError as exc:
     raise ConfigurationError(
         'the listener needs the server waitress. Install it: pip install "celery-mailproxy[server]"'
@@ -39,19 +36,12 @@ __all__ = ["ReportServer"]
 
 logger = logging.getLogger(__name__)
 
-#: A body of up to this size is read even if it is refused: the client then surely sees the answer, and can go on.
-_PATIENCE_BYTES = 64 * 1024
-
-#: How long what comes after a refusal is thrown away.
-_LINGER_SECONDS = 2.0
-
 _THREADS = 4
 
 #: How long the loop sleeps at most, and so how soon it sees that it has to stop.
 _LOOP_SECONDS = 0.5
 
 _live_servers: set[ReportServer] = set()
-_gate = ForkGate()
 
 
 class ReportServer:
@@ -72,7 +62,7 @@ class ReportServer:
             sockets=sockets,
             ident=None,
             # A backstop: the exact limit is ours, and waitress counts the framing of chunks as well.
-            max_request_body_size=2 * receiver.max_report_bytes + _PATIENCE_BYTES,
+            max_request_body_size=2 * receiver.max_report_bytes + PATIENCE_BYTES,
         )
         application = _gated(create_app(receiver=receiver))
         self._servers = [_Server(application, self._map, s, self._tasks, adjustments, receiver) for s in sockets]
@@ -144,103 +134,8 @@ class ReportServer:
         wasyncore.close_all(self._map, ignore_all=True)
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Lets the receiver refuse a large request before its body is read."""
-
-    def __init__(self, channel: _Channel) -> None:
-        super().__init__(channel.adj)
-        self._channel = channel
-        self._limit: int | None = None
-
-    def received(self, data: bytes) -> int:
-        consumed: int = super().received(data)
-        if self.headers_finished and not self.completed:
-            # The buffer holds the chunks' content: what waitress itself counts includes their framing.
-            size = max(self.content_length, len(self.body_rcv))
-            if size > _PATIENCE_BYTES and (refusal := self._refusal(size)) is not None:
-                self._refuse(refusal)
-        return consumed
-
-    def _refusal(self, size: int) -> Response | None:
-        receiver: ReportReceiver = self._channel.server.receiver
-        head = self._head()
-        with _gate.busy():
-            if self._limit is None and (refusal := receiver.refuse(head)) is not None:
-                return refusal
-            self._limit = receiver.body_limit(head)
-            return receiver.too_large(head) if size > self._limit else None
-
-    def _refuse(self, refusal: Response) -> None:
-        self.error = _Refusal(refusal)
-        self.completed = True
-        # Else waitress would ask for the body after all.
-        self.expect_continue = False
-        self._channel.is_refused = True
-
-    def _head(self) -> Request:
-        return Request(
-            method=self.command.upper(),
-            path=self.path.encode("latin-1").decode("utf-8", "replace"),
-            headers={name.replace("_", "-").lower(): value for name, value in self.headers.items()},
-            client=self._channel.addr[0],
-        )
-
-
-class _Refusal:
-    """What waitress calls an error: something with an HTTP response."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        status = f"{self._response.status} {HTTPStatus(self._response.status).phrase}"
-        return status, list(self._response.headers), self._response.body
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    """After an early refusal it lingers: it goes on reading for a moment, and throws away what comes.
-
-    A connection closed over unread data is reset, and the client may never see the answer (RFC 9112, 9.6).
-    """
-
-    is_refused = False
-    _linger_until: float | None = None
-
-    def parser_class(self, adj: Any) -> _Parser:
-        return _Parser(self)
-
-    def handle_close(self) -> None:
-        if not self.is_refused or self._linger_until is not None or not self.connected:
-            super().handle_close()
-            return
-        self.will_close = False
-        self._linger_until = time.monotonic() + _LINGER_SECONDS
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
-
-    def readable(self) -> bool:
-        return self._linger_until is not None or bool(super().readable())
-
-    def writable(self) -> bool:
-        if self._linger_until is not None:
-            return time.monotonic() > self._linger_until
-        return bool(super().writable())
-
-    def handle_write(self) -> None:
-        if self._linger_until is not None:
-            self.handle_close()
-        else:
-            super().handle_write()
-
-    def handle_read(self) -> None:
-        if self._linger_until is None:
-            super().handle_read()
-        elif not self.recv(_PATIENCE_BYTES):
-            self.handle_close()
-
-
 class _Server(TcpWSGIServer):  # type: ignore[misc]
-    channel_class = _Channel
+    channel_class = Channel
 
     def __init__(
         self,
@@ -264,13 +159,13 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
 
     def handle_accept(self) -> None:
         # Between its acceptance and its entry in the map, a forked child would not know that it has the connection.
-        with _gate.busy():
+        with fork_gate.busy():
             super().handle_accept()
 
 
 def _gated(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     def gated(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with _gate.busy():
+        with fork_gate.busy():
             return application(environ, start_response)
 
     return gated
@@ -280,14 +175,14 @@ def _gated(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterabl
 def _watch_forks() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
-            before=_gate.before_fork,
-            after_in_parent=_gate.after_fork_in_parent,
+            before=fork_gate.before_fork,
+            after_in_parent=fork_gate.after_fork_in_parent,
             after_in_child=_abandon_all,
         )
 
 
 def _abandon_all() -> None:
-    _gate.after_fork_in_child()
+    fork_gate.after_fork_in_child()
     for server in list(_live_servers):
         server._abandon()
     _live_servers.clear()

@@ -9,21 +9,23 @@ paths comes before them: mounted at `/api` the reports go to `/api/mail-proxy/sy
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 from celery import Celery
 
 from .default import served_receiver
-from .receiver import ReportReceiver, Request
+from .receiver import ReportReceiver, Request, Response
 
-__all__ = ["create_app", "request_head"]
+__all__ = ["ADMISSION_KEY", "create_app", "request_head"]
 
 Environ = dict[str, Any]
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _READ_BYTES = 64 * 1024
+
+#: Where a server that has admitted a request already (ours, for a large body) says so in its WSGI environment.
+ADMISSION_KEY = "celery_mailproxy.admission"
 
 
 def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = None, **overrides: Any) -> WSGIApp:
@@ -35,11 +37,11 @@ def create_app(app: Celery | None = None, *, receiver: ReportReceiver | None = N
     served = served_receiver(app, receiver, overrides)
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        head = request_head(environ)
-        response = served.refuse(head)
-        if response is None:
-            body = _read_body(environ, limit=served.body_limit(head))
-            response = served.handle(replace(head, body=body))
+        admitted = environ.get(ADMISSION_KEY) or served.admit(request_head(environ))
+        if isinstance(admitted, Response):
+            response = admitted
+        else:
+            response = served.answer(admitted, _read_body(environ, limit=admitted.body_limit))
         start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(response.headers))
         return [response.body]
 

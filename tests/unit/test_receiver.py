@@ -18,7 +18,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment
 from celery_mailproxy.receiver import resolvers as resolvers_module
-from celery_mailproxy.receiver.receiver import ReportReceiver, Request, Response
+from celery_mailproxy.receiver.receiver import Admission, ReportReceiver, Request, Response
 from celery_mailproxy.receiver.resolvers import AttachmentParams, ResolverRegistry, attachment_resolver
 
 SENT = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
@@ -76,6 +76,18 @@ def problem(response: Response) -> tuple[int, str]:
     assert answer["ok"] is False
     assert answer["detail"].endswith("."), "a sentence that says what is wrong"
     return response.status, answer["error"]
+
+
+def admission(receiver: ReportReceiver, head: Request) -> Admission:
+    admitted = receiver.admit(head)
+    assert isinstance(admitted, Admission)
+    return admitted
+
+
+def refusal(receiver: ReportReceiver, head: Request) -> Response | None:
+    """The answer that refuses a request by its head; None where it is admitted."""
+    admitted = receiver.admit(head)
+    return admitted if isinstance(admitted, Response) else None
 
 
 # Reports
@@ -139,7 +151,7 @@ def test_body_of_another_shape_is_400(receiver: ReportReceiver, body: bytes) -> 
 def test_counts_tell_what_was_done(receiver: ReportReceiver) -> None:
     receiver.handle(post(SENT, DEFERRED, BAD))
     receiver.handle(post(body=b"x"))
-    assert receiver.refuse(post(SENT, token="wrong"))
+    assert isinstance(receiver.admit(post(SENT, token="wrong")), Response)
     counts = receiver.counts
     assert (counts.reports_accepted, counts.entries_set_aside) == (2, 1)
     assert counts.responses == {("reports", 200): 1, ("reports", 400): 1, ("reports", 401): 1}
@@ -194,7 +206,7 @@ def test_report_path_is_found_wherever_the_receiver_is_mounted(receiver: ReportR
 
 @pytest.mark.parametrize(("mount", "path"), [("", "/"), ("", "/sync"), ("", "/mail-proxy/sync/x"), ("/api", "/sync")])
 def test_other_paths_are_404_and_say_where_reports_go(receiver: ReportReceiver, mount: str, path: str) -> None:
-    response = receiver.refuse(post(SENT, path=path, mount=mount))
+    response = refusal(receiver, post(SENT, path=path, mount=mount))
     assert response is not None
     assert problem(response) == (404, "not_found")
     assert "/mail-proxy/sync" in content(response)["detail"]
@@ -258,7 +270,7 @@ def test_token_tells_the_tenant(kept: Kept, authorization: str, tenant_id: str) 
     tokens = {"acme": ("new", "old"), "beta": ("tökén",), "gamma": ("user:pass",)}
     receiver = ReportReceiver(accept=kept, tokens=tokens)
     request = post(SENT, headers={"authorization": authorization})
-    assert receiver.refuse(request) is None
+    assert isinstance(receiver.admit(request), Admission)
     assert receiver.handle(request).status == 200
     assert [report.tenant_id for report in kept.calls[0]] == [tenant_id]
 
@@ -288,7 +300,7 @@ def test_wrong_token_is_401(
     receiver: ReportReceiver, kept: Kept, authorization: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     request = post(SENT, headers={"authorization": authorization}, client="192.0.2.1")
-    response = receiver.refuse(request)
+    response = refusal(receiver, request)
     assert response is not None
     assert problem(response) == (401, "unauthorized")
     challenges = [value for name, value in response.headers if name == "WWW-Authenticate"]
@@ -326,22 +338,22 @@ def test_repr_shows_no_secret(receiver: ReportReceiver) -> None:
 
 
 def test_too_large_is_413_by_content_length_before_the_body_is_read(receiver: ReportReceiver) -> None:
-    response = receiver.refuse(post(body=b"", headers={"content-length": "10001"}))
+    response = refusal(receiver, post(body=b"", headers={"content-length": "10001"}))
     assert response is not None
     assert problem(response) == (413, "too_large")
-    assert receiver.refuse(post(body=b"", headers={"content-length": "10000"})) is None
+    assert isinstance(receiver.admit(post(body=b"", headers={"content-length": "10000"})), Admission)
 
 
 def test_too_large_is_413_by_what_was_read(receiver: ReportReceiver) -> None:
     assert problem(receiver.handle(post(body=b" " * 10_001))) == (413, "too_large")
-    assert receiver.body_limit(post()) == 10_000
-    assert receiver.body_limit(ask()) == 64 * 1024
+    assert admission(receiver, post()).body_limit == 10_000
+    assert admission(receiver, ask()).body_limit == 64 * 1024
     assert problem(receiver.handle(ask("x" * 70_000))) == (413, "too_large")
 
 
 @pytest.mark.parametrize("length", ["-1", "+5", "five", "1, 1", "5_0", "٥", "9" * 30])
 def test_content_length_must_be_a_number(receiver: ReportReceiver, length: str) -> None:
-    response = receiver.refuse(post(headers={"content-length": length}))
+    response = refusal(receiver, post(headers={"content-length": length}))
     assert response is not None
     assert problem(response) == (400, "bad_content_length")
 
@@ -366,7 +378,7 @@ def test_body_that_ended_early_is_400(receiver: ReportReceiver, kept: Kept) -> N
     ],
 )
 def test_media_type_must_be_json_in_utf_8(receiver: ReportReceiver, content_type: str, is_fine: bool) -> None:
-    response = receiver.refuse(post(SENT, headers={"content-type": content_type}))
+    response = refusal(receiver, post(SENT, headers={"content-type": content_type}))
     if is_fine:
         assert response is None
     else:
@@ -375,7 +387,7 @@ def test_media_type_must_be_json_in_utf_8(receiver: ReportReceiver, content_type
 
 
 def test_compressed_body_is_415(receiver: ReportReceiver) -> None:
-    response = receiver.refuse(post(SENT, headers={"content-encoding": "gzip"}))
+    response = refusal(receiver, post(SENT, headers={"content-encoding": "gzip"}))
     assert response is not None
     assert problem(response) == (415, "unsupported_encoding")
 
