@@ -1,4 +1,5 @@
 # The public surface, stated once: type checkers read it as it stands, and `__init__.py` loads each name on demand.
+__all__: list[str]
 from ._version import __version__ as __version__
 from .deliveries.delivery import Delivery as Delivery
 from .deliveries.delivery import Status as Status
