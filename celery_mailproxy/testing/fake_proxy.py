@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -19,6 +19,10 @@ from celery_mailproxy.testing.fake.records import API, FakeRecords, now_ts, reci
 from celery_mailproxy.testing.outcomes import Step, report_entry
 from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_admin import ProxyAdmin
+
+if TYPE_CHECKING:
+    # Python 3.10 has no typing.Self.
+    from typing_extensions import Self
 
 __all__ = ["FakeProxy"]
 
@@ -87,7 +91,7 @@ class FakeProxy(ProxyAdmin):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> FakeProxy:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.testing.ports import free_port
+
+if TYPE_CHECKING:
+    # Python 3.10 has no typing.Self.
+    from typing_extensions import Self
 
 __all__ = ["MailSink", "ReceivedMail", "refuse_by_name"]
 
@@ -73,7 +77,7 @@ class MailSink:
         self._changed = threading.Condition()
         self._controller: Any = None
 
-    def __enter__(self) -> MailSink:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

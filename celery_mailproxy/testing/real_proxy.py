@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -18,6 +19,10 @@ from celery_mailproxy.errors import MailProxyError
 from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_admin import ProxyAdmin
 from celery_mailproxy.testing.proxy_install import API, Progress, ProxyInstall, install_proxy
+
+if TYPE_CHECKING:
+    # Python 3.10 has no typing.Self.
+    from typing_extensions import Self
 
 __all__ = ["ProxyInstall", "RealProxy", "install_proxy"]
 
@@ -86,7 +91,7 @@ class RealProxy(ProxyAdmin):
         """What the server has logged so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def __enter__(self) -> RealProxy:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
