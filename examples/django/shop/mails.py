@@ -35,7 +35,7 @@ def send_invoice(invoice: Invoice) -> None:
     mail.attach(
         f"invoice-{invoice.pk}.pdf", pdf_page(f"{invoice}: {invoice.item}, {invoice.amount} EUR"), "application/pdf"
     )
-    mail.mail_proxy = {
+    mail.mail_proxy = {  # type: ignore[attr-defined]  # the backend reads it
         "priority": "high",
         "on_sent": mark_delivered.s(invoice.pk),
         "related": [invoice, invoice.customer],
