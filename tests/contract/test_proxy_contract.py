@@ -277,8 +277,9 @@ class TestRequests:
     @pytest.mark.parametrize("token", [None, "wrong"])
     def test_missing_or_wrong_token_is_401(self, proxy: AnyProxy, anonymous: httpx.Client, token: str | None) -> None:
         headers = {"X-API-Token": token} if token else {}
-        for path, body in [(SUBMIT[proxy.api], {"messages": []}), (SUBMIT[proxy.api], {})]:
-            answer = anonymous.post(path, json=body, headers=headers)
+        bodies: list[dict[str, Any]] = [{"messages": []}, {}]
+        for body in bodies:
+            answer = anonymous.post(SUBMIT[proxy.api], json=body, headers=headers)
             assert answer.status_code == 401
             assert answer.json() == {"detail": "Invalid or missing API token"}
 

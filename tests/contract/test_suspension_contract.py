@@ -42,16 +42,16 @@ def state(store: DeliveryStore, message_id: str) -> SuspensionState:
 
 def test_a_suspended_result_goes_its_way(store: DeliveryStore) -> None:
     message_id = new_id()
-    store.register([suspended(message_id)])
-    kept = store.get(message_id)
-    assert kept == suspended(message_id)
+    registered = suspended(message_id)
+    store.register([registered])
+    assert store.get(message_id) == registered
     assert store.advance(message_id, Step.SUBMITTED, token="task").is_allowed
     assert state(store, message_id) is S.WAITING
     (recorded,) = store.record([report(message_id, Kind.SENT)], claim="c")
     assert recorded.delivery is not None
     assert recorded.delivery.suspension is not None
     assert recorded.delivery.suspension.state is S.REPORTED
-    assert recorded.delivery.suspension.message == kept.suspension.message
+    assert recorded.delivery.suspension.message == registered.suspension.message
     assert store.advance(message_id, Step.PUBLISHED).is_allowed
     assert store.advance(message_id, Step.CLAIM, token="t1").is_allowed
     assert not store.advance(message_id, Step.CLAIM, token="t2").is_allowed
@@ -268,6 +268,7 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
             moved = store.record_submitted(queued, claim=argument)
             lease = RETENTION.lease_seconds
             model, _ = record_report(model, queued, claim=argument, now=clock.now, lease_seconds=lease, is_settled=True)
+            assert model.suspension is not None
             after = advance(model.suspension, Step.SUBMITTED, token=argument, now=clock.now, lease_seconds=lease)
             assert moved.is_allowed == (after is not None)
             model = model if after is None else replace(model, suspension=after)
@@ -277,11 +278,11 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
             lease = RETENTION.lease_seconds
             model, _ = record_report(model, reported, claim="c", now=clock.now, lease_seconds=lease)
         else:
-            moved = advance(
+            after = advance(
                 model.suspension, move, token=argument, now=clock.now, lease_seconds=RETENTION.lease_seconds
             )
-            assert store.advance(model.message_id, move, token=argument).is_allowed == (moved is not None)
-            model = model if moved is None else replace(model, suspension=moved)
+            assert store.advance(model.message_id, move, token=argument).is_allowed == (after is not None)
+            model = model if after is None else replace(model, suspension=after)
         assert store.get(model.message_id) == model
 
 

@@ -8,11 +8,20 @@ from email.message import EmailMessage, Message
 from email.utils import getaddresses
 from typing import Any
 
-__all__ = ["addresses", "header", "normal_text", "parse", "tree"]
+__all__ = ["addresses", "header", "normal_text", "parse", "part_at", "tree"]
 
 
 def parse(data: bytes) -> EmailMessage:
     return message_from_bytes(data, policy=policy.default)
+
+
+def part_at(message: Message, *places: int) -> EmailMessage:
+    """The part at these places in the tree of a parsed mail, from the outside in."""
+    part: Any = message
+    for place in places:
+        part = part.get_payload()[place]
+    assert isinstance(part, EmailMessage)
+    return part
 
 
 def header(message: Message, name: str) -> str | None:
@@ -37,6 +46,7 @@ def _source(message: Message, name: str) -> str:
     # What stands in the message. The header object of `policy.default` has read it already, names with its own errors.
     source = next(str(value) for key, value in message.raw_items() if key.lower() == name.lower())
     if isinstance(message, EmailMessage):
+        assert isinstance(message.policy, policy.EmailPolicy)
         source = message.as_bytes(
             policy=message.policy.clone(refold_source="none", max_line_length=0, utf8=True)
         ).decode("utf-8", "surrogateescape")
@@ -68,12 +78,12 @@ def tree(part: Message) -> Any:
 
 def _content(part: Message, kind: str) -> Any:
     if part.is_multipart():
-        children = part.get_payload()
+        children: Any = part.get_payload()
         if kind == "message/rfc822":
             inner = children[0]
             return _headers(inner), tree(inner)
         return [tree(child) for child in children]
-    content = part.get_payload(decode=True)
+    content: Any = part.get_payload(decode=True)
     if part.get_content_maintype() != "text" or part.get_content_disposition() == "attachment":
         return content
     charset = part.get_content_charset("utf-8")

@@ -79,7 +79,8 @@ def migrated(proxy: FakeProxy | None = None, *, token: str | None = None, **migr
     one.runtime.store.clear()  # type: ignore[attr-defined]
     for signal in KINDS:
         signal.connect(one.note, sender=app, weak=False)
-    one.runtime.replace_part(events._build, _Events(app=app, producers=one.runtime.producers, told=one.events))
+    sender: events.EventSender = _Events(app=app, producers=one.runtime.producers, told=one.events)
+    one.runtime.replace_part(events._build, sender)
     try:
         yield one
     finally:

@@ -49,7 +49,10 @@ def app(proxy: FakeProxy) -> Iterator[Celery]:
 
 
 def test_each_mail_is_a_task_and_the_first_of_a_chunk_carries_what_all_of_it_say(app: Celery) -> None:
-    messages = [{"to": "ann@example.com"}, {"to": ["bob@example.com"], "subject": "Own", "message_id": "m-7"}]
+    messages: list[dict[str, Any]] = [
+        {"to": "ann@example.com"},
+        {"to": ["bob@example.com"], "subject": "Own", "message_id": "m-7"},
+    ]
     group = deliver_many_via_proxy(messages, app=app, subject="Common", body="B")
     assert [each.task for each in group.tasks] == [deliver_from_chunk.name] * 2
     first, second = (dict(each.kwargs) for each in group.tasks)
@@ -133,9 +136,9 @@ def test_the_first_wrong_message_is_named_in_the_caller(app: Celery) -> None:
         ),
     ],
 )
-def test_what_is_no_list_of_mails_is_refused(app: Celery, messages: object, common: dict, argument: str) -> None:
+def test_what_is_no_list_of_mails_is_refused(app: Celery, messages: Any, common: dict[str, Any], argument: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
-        deliver_many_via_proxy(messages, app=app, **common)  # type: ignore[arg-type]
+        deliver_many_via_proxy(messages, app=app, **common)
     assert caught.value.argument == argument
 
 
@@ -173,12 +176,13 @@ def test_too_many_recipients_are_refused_in_the_caller(app: Celery) -> None:
 
 
 def test_called_eagerly_each_recipient_is_submitted(app: Celery, proxy: FakeProxy) -> None:
-    mail = {"subject": "S", "body": "B", "to": ["ann@example.com", "bob@example.com"], "per_recipient": True}
+    to = ["ann@example.com", "bob@example.com"]
+    mail = {"subject": "S", "body": "B", "to": to, "per_recipient": True}
     result = app.tasks[send_via_proxy.name].delay(**mail)
     ids = {"ann@example.com": f"{result.id}-0", "bob@example.com": f"{result.id}-1"}
     assert result.get() == {"id": result.id, "ids": ids, "queued": 2, "rejected": [], "failed": []}
     result = app.tasks[deliver_via_proxy.name].delay(**mail)
-    ids = {address: f"{result.id}-{number}" for number, address in enumerate(mail["to"])}
+    ids = {address: f"{result.id}-{number}" for number, address in enumerate(to)}
     assert result.get() == {"state": "queued", "id": result.id, "ids": ids, "sent": [], "error": {}}
     result_of_all = app.tasks[deliver_via_proxy.name].delay(collect=True, **mail).get()
     assert (result_of_all["outcome"], len(result_of_all["ids"]), result_of_all["sent"]) == ("queued", 2, [])

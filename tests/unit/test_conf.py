@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -19,7 +20,7 @@ def app_with(**conf: object) -> Celery:
     return app
 
 
-def read(*, environ: dict[str, str] | None = None, **conf: object) -> Settings:
+def read(*, environ: dict[str, str] | None = None, **conf: Any) -> Settings:
     return load_settings(app_with(**conf), environ=environ or {})
 
 
@@ -89,7 +90,7 @@ def test_variables_that_kubernetes_writes_are_passed_over() -> None:
         ("sync_token", {}, "at least one tenant"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(key: str, value: object, problem: str) -> None:
+def test_a_wrong_value_is_refused_by_name(key: str, value: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         read(**{key: value})
 
@@ -103,7 +104,7 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, problem: str)
         {"token": ["hunter2"]},
     ],
 )
-def test_an_error_shows_no_secret(conf: dict[str, object]) -> None:
+def test_an_error_shows_no_secret(conf: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(**conf)
     assert "hunter2" not in str(caught.value)

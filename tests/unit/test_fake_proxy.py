@@ -29,13 +29,13 @@ def proxy(report_sink: ReportSink) -> Iterator[FakeProxy]:
         yield proxy
 
 
-def message(name: str, to: str = "to@example.com", **fields: Any) -> dict[str, Any]:
+def message(name: str, to: str | list[str] = "to@example.com", **fields: Any) -> dict[str, Any]:
     return {
         "id": name,
         "tenant_id": FakeProxy.tenant_id,
         "account_id": FakeProxy.account_id,
         "from": "from@example.com",
-        "to": [to],
+        "to": [to] if isinstance(to, str) else to,
         "subject": "Subject",
         "body": "Body",
         **fields,

@@ -49,7 +49,7 @@ class Installation:
         **fields: Any,
     ) -> str:
         message_id = str(uuid4())
-        content = [[], {"to": ["ann@example.com"]} if kwargs is None else kwargs, {}]
+        content: list[Any] = [[], {"to": ["ann@example.com"]} if kwargs is None else kwargs, {}]
         message = json.dumps({"n": "deliver", "s": "json", "r": {"queue": self.queue}, "j": content})
         suspension = Suspension(state=state, owner=message_id, since=self.now, message=message, **fields)
         delivery = Delivery(

@@ -13,6 +13,8 @@ from celery_mailproxy.errors import UnsupportedMessage
 from celery_mailproxy.mail.message import Attachment, MailMessage
 from celery_mailproxy.mail.payload import encode
 
+from ..harness.read_mail import part_at
+
 NOW = datetime(2030, 1, 31, 9, 0, 0, tzinfo=timezone.utc)
 IMAGE = Attachment(filename="l.png", content=b"png", content_id="logo")
 
@@ -69,7 +71,7 @@ def test_text_html_image_and_file_become_a_tree() -> None:
     }
     assert "attachments" not in payload
     assert "content_type" not in payload
-    image = tree.get_payload()[0].get_payload()[1].get_payload()[1]
+    image = part_at(tree, 0, 1, 1)
     assert (image["Content-ID"], image.get_content_disposition(), image.get_content()) == ("<logo>", "inline", b"png")
 
 
@@ -153,11 +155,13 @@ def test_special_attachment_beside_a_reference_is_unsupported(attachment: Attach
 def test_attached_message_is_made_7_bit_inside() -> None:
     inner = "Subject: é\nTo: Jané <j@example.com>\nX-Long: " + "word " * 40 + "\n\n" + "é" * 100 + "\n"
     payload = encoded(attachments=[("m.eml", inner.encode(), "message/rfc822")])
-    message = parsed(payload).get_payload()[1].get_payload()[0]
+    message = part_at(parsed(payload), 1, 0)
     assert message["Subject"] == "é"
     assert message["To"].addresses[0].display_name == "Jané"
     assert message["X-Long"] == ("word " * 40).strip()
-    assert message.get_payload(decode=True).decode() == "é" * 100 + "\n"
+    content = message.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    assert content.decode() == "é" * 100 + "\n"
 
 
 def test_word_that_cannot_be_folded_is_unsupported() -> None:
@@ -213,7 +217,7 @@ def test_short_ascii_tree_goes_byte_for_byte() -> None:
 def test_long_and_8_bit_parts_are_encoded() -> None:
     body = f"--b\nContent-Type: text/plain; charset=utf-8\n\n{'é' * 90}\n--b\n\n{'x' * 1200}\n--b--\n"
     payload = raw(body, 'Content-Type: multipart/mixed; boundary="b"\n')
-    first, second = parsed(payload).get_payload()
+    first, second = parsed(payload).iter_parts()
     assert first.get_content() == "é" * 90
     assert second.get_content() == "x" * 1200
 

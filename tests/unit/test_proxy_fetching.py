@@ -56,7 +56,7 @@ def test_of_a_tenant_without_url_or_credentials_nothing_is_made_up() -> None:
 
 
 def test_nobody_is_asked_about_messages_without_references() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"id": "m1", "tenant_id": "t1"},
         {"id": "m2", "tenant_id": "t1", "attachments": [attached(None, "base64:QQ==")]},
         {"id": "m3", "attachments": [attached("endpoint", "x=1")]},

@@ -168,9 +168,12 @@ def test_counts_tell_what_was_done(receiver: ReportReceiver) -> None:
 )
 def test_next_sync_after_is_passed_on(receiver: ReportReceiver, moment: Any, seconds: int | None) -> None:
     asked = []
-    receiver = replace(
-        receiver, tokens={"acme": ("a",)}, next_sync_after=lambda tenant_id: asked.append(tenant_id) or moment
-    )
+
+    def next_sync_after(tenant_id: str | None) -> Any:
+        asked.append(tenant_id)
+        return moment
+
+    receiver = replace(receiver, tokens={"acme": ("a",)}, next_sync_after=next_sync_after)
     assert content(receiver.handle(post(token="a"))).get("next_sync_after") == seconds
     assert asked == ["acme"]
 
@@ -267,7 +270,7 @@ def basic(text: str, encoding: str = "utf-8") -> str:
     ],
 )
 def test_token_tells_the_tenant(kept: Kept, authorization: str, tenant_id: str) -> None:
-    tokens = {"acme": ("new", "old"), "beta": ("tökén",), "gamma": ("user:pass",)}
+    tokens: dict[str | None, tuple[str, ...]] = {"acme": ("new", "old"), "beta": ("tökén",), "gamma": ("user:pass",)}
     receiver = ReportReceiver(accept=kept, tokens=tokens)
     request = post(SENT, headers={"authorization": authorization})
     assert isinstance(receiver.admit(request), Admission)

@@ -69,7 +69,7 @@ def test_reason_is_cut_and_made_a_text() -> None:
     assert report.code == "550"
 
 
-BAD_ENTRIES = [
+BAD_ENTRIES: list[Any] = [
     None,
     [],
     "m",
@@ -154,7 +154,7 @@ def test_naive_time_is_refused() -> None:
 
 
 def test_key_tells_reports_of_one_message_apart() -> None:
-    def key(kind: Kind, second: float = 0, **fields: str) -> str:
+    def key(kind: Kind, second: float = 0, **fields: Any) -> str:
         return DeliveryReport(kind=kind, message_id="m", at=AT + timedelta(seconds=second), **fields).key
 
     assert key(Kind.SENT) == "sent:1795324468"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 
+from celery_mailproxy import Delivery
 from celery_mailproxy.deliveries.report import Kind, parse_entry
 from celery_mailproxy.deliveries.stores.codec import (
     decode_delivery,
@@ -23,7 +24,7 @@ from celery_mailproxy.deliveries.stores.codec import (
     unpack_time,
 )
 from celery_mailproxy.errors import StoreError
-from tests.contract.store_values import Delivery, deliveries, delivery, report, texts, times
+from tests.contract.store_values import deliveries, delivery, report, texts, times
 
 USUAL_ENTRIES = [
     {"id": "m", "sent_ts": 1795324468, "error_ts": None, "error": None},

@@ -101,7 +101,8 @@ def test_refused_body_is_not_read(app: Any) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise AssertionError("the body was read")
 
-    assert call(app, HTTP_AUTHORIZATION="Bearer wrong", **{"wsgi.input": Unread(BODY)})[0].startswith("401")
+    environ: dict[str, Any] = {"HTTP_AUTHORIZATION": "Bearer wrong", "wsgi.input": Unread(BODY)}
+    assert call(app, **environ)[0].startswith("401")
 
 
 @pytest.mark.parametrize("length", ["-5", "five"])
