@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from typing import Any
 from uuid import uuid4
 
 import django
@@ -42,12 +43,12 @@ app.conf.update(
 from djcelery_email.tasks import send_emails  # noqa: E402
 from djcelery_email.utils import dict_to_email, email_to_dict  # noqa: E402
 
-LOGIN = {"username": "smtp-user", "password": "s3cret", "fail_silently": False}
+LOGIN: dict[str, Any] = {"username": "smtp-user", "password": "s3cret", "fail_silently": False}
 PNG = b"\x89PNG\r\n\x1a\n\xff"
 
 
-def message(recipient: str, **arguments: object) -> EmailMultiAlternatives:
-    given = {"subject": f"Grüße to {recipient}", "body": "Body", "from_email": "Zoë <from@example.com>"}
+def message(recipient: str, **arguments: Any) -> EmailMultiAlternatives:
+    given: dict[str, Any] = {"subject": f"Grüße to {recipient}", "body": "Body", "from_email": "Zoë <from@example.com>"}
     return EmailMultiAlternatives(**{**given, "to": [f"{recipient}@example.com"], **arguments})
 
 
@@ -57,7 +58,7 @@ def rich(recipient: str) -> EmailMultiAlternatives:
     mail.attach("invoice.pdf", b"%PDF \xff", "application/pdf")
     # Django 6 ends the last line of an attached text where it builds the mail, and earlier ones do not.
     mail.attach("notes März.txt", "Grüße\n", "text/plain")
-    mail.tags = ["news"]
+    mail.tags = ["news"]  # type: ignore[attr-defined]
     return mail
 
 
@@ -70,6 +71,7 @@ def plain(recipient: str) -> EmailMessage:
 def with_part(recipient: str) -> EmailMultiAlternatives:
     """With a whole MIME part, of which only -reboot keeps the headers."""
     mail = message(recipient)
+    part: Any
     if django.VERSION >= (6, 0):
         from email.message import MIMEPart
 

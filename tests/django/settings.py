@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SECRET_KEY = "tests"
 USE_TZ = True
@@ -45,7 +46,7 @@ ROOT_URLCONF = "tests.django.urls"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # A file also in tests: the threads of one process have a connection each, to the same database.
-_SQLITE = {
+_SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": str(Path(__file__).with_name("tests.sqlite3")),
     "OPTIONS": {"timeout": 20},

@@ -108,7 +108,9 @@ def test_a_mail_is_sent_again_under_a_new_id(
     assert again.recipient_list == ["ann@example.com", "hidden@example.com"]
     assert again.subject == "Your invoice"
     assert again.priority == 1
-    assert get_runtime(shop).store.get(again.message_id).callbacks == {"sent": [paid]}
+    delivery = get_runtime(shop).store.get(again.message_id)
+    assert delivery is not None
+    assert delivery.callbacks == {"sent": [paid]}
     assert list(EmailLog.objects.for_object(about).order_by("pk")) == [mail, again]
     (received,) = proxy.received
     assert received["id"] == again.message_id

@@ -209,7 +209,7 @@ def test_of_a_transaction_that_is_rolled_back_nothing_is_left(logged_tasks: list
 @pytest.mark.parametrize("where", ["setting", "option"])
 def test_publishing_need_not_wait_for_the_commit(where: str, transactional_db: None) -> None:
     conf = {"mail_proxy_on_commit": False} if where == "setting" else {}
-    option = {"on_commit": False} if where == "option" else {}
+    option: dict[str, Any] = {"on_commit": False} if where == "option" else {}
     with published(**conf) as tasks, transaction.atomic():
         EmailBackend(**option).send_messages([message()])
         assert len(tasks) == 1
@@ -391,8 +391,8 @@ def test_mailers_make_the_backend_and_refuse_unknown_options(settings: Any, task
         assert mail.send_mail("S", "B", None, ["to@example.com"]) == 1
     assert {(task.kwargs["tenant_id"], task.kwargs["priority"]) for task in tasks} == {("t", 3)}
     for alias in ("typo", "smtp"):
-        with pytest.raises(mail.InvalidMailer, match=rf"MAILERS\['{alias}'\]: Unknown options"):  # type: ignore[attr-defined]
-            mail.mailers[alias]  # type: ignore[attr-defined]
+        with pytest.raises(mail.InvalidMailer, match=rf"MAILERS\['{alias}'\]: Unknown options"):
+            mail.mailers[alias]
 
 
 @pytest.mark.skipif(django.VERSION >= (6, 1), reason="deprecated with Django 6.1")

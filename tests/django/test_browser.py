@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from celery_mailproxy.django.admin_preview import html_response, read_content
 from celery_mailproxy.testing.ports import free_port
@@ -35,8 +36,9 @@ START_TIMEOUT_SECONDS = 240
 # A loaded machine is no finding.
 expect.set_options(timeout=30_000)
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
+ColorScheme = Literal["light", "dark"]
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 
 #: The system's Chromium: without its sandbox, which needs what containers do not give, and without calls home.
 _OPTIONS = [
@@ -136,8 +138,8 @@ def opened(
     browser: Browser,
     state: str,
     *,
-    viewport: dict[str, int] = DESKTOP,
-    color_scheme: str = "light",
+    viewport: ViewportSize = DESKTOP,
+    color_scheme: ColorScheme = "light",
     locale: str = "en-GB",
 ) -> Iterator[Page]:
     """A page of a fresh window. What goes wrong in it fails the test."""
@@ -273,7 +275,7 @@ def test_a_mail_is_sent_again(page: Page, shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_no_page_is_wider_than_a_phone(browser: Browser, state: str, shop: Shop, color_scheme: str) -> None:
+def test_no_page_is_wider_than_a_phone(browser: Browser, state: str, shop: Shop, color_scheme: ColorScheme) -> None:
     with opened(browser, state, viewport=PHONE, color_scheme=color_scheme) as page:
         sign_up(
             page, shop, "Pia", f"pia-{color_scheme}-{'with-a-rather-long-address-' * 2}@{'subdomain.' * 9}example.com"

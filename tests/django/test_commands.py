@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,6 @@ from celery_mailproxy.conf.settings import load_settings
 from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.django.event_feed import EventFeed
-from celery_mailproxy.django.management.commands import mailproxy_tail
 from celery_mailproxy.django.models import EmailLogEvent
 from celery_mailproxy.django.smtp_account import smtp_account
 from celery_mailproxy.errors import ConfigurationError
@@ -84,7 +84,7 @@ def output_of(command: str, *args: str) -> str:
 
 
 def setup(*args: str) -> dict[str, Any]:
-    return json.loads(output_of("mailproxy_setup", "--json", *args))  # type: ignore[no-any-return]
+    return json.loads(output_of("mailproxy_setup", "--json", *args))
 
 
 def states(answer: dict[str, Any]) -> dict[str, str]:
@@ -123,7 +123,7 @@ def test_setup_creates_tenant_and_account(proxy: ProxyAdministration, names: Pro
 
 @pytest.mark.integration
 def test_setup_run_again_changes_nothing(proxy: ProxyAdministration, names: ProxyTenant, tmp_path: Path) -> None:
-    options = ("--callback-url", CALLBACK, "--smtp-host", "smtp.example.com", "--smtp-user", "shop")
+    options: tuple[str, ...] = ("--callback-url", CALLBACK, "--smtp-host", "smtp.example.com", "--smtp-user", "shop")
     options += ("--smtp-password-file", written(tmp_path))
     setup(*options)
     before = proxy.find_tenant(names.id), proxy.find_account(names.id, names.account_id)
@@ -142,7 +142,7 @@ def test_setup_run_again_changes_nothing(proxy: ProxyAdministration, names: Prox
 def test_setup_changes_what_differs_and_nothing_else(
     proxy: ProxyAdministration, real_proxy: RealProxy, names: ProxyTenant
 ) -> None:
-    limits = {"limit_per_hour": 7, "batch_size": 3, "ttl": 120, "limit_behavior": "reject"}
+    limits: dict[str, Any] = {"limit_per_hour": 7, "batch_size": 3, "ttl": 120, "limit_behavior": "reject"}
     real_proxy.add_tenant(names.id, client_base_url=CALLBACK, basic_auth=("a", "b"), name="Shop", active=False)
     real_proxy.add_account(names.id, names.account_id, "old.example.com", 2525, **limits)
     answer = setup("--smtp-host", "new.example.com")
@@ -543,6 +543,6 @@ def test_tail_goes_on_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         remember("m1", (Kind.SENT, 1))
 
-    monkeypatch.setattr(mailproxy_tail.time, "sleep", pause)
+    monkeypatch.setattr(time, "sleep", pause)
     assert " sent     m1" in output_of("mailproxy_tail", "--interval", "0.5")
     assert pauses == [0.5, 0.5]

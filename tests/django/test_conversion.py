@@ -148,7 +148,7 @@ def on_the_wire(mail: EmailMessage) -> SourceMessage:
     """As Django's SMTP backend would write it."""
     if django.VERSION < (6,):
         return read_mail.parse(mail.message().as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
-    return read_mail.parse(mail.message(policy=email.policy.SMTP).as_bytes())  # type: ignore[call-arg]
+    return read_mail.parse(mail.message(policy=email.policy.SMTP).as_bytes())
 
 
 def seen(mail: SourceMessage) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _tests(mailbox: Mailbox) -> type[unittest.TestCase]:
     finally:
         sys.path.pop(0)
 
-    class ProxyBackendTests(tests, SimpleTestCase):
+    class ProxyBackendTests(tests, SimpleTestCase):  # type: ignore[misc]
         email_backend = "celery_mailproxy.django.backends.EmailBackend"
         backend_class = EmailBackend
         mails: ClassVar[Mailbox] = mailbox

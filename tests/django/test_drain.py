@@ -202,7 +202,7 @@ def test_everything_of_a_mail_goes_along(app: Celery, proxy: FakeProxy) -> None:
         "text/plain",
         "application/octet-stream",
     ]
-    contents = [part.get_payload(decode=True) for part in built.walk() if not part.is_multipart()]
+    contents: list[Any] = [part.get_payload(decode=True) for part in built.walk() if not part.is_multipart()]
     # Django 6 ends a text's last line, attached ones too.
     assert [contents[2], contents[3].rstrip(b"\n"), contents[4]] == [PNG, "Grüße".encode(), b"bytes"]
 

@@ -247,7 +247,7 @@ def test_a_mailer_has_its_options_and_its_alias(make_project: Any) -> None:
     project = make_project(legacy="memory")
     project.send(message())
     project.work()
-    assert [sent.sent_using for sent in mail.outbox] == ["memory"]
+    assert [sent.sent_using for sent in mail.outbox] == ["memory"]  # type: ignore[union-attr]
 
 
 @NEEDS_MAILERS

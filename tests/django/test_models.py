@@ -136,7 +136,8 @@ def test_report_stands_in_a_history_once() -> None:
 def test_choices_are_those_of_the_core() -> None:
     assert EmailLog.Status.values == [status.value for status in deliveries.Status]
     assert sorted(EmailLogEvent.Kind.values) == sorted(kind.value for kind in reports.Kind)
-    assert EmailLog.Priority.values == [priority.value for priority in messages.Priority]
+    values = EmailLog.Priority.values  # type: ignore[attr-defined]
+    assert values == [priority.value for priority in messages.Priority]
     assert {status: EmailLog(status=status).is_ended for status in EmailLog.Status.values} == {
         status.value: status.is_end for status in deliveries.Status
     }
@@ -202,7 +203,7 @@ def test_queries_over_many_mails_use_their_indexes() -> None:
         "mailproxy_unresting": EmailLog.objects.filter(unresting_at__lt=now).order_by("unresting_at")[:100],
     }
     # Chosen together: by the one that is the rarest.
-    together = {
+    together: dict[str, dict[str, Any]] = {
         "mailproxy_tenant": {"status": "sent", "tenant_id": "t7"},
         "mailproxy_account": {"status": "sent", "account_id": "a7"},
         "mailproxy_failed": {"status": "sent", "tenant_id": "t5", "has_failed": True},

@@ -61,7 +61,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def make_store(clock: Clock) -> Iterator[MakeStore]:
+def make_store(clock: Clock) -> MakeStore:
     """Opens one more store on the deliveries of this test."""
 
     def make(retention: Retention = RETENTION, **fields: Any) -> DeliveryStore:

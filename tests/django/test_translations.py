@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -54,7 +55,7 @@ def texts_of(code: str) -> Iterator[Text]:
     """The texts that Python code asks to be translated."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
-            values = [
+            values: list[Any] = [
                 None if position is None else ast.literal_eval(node.args[position])
                 for position in _FUNCTIONS[node.func.id]
             ]
@@ -137,7 +138,7 @@ def test_the_compiled_catalog_is_that_of_its_source(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_statuses_differ_from_each_other(language: str) -> None:
     with override(language):
-        labels = [str(status.label) for status in EmailLog.Status]
+        labels = [str(label) for label in EmailLog.Status.labels]
     assert len(set(labels)) == len(labels)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from .settings import *  # noqa: F403
 from .settings import _SQLITE
 
-DATABASES: dict[str, Any] = {
+DATABASES = {
     name: {
         **_SQLITE,
         "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"celery-mailproxy-tests-{name}-{os.getpid()}.sqlite3"))},
