@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def completion_rate(stack: MailStack, reporter: Reporter, count: int = COUNT) ->
     with reporter.silence():
         result = group([mail(stack).clone() for _ in range(count)]).apply_async()
         for each in result.results:
-            stack.wait_until(lambda each=each: is_waiting(stack, each.id), what="the mail waits", timeout_seconds=60)
+            stack.wait_until(partial(is_waiting, stack, each.id), what="the mail waits", timeout_seconds=60)
         started = time.perf_counter()
         reporter.proxy.send_reports()
         result.get(timeout=120)
@@ -162,7 +163,7 @@ def test_bytes_of_a_waiting_record_in_redis(
     waiting = {"plain": plain.id, "in a chain of three": three.parent.id}
     weights = {}
     for name, message_id in waiting.items():
-        stack.wait_until(lambda each=message_id: is_waiting(stack, each), what=f"{name} waits")
+        stack.wait_until(partial(is_waiting, stack, message_id), what=f"{name} waits")
         weights[name] = weight(redis_server, message_id)
     stack.wait_until(lambda: stack.delivery(ended.id).suspension.state.value == "done", what="the tombstone")
     weights["ended"] = weight(redis_server, ended.id)

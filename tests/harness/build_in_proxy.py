@@ -15,12 +15,13 @@ import logging
 import re
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 
 class CommandsBuilder:
     """Release 0.5 and its kin: `POST /commands/add-messages`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from mail_proxy.api import MessagePayload
         from mail_proxy.attachments import AttachmentManager
         from mail_proxy.core import MailProxy
@@ -28,7 +29,7 @@ class CommandsBuilder:
         self._payload = MessagePayload
         self._proxy = _without_tenant(MailProxy, AttachmentManager())
 
-    async def intake(self, message):
+    async def intake(self, message: dict[str, Any]) -> Any:
         payload = self._payload.model_validate(message)
         data = payload.model_dump(by_alias=True, exclude_none=True)
         if payload.attachments is not None:
@@ -39,14 +40,14 @@ class CommandsBuilder:
                 raise ValueError(reason)
         return data
 
-    async def build(self, data):
+    async def build(self, data: Any) -> Any:
         return await self._proxy._build_email(data)
 
 
 class EntitiesBuilder:
     """Release 0.7 on: `POST /messages/add_batch`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from core.mail_proxy.entities.message.endpoint import MessageEndpoint
         from core.mail_proxy.smtp.attachments import AttachmentManager
         from core.mail_proxy.smtp.sender import SmtpSender
@@ -54,10 +55,10 @@ class EntitiesBuilder:
         self._endpoint = MessageEndpoint
         self._sender = _without_tenant(SmtpSender, AttachmentManager())
 
-    async def intake(self, message):
-        kept = []
+    async def intake(self, message: dict[str, Any]) -> Any:
+        kept: list[Any] = []
 
-        async def insert_batch(entries):
+        async def insert_batch(entries: list[Any]) -> list[Any]:
             kept.extend(entries)
             return entries
 
@@ -67,33 +68,33 @@ class EntitiesBuilder:
             raise ValueError(answer["rejected"][0]["reason"])
         return kept[0]["payload"]
 
-    async def build(self, data):
+    async def build(self, data: Any) -> Any:
         return await self._sender._build_email(data)
 
 
-def _without_tenant(base, attachments_manager):
+def _without_tenant(base: Any, attachments_manager: Any) -> Any:
     """An object of the proxy's class that has attachments and a log, and no database behind it."""
 
-    class Builder(base):
+    class Builder(base):  # type: ignore[misc]
         attachments = attachments_manager
         logger = logging.getLogger("builder")
         _attachment_semaphore = None
         _max_concurrent_attachments = 3
         _attachment_timeout = 30
 
-        def __init__(self):
+        def __init__(self) -> None:
             pass
 
-        async def _get_large_file_config_for_message(self, data):
+        async def _get_large_file_config_for_message(self, data: Any) -> Any:
             return None
 
-        async def _get_attachment_manager_for_message(self, data):
+        async def _get_attachment_manager_for_message(self, data: Any) -> Any:
             return attachments_manager
 
     return Builder()
 
 
-async def answer(builder, request):
+async def answer(builder: CommandsBuilder | EntitiesBuilder, request: dict[str, Any]) -> dict[str, Any]:
     from aiosmtplib.email import extract_recipients, flatten_message, parse_address
 
     data = await builder.intake(request["message"])
@@ -111,10 +112,10 @@ async def answer(builder, request):
     }
 
 
-def main(api):
+def main(api: str) -> None:
     sys.path[:0] = sys.argv[2:]
     logging.disable(logging.CRITICAL)
-    builder = CommandsBuilder() if api == "commands" else EntitiesBuilder()
+    builder: CommandsBuilder | EntitiesBuilder = CommandsBuilder() if api == "commands" else EntitiesBuilder()
     loop = asyncio.new_event_loop()
     for line in sys.stdin:
         try:

@@ -16,7 +16,7 @@ from celery import Celery
 from celery import signals as celery_signals
 from kombu.transport import redis
 
-from celery_mailproxy import attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy
+from celery_mailproxy import DeliveryReport, attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.joining import Joiner
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
@@ -94,10 +94,10 @@ def on_publish(headers: dict[str, Any], **kwargs: Any) -> None:
 _report_of = Joiner.report_of
 
 
-def on_join(joiner: Joiner, parent_id: str) -> Any:
+def on_join(self: Joiner, parent_id: str) -> DeliveryReport | None:
     # Between the record of a member's end and the report of the whole.
     _hang_at("join", parent_id)
-    return _report_of(joiner, parent_id)
+    return _report_of(self, parent_id)
 
 
 Joiner.report_of = on_join  # type: ignore[method-assign]

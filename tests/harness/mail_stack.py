@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from celery import Celery
@@ -21,6 +21,10 @@ from celery_mailproxy.testing.ports import free_port
 
 from .proxy_tenant import ProxyTenant
 from .services import CeleryWorker
+
+if TYPE_CHECKING:
+    # Python 3.10 has no typing.Self.
+    from typing_extensions import Self
 
 __all__ = ["MailStack"]
 
@@ -93,7 +97,7 @@ class MailStack:
             }
         return conf
 
-    def __enter__(self) -> MailStack:
+    def __enter__(self) -> Self:
         (self.folder / "results").mkdir()
         self._stack.callback(self.worker.close)
         try:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import amqp
+import amqp  # type: ignore[import-untyped]
 
 from celery_mailproxy.testing.ports import free_port
 

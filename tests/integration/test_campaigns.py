@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -58,6 +59,10 @@ def mails(*names: str, **arguments: Any) -> list[dict[str, Any]]:
     return [{"to": [f"{name}@example.com"], "subject": f"For {name}", **arguments} for name in names]
 
 
+def is_queued(result: Any) -> bool:
+    return bool(result.state == "QUEUED")
+
+
 def body(stack: MailStack) -> Any:
     return stack.app.signature(f"{MODULE}.summarise")
 
@@ -90,7 +95,7 @@ def test_callbacks_and_states_of_each_mail_are_its_own(stack: MailStack) -> None
     messages = [*mails("slow", message_id=uuid4().hex), *mails("slow", message_id=uuid4().hex)]
     result = deliver_many_via_proxy(messages, app=stack.app, body="x", on_sent=noted).apply_async()
     for each, message in zip(result.results, messages, strict=True):
-        stack.wait_until(lambda each=each: each.state == "QUEUED", what="the state")
+        stack.wait_until(partial(is_queued, each), what="the state")
         assert each.info["message_id"] == message["message_id"]
     result.get(timeout=30)
     for message in messages:

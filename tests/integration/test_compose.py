@@ -242,13 +242,13 @@ def worker(redis_server: RedisServer, mail_sink: MailSink, tmp_path: Path) -> It
         "/data/": f"{tmp_path}/",
         "/opt/proxy/": f"{ROOT}/docker/proxy/",
     }
-    of_proxy = {
+    of_proxy: dict[str, Any] = {
         "port": proxy_port,
         "places": {**places, "8000": str(proxy_port), "1025": str(mail_sink.port), "python": str(install.python)},
         "cwd": tmp_path,
         "env": {"PYTHONPATH": os.pathsep.join(map(str, [*install.python_path, ROOT / "docker/proxy"]))},
     }
-    of_worker = {
+    of_worker: dict[str, Any] = {
         "port": worker_port,
         "places": {**places, "python": sys.executable},
         "cwd": ROOT / "examples/celery_basic",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from celery_mailproxy import Attachment
@@ -30,7 +32,9 @@ def test_a_reference_arrives_as_its_content(
         (received,) = mail_sink.wait_for(1, timeout_seconds=30)
         stack.wait_until(lambda: stack.delivery(result.id).status.value == "sent", what="the report")
         (held,) = real_proxy.messages(tenant.id)
-    parts = {part.get_filename(): part.get_payload(decode=True) for part in received.message.iter_attachments()}
+    parts: dict[Any, Any] = {
+        part.get_filename(): part.get_payload(decode=True) for part in received.message.iter_attachments()
+    }
     assert parts["ann.txt"] == b"Hello, Ann!\n"
     assert b"ok" in parts.get("health.json", b"ok")
     assert parts["own.txt"].replace(b"\r\n", b"\n") == b"Mine\n"

@@ -193,7 +193,10 @@ def test_killed_worker_leaves_neither_port_nor_connections_with_its_children(tmp
             for index in range(4):
                 assert worker.report(f"task-{index}").status_code == 200
                 worker.wait_for_note(f"task-{index}")
-            children = lambda: [pid for pid in worker.pool_pids() if open_files(pid)]  # noqa: E731
+
+            def children() -> list[int]:
+                return [pid for pid in worker.pool_pids() if open_files(pid)]
+
             wait_until(lambda: len(set(children()) - first_children) == 2, "the children were not replaced")
             if sys.platform == "linux":
                 own = open_files(worker.process.pid, kind="socket:")

@@ -12,7 +12,7 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
 from celery_mailproxy.cli import mailproxy
-from celery_mailproxy.testing import MailSink
+from celery_mailproxy.testing import MailSink, RealProxy
 
 from ..harness.door import Door
 from ..harness.mail_stack import MailStack
@@ -56,9 +56,9 @@ class MigratingStack(MailStack):
 
 
 @pytest.fixture
-def door(tenant: ProxyTenant) -> Iterator[Door]:
+def door(real_proxy: RealProxy) -> Iterator[Door]:
     """Between the worker and the proxy."""
-    with Door("127.0.0.1", tenant.proxy.port) as door:
+    with Door("127.0.0.1", real_proxy.port) as door:
         yield door
 
 

@@ -117,7 +117,7 @@ def email_messages(draw: st.DrawFn, depth: int = 1) -> EmailMessage:
     if draw(st.booleans()):
         message.add_alternative(draw(BODIES), subtype="html")
         if draw(st.booleans()):
-            html = message.get_payload()[1]
+            html = read_mail.part_at(message, 1)
             html.add_related(draw(st.binary(max_size=50)), "image", "png", cid="<logo@x>")
     for content in draw(st.lists(st.binary(max_size=100), max_size=2)):
         message.add_attachment(content, maintype="application", subtype="pdf", filename=draw(FILENAMES))
@@ -268,7 +268,7 @@ def test_texts_and_attachments_arrive(
     mail = read_mail.parse(built.data)
     assert read_mail.tree(mail) == expected_tree(text, html, files, images)
     if files:
-        assert read_mail.header(mail.get_payload()[1], "X-Part") == dict(files[0].headers).get("X-Part")
+        assert read_mail.header(read_mail.part_at(mail, 1), "X-Part") == dict(files[0].headers).get("X-Part")
 
 
 @checked

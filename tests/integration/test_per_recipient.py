@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,6 +72,10 @@ def add(stack: MailStack, number: int) -> Any:
 
 def ran(stack: MailStack, number: int) -> list[Any]:
     return [event for event in stack.events if event["name"] == "add" and event["id"] == str(number)]
+
+
+def is_queued(stack: MailStack, message_id: str) -> bool:
+    return stack.told(message_id)["mail_queued"] > 0
 
 
 def callbacks(stack: MailStack) -> dict[str, Any]:
@@ -165,12 +170,12 @@ def test_members_that_end_at_once_in_two_workers_end_the_whole_once(stack: MailS
     for number in range(80, 90):
         result = deliver(stack, "silent", "silent2", cc=["silent@example.org"]).apply_async(link=add(stack, number))
         ids = [f"{result.id}-{n}" for n in range(3)]
-        stack.wait_until(lambda id=ids[2]: stack.told(id)["mail_queued"], what="the submission")
+        stack.wait_until(partial(is_queued, stack, ids[2]), what="the submission")
         entries = [{"id": each, "sent_ts": int(time.time())} for each in ids]
         # A chunk of one report each: two processes have them at the same time; and all of them twice.
         assert stack.post_reports(*entries, *reversed(entries)).status_code == 200
         assert len(result.get(timeout=30)["sent"]) == 3
-        stack.wait_until(lambda number=number: ran(stack, number), what="the link")
+        stack.wait_until(partial(ran, stack, number), what="the link")
     stack.settle(1)
     assert [len(ran(stack, number)) for number in range(80, 90)] == [1] * 10
 

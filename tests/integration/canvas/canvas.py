@@ -107,8 +107,9 @@ class Canvas:
             assert "was not delivered" in self.wait_told(result, "task_failure")["error"]
 
     def wait_told(self, result: Any, name: str) -> dict[str, Any]:
-        (event, *_) = self.wait_until(lambda: self.told(result, name), what=f"{name} of {result.id}")
-        return event
+        events: list[dict[str, Any]]
+        events = self.wait_until(lambda: self.told(result, name), what=f"{name} of {result.id}")
+        return events[0]
 
     def told(self, result: Any, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["id"] == result.id and event["name"] == name]
