@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["send_mail"]
 
 
-def __getattr__(name: str) -> Any:
-    # On demand: Django imports this package before its applications are ready.
-    if name == "send_mail":
-        from .mail import send_mail
+if not TYPE_CHECKING:
+    # Hidden from type checkers: to them it would make every misspelt name Any.
+    def __getattr__(name: str) -> Any:
+        # On demand: Django imports this package before its applications are ready.
+        if name == "send_mail":
+            from .mail import send_mail
 
-        return send_mail
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return send_mail
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -160,10 +160,12 @@ class EmailBackend(BaseEmailBackend):
     _publish_one = staticmethod(publish)
 
 
-def __getattr__(name: str) -> Any:
-    # On demand: it is made of the class above.
-    if name == "MigrationEmailBackend":
-        from .migration_backend import MigrationEmailBackend
+if not TYPE_CHECKING:
+    # Hidden from type checkers: to them it would make every misspelt name Any.
+    def __getattr__(name: str) -> Any:
+        # On demand: it is made of the class above.
+        if name == "MigrationEmailBackend":
+            from .migration_backend import MigrationEmailBackend
 
-        return MigrationEmailBackend
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return MigrationEmailBackend
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,7 +52,7 @@ def test_names_of_the_package_are_sorted_and_all_there() -> None:
     assert all(getattr(testing, name) for name in testing.__all__)
     assert set(testing.__all__) <= set(dir(testing))
     with pytest.raises(AttributeError, match="no attribute 'Nope'"):
-        _ = testing.Nope
+        _ = testing.Nope  # type: ignore[attr-defined]
 
 
 def test_pytest_plugin_imports_no_more_than_pytest() -> None:
