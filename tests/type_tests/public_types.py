@@ -36,6 +36,7 @@ from celery_mailproxy import (
     send_via_proxy,
     signals,
 )
+from celery_mailproxy.receiver.receiver import Response
 
 assert_type(__version__, str)
 
@@ -244,16 +245,15 @@ def report_receiver(receiver: ReportReceiver, request: Any, accept: Callable[[Se
     assert_type(receiver.report_path, str)
     assert_type(receiver.attachments_path, str)
     assert_type(receiver.max_report_bytes, int)
-    assert_type(receiver.body_limit(request), int)
-    assert_type(receiver.handle(request).status, int)
-    assert_type(receiver.handle(request).headers, Sequence[tuple[str, str]])
-    assert_type(receiver.handle(request).body, bytes)
-    # The same as `handle` gives, or None.
     response = receiver.handle(request)
-    response = receiver.too_large(request)
-    if (refusal := receiver.refuse(request)) is not None:
-        response = refusal
     assert_type(response.status, int)
+    assert_type(response.headers, Sequence[tuple[str, str]])
+    assert_type(response.body, bytes)
+    admitted = receiver.admit(request)
+    if not isinstance(admitted, Response):
+        assert_type(admitted.body_limit, int)
+        response = receiver.answer(admitted, b"{}")
+        response = receiver.refuse_body(admitted)
     assert_type(receiver.counts.responses, Mapping[tuple[str, int], int])
     assert_type(receiver.counts.reports_accepted, int)
     assert_type(receiver.counts.entries_set_aside, int)
