@@ -7,6 +7,7 @@ from typing import Any
 from ...deliveries.delivery import Delivery
 from ...errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
 from .deliver_task import DeliverTask
+from .outcome import outcome_of
 
 __all__ = ["COLLECT_HEADER", "CollectTask"]
 
@@ -49,14 +50,12 @@ class CollectTask(DeliverTask):
     def _take(self, delivery: Delivery, token: str) -> Any:
         if not self.request.get(COLLECT_HEADER):
             return super()._take(delivery, token)
-        report, reason = delivery.outcome, None
-        try:
-            super()._take(delivery, token)
-        except DeliveryError as exc:
-            reason = exc.reason
-        outcome = report.kind if report else delivery.status
-        collected = _outcome(delivery.message_id, outcome.value, reason, report.to_json() if report else None)
-        return {**collected, **self._joined(delivery)}
+        self._hold_claim(delivery, token)
+        outcome = outcome_of(delivery)
+        report = outcome.report.to_json() if outcome.report else None
+        # Of a mail that was sent, even to some of its recipients only, the report holds the reason.
+        reason = None if outcome.name == "sent" else outcome.reason
+        return {**_outcome(outcome.message_id, outcome.name, reason, report), **self._joined(delivery)}
 
 
 def _failed(exc: MailProxyError, message_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from celery import states
 from celery.exceptions import Ignore
 
 from ...deliveries.delivery import Delivery
-from ...deliveries.report import Kind, utcnow
+from ...deliveries.report import utcnow
 from ...deliveries.stores.base import Advanced
 from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
@@ -24,6 +24,7 @@ from ..sending.outgoing import Outgoing
 from ..sending.retrying import retry_in
 from ..sending.submitter import submitter_of
 from .chord_expiry import warn_of_short_chords
+from .outcome import outcome_of
 
 try:
     # Celery 5.6 on: the message's word counts before the task's.
@@ -185,13 +186,12 @@ class DeliverTask(SendTask):
             raise retry_in(self, exc, _STORE_PATIENCE_SECONDS) from exc
 
     def _take(self, delivery: Delivery, token: str) -> Any:
-        # For `after_return`; the request lives as long as this run.
+        self._hold_claim(delivery, token)
+        return {**outcome_of(delivery).sent_report().to_json(), **self._joined(delivery)}
+
+    def _hold_claim(self, delivery: Delivery, token: str) -> None:
+        """Keep the claim for `after_return`; the request lives as long as this run."""
         self.request.update(mail_proxy_claim=(delivery.message_id, token))
-        outcome = delivery.outcome
-        if outcome is None or outcome.kind is not Kind.SENT:
-            reason = outcome.reason if outcome else delivery.reason
-            raise DeliveryError(reason, outcome.code if outcome else None, delivery.message_id)
-        return {**outcome.to_json(), **self._joined(delivery)}
 
     def _joined(self, delivery: Delivery) -> dict[str, Any]:
         """Where each recipient got a message of its own: what became of each."""
