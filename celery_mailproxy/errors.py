@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 __all__ = [
+    "ID_IN_USE",
     "ConfigurationError",
     "DeliveryError",
     "DispatchError",
@@ -23,6 +24,9 @@ __all__ = [
     "UnsupportedMessage",
     "redact",
 ]
+
+#: Why a mail is refused whose message id another mail has. Ids are unique among all tenants and servers of a store.
+ID_IN_USE = "its message id is in use for another mail; a new mail takes a new id"
 
 _OTHER = r"""\s<>"'(),;:\[\]\\"""
 _WORD = f"[^{_OTHER}]+"

@@ -14,6 +14,7 @@ from typing import Any
 from ..deliveries.delivery import Delivery, Recorded, Verdict
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import DeliveryStore
+from ..errors import ID_IN_USE
 
 __all__ = ["Joiner", "joined_outcome"]
 
@@ -22,7 +23,7 @@ _PAGE = 100
 
 #: Why a member counts as lost that the store has no longer.
 _FORGOTTEN = "forgotten: its delivery is no longer in the store"
-_TAKEN = "never sent: its message id is in use for another mail"
+_TAKEN = f"never sent: {ID_IN_USE}"
 
 
 class Joiner:

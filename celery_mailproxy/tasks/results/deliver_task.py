@@ -17,7 +17,7 @@ from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, take_down
-from ...errors import DeliveryError, MailProxyError, StoreError
+from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
 from ..sending.outgoing import Outgoing
@@ -119,9 +119,7 @@ class DeliverTask(SendTask):
     def _mine(self, kept: Delivery, suspension: Suspension) -> Delivery:
         """What the store has kept, where it is still this task's to go on with."""
         if kept.suspension is None or kept.suspension.owner != self.request.id:
-            raise MailProxyError(
-                f"message id {kept.message_id!r} was used by another task already; a new mail takes a new id"
-            )
+            raise MailProxyError(f"message {kept.message_id!r} is not sent: {ID_IN_USE}")
         is_mine = kept.suspension.state is SuspensionState.RUNNING and kept.suspension.token == self.request.id
         if kept.suspension.state not in (SuspensionState.NEW, SuspensionState.EARLY) and not is_mine:
             raise Ignore

@@ -15,7 +15,7 @@ from ...deliveries.delivery import Delivery, Status
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Recording
 from ...dispatch.dispatcher import dispatcher_of
-from ...errors import InvalidMessage, UnsupportedMessage, redact
+from ...errors import ID_IN_USE, InvalidMessage, UnsupportedMessage, redact
 from ...mail.headers import read_addresses
 from ...mail.message import MailMessage
 from ...mail.payload import own_message_id
@@ -34,8 +34,6 @@ _MAX_ID_LENGTH = 255 - len(f"-{MAX_RECIPIENTS - 1}")
 
 #: How much of mails goes in one call, whatever their number: each copy carries the whole mail.
 _MAX_CHUNK_BYTES = 16 * 1024 * 1024
-
-_TAKEN = "its message id is in use for another mail; a new mail takes a new id"
 
 
 def distribute(outgoing: Outgoing) -> tuple[Outgoing, list[Outgoing]]:
@@ -82,13 +80,13 @@ def submit_members(
     error an exception to raise. Raises also `StoreError`, and kombu's `OperationalError`.
     """
     if parent.members != _addresses(members):
-        return SubmitAnswer(rejected={each.message.message_id: _TAKEN for each in members})
+        return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
     # All of them before the first is submitted: whoever tells an end finds the others.
     kept = submitter_of(runtime).register(members, task_id=task_id)
     pairs = list(zip(members, kept, strict=True))
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
     pairs = [pair for pair in pairs if pair[1].parent_id == parent.message_id]
-    answer = SubmitAnswer(rejected=dict.fromkeys(taken, _TAKEN))
+    answer = SubmitAnswer(rejected=dict.fromkeys(taken, ID_IN_USE))
     for chunk in _chunks(pairs, runtime.settings.chunk_size):
         if answer.unsettled:
             # The proxy is away: the others need not find out one by one.

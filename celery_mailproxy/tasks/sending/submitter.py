@@ -12,7 +12,7 @@ from ...deliveries.delivery import Delivery, Status
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
+from ...errors import ID_IN_USE, InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from ...mail.message import MailMessage
 from ...mail.payload import encode
 from ...mail.summary import summary_of
@@ -25,10 +25,6 @@ from .outgoing import Outgoing
 __all__ = ["Submitter", "submitter_of"]
 
 logger = logging.getLogger(__name__)
-
-
-#: Why a message is rejected whose id another tenant's or server's has.
-_TAKEN = "its message id is in use for a mail of another tenant or server; make it unique among all"
 
 
 class Submitter:
@@ -110,7 +106,7 @@ class Submitter:
         for out, delivery in zip(outgoing, kept, strict=True):
             is_same = (delivery.tenant_id, delivery.server) == self._place(out.message)
             if not is_same:
-                known += SubmitAnswer(rejected={delivery.message_id: _TAKEN})
+                known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
             elif delivery.status is Status.NEW:
                 to_submit.append(out.message)
                 submitted_before |= {delivery.message_id} if delivery.created_at < begun_at else set()
