@@ -163,7 +163,7 @@ class InvalidReport(MailProxyError, ValueError):
 
 
 class DispatchError(MailProxyError):
-    """Some reports could not be told, for a reason that is no handler's; they stay claimed, to be dispatched again."""
+    """Some reports could not be dispatched, though no handler failed; they stay claimed, and are dispatched again."""
 
 
 class StoreError(MailProxyError):

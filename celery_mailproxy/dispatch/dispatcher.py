@@ -25,7 +25,7 @@ __all__ = ["Dispatcher", "callback_task_id", "dispatcher_of"]
 
 logger = logging.getLogger(__name__)
 
-#: Reports of one moment are told in this order: what the proxy did first comes first.
+#: Reports of one moment are dispatched in this order: what the proxy did first comes first.
 _ORDER: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
 
 #: kind of report → which of the user's callbacks it calls.
@@ -47,10 +47,10 @@ def callback_task_id(report: DeliveryReport, index: int = 0) -> str:
 
 
 class Dispatcher:
-    """Tells an application of delivery reports, each once.
+    """Notifies an application of delivery reports, each once.
 
     `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
-    results of tasks that wait for their mail. `counters` counts what is told.
+    results of tasks that wait for their mail. `counters` counts what is dispatched.
     """
 
     def __init__(
@@ -72,36 +72,36 @@ class Dispatcher:
     def dispatch(
         self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False, only_new: bool = False
     ) -> list[DeliveryReport]:
-        """Record the reports, and tell those that are news; the answer is those of unknown messages.
+        """Record the reports, and dispatch those that are new; the answer is those of unknown messages.
 
         `claim` names who dispatches: the same claim may come again after a crash and goes on where it was. With
-        `adopt` unknown messages are told too, with `delivery=None`; with `only_new` messages of which anything has been
-        heard are passed over. Raises `StoreError` when the store, and kombu's
-        `OperationalError` when the broker fails; `DispatchError` where single reports met another error. What has
-        been told by then is not told again.
+        `adopt` reports of unknown messages are dispatched too, with `delivery=None`; with `only_new` messages of which
+        anything has been heard are passed over. Raises `StoreError` when the store, and kombu's `OperationalError`
+        when the broker fails; `DispatchError` where single reports met another error. What has been dispatched by then
+        is not dispatched again.
         """
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
         how = Recording(adopt=adopt, is_settled=is_settled, only_new=only_new)
         answers = self._store.record(_in_order(reports), claim=claim, how=how)
-        # Before anything is marked as told: what dies in between comes again, and looks again.
+        # Before anything is marked as dispatched: what dies in between comes again, and looks again.
         unjoined, problem = self._join(self._joiner.parents_of(answers), claim=claim)
         for recorded in answers:
             if recorded.verdict not in (Verdict.NEW, Verdict.UNKNOWN):
                 _log_passed_over(recorded)
         news = [each for each in answers if each.verdict is Verdict.NEW and _parent_id(each) not in unjoined]
-        problem = self._tell_each(news, is_settled=is_settled) or problem
+        problem = self._notify_each(news, is_settled=is_settled) or problem
         if self._counters is not None:
             # A parent is no mail: its members are counted.
             self._counters.reports(r.report for r in news if r.delivery is None or not r.delivery.members)
         if problem is not None:
-            raise DispatchError("some reports were not told, and are to be dispatched again") from problem
+            raise DispatchError("some reports were not dispatched, and will be dispatched again") from problem
         return [each.report for each in answers if each.verdict is Verdict.UNKNOWN]
 
     def confirm(self, report: DeliveryReport, *, claim: str) -> Advanced | None:
         """Record a `queued` report and suspend its task's result, on one trip to the store.
 
-        None where a handler is to be told, and `dispatch` does it. Raises `StoreError`.
+        None where a handler is connected: then `dispatch` does it. Raises `StoreError`.
         """
         if not self._is_silent_about_queued:
             return None
@@ -149,39 +149,39 @@ class Dispatcher:
     def _is_silent_about_queued(self) -> bool:
         return not mail_queued.has_listeners(self._app)
 
-    def _tell_each(self, news: Sequence[Recorded], *, is_settled: bool) -> Exception | None:
-        """Tell these reports; the last error that kept one of them from being told."""
+    def _notify_each(self, news: Sequence[Recorded], *, is_settled: bool) -> Exception | None:
+        """Dispatch these reports; the last error that kept one of them from being dispatched."""
         silent: list[Dispatched] = []
         problem: Exception | None = None
         try:
             for recorded in news:
                 try:
-                    told, was_heard = self._tell(recorded)
+                    dispatched, had_listeners = self._notify(recorded)
                 except (StoreError, OperationalError):
                     raise
                 except Exception as exc:
-                    _log_untold(recorded.report, exc)
+                    _log_undispatched(recorded.report, exc)
                     problem = exc
                     continue
-                if was_heard:
+                if had_listeners:
                     # At once, one by one: a crash in the next report must not repeat this one.
-                    self._store.mark_dispatched([told])
-                elif told.is_resumed or not is_settled:
-                    silent.append(told)
+                    self._store.mark_dispatched([dispatched])
+                elif dispatched.is_resumed or not is_settled:
+                    silent.append(dispatched)
         finally:
             # These can be repeated without harm, so they are marked together.
             if silent:
                 self._store.mark_dispatched(silent)
         return problem
 
-    def _tell(self, recorded: Recorded) -> tuple[Dispatched, bool]:
-        """Tell one report; and whether anybody had asked to be told."""
+    def _notify(self, recorded: Recorded) -> tuple[Dispatched, bool]:
+        """Dispatch one report; and whether anybody listens to it."""
         report = recorded.report
         delivery = recorded.delivery if recorded.delivery and recorded.delivery.is_known else None
         # Before all else: it may fail with the broker, and can be done twice without harm.
         is_resumed = self._resume(report, delivery)
         if delivery is not None and delivery.members:
-            # It is no mail: the application has been told of each member.
+            # It is no mail: the application is notified of each member.
             return Dispatched(message_id=report.message_id, key=report.key, is_resumed=is_resumed), False
         has_callbacks = delivery is not None and delivery.callbacks.get(_CALLBACKS.get(report.kind, ""))
         has_handlers = any(signal.has_listeners(self._app) for signal in signals_of(report.kind))
@@ -195,8 +195,10 @@ class Dispatcher:
                 report.kind,
                 report.message_id,
             )
-        told = Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed)
-        return told, bool(has_callbacks or has_handlers)
+        dispatched = Dispatched(
+            message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed
+        )
+        return dispatched, bool(has_callbacks or has_handlers)
 
     def _resume(self, report: DeliveryReport, delivery: Delivery | None) -> bool:
         """Let a suspended result know; whether its task's message has been published."""
@@ -214,7 +216,7 @@ class Dispatcher:
         # Callbacks first: they may fail with the broker, and can be published twice without harm (same task id).
         failed = self._publish_callbacks(report, delivery, only=only)
         for signal in signals_of(report.kind):
-            failed += signal.tell(self._app, only=only, report=report, delivery=delivery)
+            failed += signal.notify(self._app, only=only, report=report, delivery=delivery)
         return failed
 
     def _publish_callbacks(
@@ -273,9 +275,9 @@ def _parent_id(recorded: Recorded) -> str | None:
     return recorded.delivery.parent_id if recorded.delivery is not None else None
 
 
-def _log_untold(report: DeliveryReport, exc: Exception) -> None:
+def _log_undispatched(report: DeliveryReport, exc: Exception) -> None:
     # Not the traceback: it may quote what an address stands in.
-    logger.error("message %s: its %s report was not told: %s", report.message_id, report.kind, redact(repr(exc)))
+    logger.error("message %s: its %s report was not dispatched: %s", report.message_id, report.kind, redact(repr(exc)))
 
 
 def _log_passed_over(recorded: Recorded) -> None:

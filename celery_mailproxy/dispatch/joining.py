@@ -1,8 +1,8 @@
 """One outcome of many messages: a mail that went to each of its recipients as a message of its own (`per_recipient`).
 
 Such a mail has a parent delivery, which is no message and is never submitted, and a member delivery for each
-recipient. The parent ends when the last member has: whoever tells a member's end looks whether it was the last. Each
-records its own end before it looks, so at least one of those who look at the same time sees that all have ended; and
+recipient. The parent ends when the last member has: whoever dispatches a member's end checks whether it was the last.
+Each records its own end before it checks, so of several who check at once at least one sees that all have ended; and
 the report that it makes of them is the same whoever makes it.
 """
 
@@ -33,12 +33,12 @@ class Joiner:
         self._store = store
 
     def parents_of(self, recorded: Iterable[Recorded]) -> list[str]:
-        """The parents of those messages whose end is told, each once, in their order."""
+        """The parents of those messages whose end is dispatched, each once, in their order."""
         ended = (each.delivery for each in recorded if each.verdict is Verdict.NEW and each.delivery)
         return list(dict.fromkeys(each.parent_id for each in ended if each.parent_id and each.is_ended))
 
     def report_of(self, parent_id: str) -> DeliveryReport | None:
-        """The report of a parent's end; None while a member is awaited, and where it has been told already.
+        """The report of a parent's end; None while a member is awaited, and where it has been dispatched already.
 
         `sent` where at least one member was sent, else `error`. It has the time of the last member's end. Raises
         `StoreError`.
@@ -47,8 +47,8 @@ class Joiner:
         if parent is None or not parent.members:
             return None
         if parent.outcome is not None:
-            is_told = any(entry.is_dispatched for entry in parent.history if entry.report is parent.outcome)
-            return None if is_told else parent.outcome
+            is_dispatched = any(entry.is_dispatched for entry in parent.history if entry.report is parent.outcome)
+            return None if is_dispatched else parent.outcome
         members = self._ended_members(parent)
         return None if members is None else _report(parent, members)
 

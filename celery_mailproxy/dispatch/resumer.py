@@ -27,7 +27,7 @@ from ..errors import StoreError
 from ..runtime import Runtime
 from .events import events_of
 
-__all__ = ["RESUME_HEADER", "Resumer", "holds_arguments", "resumer_of", "take_down"]
+__all__ = ["RESUME_HEADER", "Resumer", "capture_message", "holds_arguments", "resumer_of"]
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
@@ -42,7 +42,7 @@ _WRITER_PATIENCE_SECONDS = 2.0
 _WRITER_LEASE_SECONDS = 30.0
 
 
-def take_down(task: Any, *, ignore_result: bool, args_bytes: int, queue: str | None) -> str:
+def capture_message(task: Any, *, ignore_result: bool, args_bytes: int, queue: str | None) -> str:
     """What publishes the running task's message again, as JSON text without a line break.
 
     Arguments of more than `args_bytes` are left out: the resumed run needs none. `queue` is where the resumed run

@@ -1,4 +1,4 @@
-"""Signals: what happened to a mail, told where Celery runs the dispatch (a worker, unless `dispatch` is inline).
+"""Signals: what happened to a mail, sent where Celery runs the dispatch (a worker, unless `dispatch` is inline).
 
 Connect as with Celery's own signals: `@mail_sent.connect`. Handlers get `sender` (the Celery app), `report` (a
 `DeliveryReport`), `delivery` (a `Delivery`, or None for a message nobody registered) and `**kwargs`.
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 class MailSignal(Signal):  # type: ignore[misc]
-    """A Celery signal that tells which of its handlers failed, and can call those alone again."""
+    """A Celery signal that says which of its handlers failed, and can call those alone again."""
 
-    def tell(self, sender: Any, *, only: Collection[str] | None = None, **named: Any) -> list[str]:
+    def notify(self, sender: Any, *, only: Collection[str] | None = None, **named: Any) -> list[str]:
         """Call every handler, each guarded; the names of those that raised.
 
         With `only`, call those named so; a name of this signal that nobody is connected under counts as failed.
@@ -107,5 +107,5 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
 
 
 def signals_of(kind: Kind) -> tuple[MailSignal, ...]:
-    """The signals that tell of a report of that kind, in the order they are sent."""
+    """The signals of a report of that kind, in the order they are sent."""
     return _BY_KIND[kind]

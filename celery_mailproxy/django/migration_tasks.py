@@ -26,7 +26,7 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import addressee_of, one_outgoing
 from ..tasks.sending.base_tasks import SendTask
 from ..tasks.sending.outgoing import Outgoing
-from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
+from ..tasks.sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retries_left, retry_later
 from ..tasks.sending.submitter import submitter_of
 from . import content
 from .kept_mails import with_references
@@ -77,7 +77,7 @@ def send_migrating(self: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str
     """
     try:
         return _Chunk(self, messages).run()
-    except TROUBLE as exc:
+    except RETRYABLE as exc:
         raise retry_later(self, exc) from exc
     except StorageTrouble as exc:
         raise retry_later(self, exc) from exc

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import dump_arguments, one_outgoing
 from ..tasks.sending.outgoing import Outgoing
-from ..tasks.sending.retrying import TROUBLE, retry_later
+from ..tasks.sending.retrying import RETRYABLE, retry_later
 from ..tasks.sending.submitter import submitter_of
 from .legacy import send_legacy
 from .routing import LEGACY, PROXY, get_router, pinned_path
@@ -140,7 +140,7 @@ class _Call:
                 if result is not None:
                     return result
                 is_spared = True
-        except TROUBLE as exc:
+        except RETRYABLE as exc:
             raise retry_later(self._task, exc) from exc
         # What the proxy cannot be reached for needs no shadow.
         return self._by_legacy(with_shadow=not is_spared)
@@ -194,7 +194,7 @@ class _Call:
                 # It ends with what it raises: who wants another try raises `Retry`.
                 is_last_try=True,
             )
-        except TROUBLE as exc:
+        except RETRYABLE as exc:
             if begun:
                 raise
             raise retry_later(self._task, exc) from exc

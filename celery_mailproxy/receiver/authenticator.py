@@ -1,4 +1,4 @@
-"""`Authenticator`: who sends a report, told by the token in its `Authorization` header."""
+"""`Authenticator`: who sends a report, by the token in its `Authorization` header."""
 
 from __future__ import annotations
 

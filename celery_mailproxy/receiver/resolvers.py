@@ -9,7 +9,7 @@
 
 A mail with `Attachment.from_endpoint("invoice_id=7", filename="invoice.pdf")` makes the proxy ask for the storage path
 `invoice_id=7`. It is read as a query string, and its **first key** chooses the resolver: the one registered for that
-key, else the one registered without a key (`@attachment_resolver`), else none, and the proxy is told 404.
+key, else the one registered without a key (`@attachment_resolver`), else none, and the proxy gets a 404.
 
 The module with the resolvers must be imported in the process that runs the receiver.
 """

@@ -33,7 +33,7 @@ from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
 from .results.worker_hooks import check_settings
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
-from .sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
+from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
 
@@ -75,13 +75,13 @@ def send_via_proxy(
     `ProxyRequestError`, which no retry mends. An unreachable proxy is tried again with exponential back-off, up to
     `mail_proxy_max_retries` times; then the delivery ends as `error`, and `ProxyUnavailable` is raised.
 
-    With `per_recipient` each recipient gets a message of its own, `{task id}-{n}`, that shows the same To and Cc. The
-    callbacks are told of each. Returns `{"id", "ids": {address: message id}, "queued": n, "rejected", "failed"}`, the
-    last two lists of `{"id", "reason"}`; where the proxy took none, the error of the first is raised.
+    With `per_recipient` each recipient gets a message of its own, `{task id}-{n}`, that shows the same To and Cc, and
+    callbacks of its own. Returns `{"id", "ids": {address: message id}, "queued": n, "rejected", "failed"}`, the last
+    two lists of `{"id", "reason"}`; where the proxy took none, the error of the first is raised.
     """
     try:
         return (send_each if per_recipient else send)(self, content, arguments)
-    except TROUBLE as exc:
+    except RETRYABLE as exc:
         raise retry_later(self, exc) from exc
 
 
@@ -106,7 +106,7 @@ def deliver_via_proxy(
     """
     try:
         return (deliver_each if per_recipient else deliver)(self, content, arguments)
-    except TROUBLE as exc:
+    except RETRYABLE as exc:
         # Whatever the number of retries: the proxy may have the mail, and its end must find the task.
         raise retry_later(self, exc) from exc
 
@@ -133,7 +133,7 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
     """
     try:
         return send_many(self, messages, common)
-    except TROUBLE as exc:
+    except RETRYABLE as exc:
         raise retry_later(self, exc) from exc
 
 
@@ -145,10 +145,10 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
     **DURABLE,
 )
 def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_seconds: float = 0.0) -> None:
-    """Tell the application of reports (each as `DeliveryReport.to_json` gives it).
+    """Notify the application of reports (each as `DeliveryReport.to_json` gives it).
 
     Published by the receiver. A report of an unknown message waits up to `mail_proxy_park_seconds` for its delivery
-    to be registered, and is then told with `delivery=None`.
+    to be registered, and is then dispatched with `delivery=None`.
     """
     try:
         runtime = get_runtime(self.app)
@@ -160,7 +160,7 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
         if unknown:
             _park(self, runtime, unknown, parked_seconds)
     except Exception as exc:
-        # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are told.
+        # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are dispatched.
         raise retry_later(self, exc) from exc
 
 

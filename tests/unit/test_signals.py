@@ -36,7 +36,7 @@ def test_handlers_of_any_sender_and_of_this_one_are_called(signal: MailSignal, a
     def for_another(**kwargs: Any) -> None:
         seen.append(("other", None, None))
 
-    assert signal.tell(app, report="r") == []
+    assert signal.notify(app, report="r") == []
     assert seen == [("any", app, "r"), ("this", app, "r")]
 
 
@@ -53,7 +53,7 @@ def test_a_handler_that_raises_is_named_and_the_others_run(
     def sound(**kwargs: Any) -> None:
         seen.append("sound")
 
-    failed = signal.tell(app, report=None)
+    failed = signal.notify(app, report=None)
     assert seen == ["sound"]
     assert len(failed) == 1
     assert failed[0].startswith("mail_test:")
@@ -73,9 +73,9 @@ def test_only_the_named_handlers_are_called_again(signal: MailSignal, app: Celer
         seen.append("second")
         raise RuntimeError("again")
 
-    failed = signal.tell(app)
+    failed = signal.notify(app)
     seen.clear()
-    assert signal.tell(app, only=failed) == failed
+    assert signal.notify(app, only=failed) == failed
     assert seen == ["second"]
 
 
@@ -87,7 +87,7 @@ def test_a_handler_that_is_gone_is_passed_over(signal: MailSignal, app: Celery) 
 
     connect_and_forget()
     gc.collect()
-    assert signal.tell(app) == []
+    assert signal.notify(app) == []
 
 
 def test_bound_methods_are_handlers(signal: MailSignal, app: Celery) -> None:
@@ -99,7 +99,7 @@ def test_bound_methods_are_handlers(signal: MailSignal, app: Celery) -> None:
 
     shop = Shop()
     signal.connect(shop.on_mail)
-    signal.tell(app)
+    signal.notify(app)
     assert shop.told == 1
 
 

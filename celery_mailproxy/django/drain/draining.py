@@ -14,7 +14,7 @@ from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
 from ...tasks.sending.outgoing import Outgoing
-from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
+from ...tasks.sending.retrying import RETRYABLE, retry_later, retry_or_give_up
 from ...tasks.sending.submitter import submitter_of
 from ..conversion import ConvertedMail, convert, has_log
 from ..mailers import configured_mailers
@@ -27,7 +27,7 @@ from .reading import read
 __all__ = ["PASSING", "drain", "send_letter"]
 
 #: What passes by itself: the queued task waits for it.
-PASSING = (*TROUBLE, DatabaseError, InterfaceError)
+PASSING = (*RETRYABLE, DatabaseError, InterfaceError)
 
 _OURS = "celery_mailproxy.django."
 

@@ -15,7 +15,7 @@ from ...conf import task_names
 from ...errors import InvalidMessage
 from ...runtime import get_runtime
 from ..sending.arguments import many_outgoing
-from ..sending.retrying import TIME_LIMITS, TROUBLE, retry_later, retry_or_give_up
+from ..sending.retrying import RETRYABLE, TIME_LIMITS, retry_later, retry_or_give_up
 from ..sending.submitter import submitter_of
 from .collect_task import CollectTask
 
@@ -57,7 +57,7 @@ def deliver_from_chunk(
     """
     try:
         return _deliver(self, content, campaign, index, messages, message_id)
-    except TROUBLE as exc:
+    except RETRYABLE as exc:
         raise retry_later(self, exc) from exc
 
 
@@ -111,7 +111,7 @@ def _deliver(
 
 
 def _submit(task: Any, messages: Sequence[Mapping[str, Any]], content: Sequence[Any]) -> None:
-    """Submit a chunk. What becomes of each mail is told to its own task by its report."""
+    """Submit a chunk. Each mail's own task learns its outcome from its report."""
     runtime = get_runtime(task.app)
     task_id = task.request.id
     common = content[0] if content and isinstance(content[0], Mapping) else {}

@@ -16,7 +16,7 @@ from ...deliveries.stores.base import Advanced
 from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
-from ...dispatch.resumer import RESUME_HEADER, take_down
+from ...dispatch.resumer import RESUME_HEADER, capture_message
 from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
@@ -84,7 +84,7 @@ class DeliverTask(SendTask):
         The answer's suspension is `new`: submit; or `early`: only take the outcome. Raises `Ignore` where the message
         is on its way already (this is a redelivery), and `MailProxyError` where its id belongs to another task.
         """
-        suspension = self._take_down()
+        suspension = self._capture()
         (kept,) = submitter_of(self._runtime).register(
             [replace(outgoing, suspension=suspension)], task_id=self.request.id
         )
@@ -92,7 +92,7 @@ class DeliverTask(SendTask):
 
     def join(self, message_id: str) -> Delivery:
         """`reserve` for a message that another task registers and submits, before or after."""
-        suspension = self._take_down()
+        suspension = self._capture()
         joining = Delivery(
             message_id=message_id,
             created_at=suspension.since,
@@ -104,11 +104,11 @@ class DeliverTask(SendTask):
         (kept,) = self._runtime.store.register([joining])
         return self._mine(kept, suspension)
 
-    def _take_down(self) -> Suspension:
+    def _capture(self) -> Suspension:
         settings = self._runtime.settings
         if self.request.chord:
             warn_of_short_chords(self.app, settings.store_ttl_seconds)
-        message = take_down(
+        message = capture_message(
             self,
             ignore_result=self._ignores_result(),
             args_bytes=settings.resume_args_bytes,

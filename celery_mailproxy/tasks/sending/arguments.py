@@ -80,7 +80,7 @@ def many_outgoing(
 
 
 def addressee_of(content: Sequence[Any], arguments: Arguments, *, message_id: str) -> tuple[str, Callbacks]:
-    """Whom to tell that a message is wrong: its id and its callbacks, as far as they can be read."""
+    """Whom to notify that a message is wrong: its id and its callbacks, as far as they can be read."""
     mapping = content[0] if content and isinstance(content[0], Mapping) else {}
     merged = {**mapping, **arguments}
     own_id = merged.get("message_id")
@@ -104,7 +104,7 @@ def many_arguments(
     return [{**shared, **message} for message in given]
 
 
-#: What tells the results of our own tasks: of `send_via_proxy`, and of `deliver_via_proxy` for one mail, for each
+#: How results of our own tasks are recognised: of `send_via_proxy`, and of `deliver_via_proxy` for one mail, for each
 #: recipient, and with `collect`.
 _RESULT_KEYS = (
     frozenset({"id", "queued", "rejected"}),

@@ -154,4 +154,4 @@ _NEVER_OPTIONS = ("to", "cc", "bcc", "subject", "body", "html_body", "from_email
 def _refuse_misplaced(options: Mapping[str, Any]) -> None:
     for name in _NEVER_OPTIONS:
         if name in options:
-            raise InvalidMessage(name, f"belongs into kwargs: write .apply_async(kwargs={{'{name}': …}}) or .delay(…)")
+            raise InvalidMessage(name, f"belongs in kwargs; write .apply_async(kwargs={{'{name}': …}}) or .delay(…)")

@@ -39,7 +39,7 @@ _MAX_CHUNK_BYTES = 16 * 1024 * 1024
 def distribute(outgoing: Outgoing) -> tuple[Outgoing, list[Outgoing]]:
     """The parent, which is never submitted, and a message for each recipient, in the order of to, cc and bcc.
 
-    The callbacks are the members': each is told of its own recipient. Raises `InvalidMessage` where there are too
+    The callbacks are the members': each is called for its own recipient. Raises `InvalidMessage` where there are too
     many recipients, and `UnsupportedMessage` where the mail's own headers leave no room for an envelope.
     """
     message = outgoing.message
@@ -81,7 +81,7 @@ def submit_members(
     """
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
-    # All of them before the first is submitted: whoever tells an end finds the others.
+    # All of them before the first is submitted: whoever dispatches an end finds the others.
     kept = submitter_of(runtime).register(members, task_id=task_id)
     pairs = list(zip(members, kept, strict=True))
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]

@@ -16,12 +16,12 @@ from ...errors import ConfigurationError, ProxyUnavailable, StoreError
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
-__all__ = ["DURABLE", "TIME_LIMITS", "TROUBLE", "retries_left", "retry_in", "retry_later", "retry_or_give_up"]
+__all__ = ["DURABLE", "RETRYABLE", "TIME_LIMITS", "retries_left", "retry_in", "retry_later", "retry_or_give_up"]
 
 logger = logging.getLogger(__name__)
 
 #: What passes by itself, or by a restart with the right settings; the mail waits for it, however long it takes.
-TROUBLE = (StoreError, OperationalError, ConfigurationError, SoftTimeLimitExceeded)
+RETRYABLE = (StoreError, OperationalError, ConfigurationError, SoftTimeLimitExceeded)
 
 #: A worker that dies leaves its task to be run again: with one id for the mail, twice run is once sent.
 DURABLE: Mapping[str, Any] = {"acks_late": True, "reject_on_worker_lost": True, "max_retries": None}

@@ -1,4 +1,4 @@
-"""`Submitter`: from validated messages to the proxy, with the store told first and the application told after."""
+"""`Submitter`: from validated messages to the proxy, recorded first, and dispatched after."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Submitter:
         self._keep_summary = keep_summary
 
     def submit(self, outgoing: Sequence[Outgoing], *, task_id: str) -> SubmitAnswer:
-        """Register, submit, and tell of what the proxy said; see `SubmitAnswer`.
+        """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again, and what was not told to its end is told. Raises `StoreError`, and kombu's `OperationalError`.
+        again, and what was not yet dispatched is dispatched. Raises `StoreError`, and kombu's `OperationalError`.
         """
         begun_at = utcnow()
         kept = self.register(outgoing, task_id=task_id)
@@ -77,7 +77,7 @@ class Submitter:
         """
         known, answer = self._hand_over(outgoing, kept, begun_at)
         failed = {message_id: error for message_id, error in answer.failed.items() if ends(message_id, error)}
-        self._tell(replace(answer, failed=failed), known.accepted, _untold(kept, task_id), claim=task_id)
+        self._notify(replace(answer, failed=failed), known.accepted, _undispatched(kept, task_id), claim=task_id)
         return known + answer
 
     def submit_suspending(
@@ -88,12 +88,12 @@ class Submitter:
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
         known, answer = self._hand_over([out], [kept], begun_at)
-        untold = _untold([kept], task_id)
-        if answer.accepted and not untold:
+        undispatched = _undispatched([kept], task_id)
+        if answer.accepted and not undispatched:
             moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), claim=task_id)
             if moved is not None:
                 return answer, moved
-        self._tell(answer, known.accepted, untold, claim=task_id)
+        self._notify(answer, known.accepted, undispatched, claim=task_id)
         return known + answer, None
 
     def _hand_over(
@@ -192,13 +192,13 @@ class Submitter:
         """The tenant and the server a message goes to: within them its id is its own."""
         return message.tenant_id or self._client_for(message.server).server.tenant, message.server
 
-    def _tell(
-        self, answer: SubmitAnswer, known: Iterable[str], untold: Iterable[DeliveryReport], *, claim: str
+    def _notify(
+        self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, claim: str
     ) -> None:
         reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
         reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
-        # Claimed by this task before it died: nobody else will tell them.
-        reports += untold
+        # Claimed by this task before it died: nobody else will dispatch them.
+        reports += undispatched
         self._dispatcher.dispatch(reports, claim=claim)
         for message_id, error in answer.failed.items():
             self.give_up([message_id], str(error), task_id=claim)
@@ -225,7 +225,7 @@ def _has_proxy(delivery: Delivery) -> bool:
     )
 
 
-def _untold(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
+def _undispatched(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
     entries = (entry for delivery in kept for entry in delivery.history)
     return [entry.report for entry in entries if entry.claim == claim and not entry.is_dispatched]
 
