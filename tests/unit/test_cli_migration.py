@@ -27,8 +27,8 @@ from celery_mailproxy.migration.figures import Outcomes, outcomes
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing.ports import free_port
 
-from .migrated_app import Migrated, migrated
-from .test_migrate import task_of
+from .migration.migrated_app import Migrated, migrated
+from .migration.test_wrapping import task_of
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.migration.breaker import get_breaker
 from celery_mailproxy.testing.ports import free_port
 
-from .migrated_app import Migrated, migrated
+from .migration.migrated_app import Migrated, migrated
+from .migration.test_wrapping import task_of
 from .test_cli_migration import working
-from .test_migrate import task_of
 
 
 def metrics(one: Migrated, **options: Any) -> dict[str, float]:

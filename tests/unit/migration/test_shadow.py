@@ -14,7 +14,7 @@ from celery_mailproxy.dispatch.counters import counters_of
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated
-from .test_migrate import task_of
+from .test_wrapping import task_of
 
 SANDBOX: dict[str, Any] = {"shadow": True, "shadow_tenant": "test-tenant"}
 

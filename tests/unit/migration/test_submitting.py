@@ -18,7 +18,7 @@ from celery_mailproxy.tasks.sending.submitter import submitter_of
 from celery_mailproxy.testing import FakeProxy
 
 from .migrated_app import Migrated, migrated
-from .test_migrate import MAIL, task_of
+from .test_wrapping import MAIL, task_of
 
 UNREACHABLE: dict[str, Any] = {"share": 1, "fallback": "unreachable"}
 

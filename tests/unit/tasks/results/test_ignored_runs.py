@@ -66,4 +66,4 @@ def test_any_other_end_is_celerys(app: Celery, end: Any) -> None:
     for one in (light.retval, usual.retval):
         exception = one.exception
         assert type(exception.exc if isinstance(exception, ExceptionWithTraceback) else exception) is type(end)
-        assert "test_tracing.py" in one.traceback
+        assert "test_ignored_runs.py" in one.traceback
