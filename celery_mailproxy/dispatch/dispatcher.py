@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from celery import Celery, signature
+from celery import Celery
 from kombu.exceptions import OperationalError
 
 from ..deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, failed_entries
@@ -15,35 +14,19 @@ from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import Advanced, DeliveryStore, Recording
 from ..errors import DispatchError, StoreError, redact
 from ..runtime import Runtime
+from .callbacks import CallbackPublisher
 from .counters import Counters, counters_of
 from .events import events_of
 from .joining import Joiner
 from .resumer import Resumer, resumer_of
 from .signals import mail_queued, signals_of
 
-__all__ = ["Dispatcher", "callback_task_id", "dispatcher_of"]
+__all__ = ["Dispatcher", "dispatcher_of"]
 
 logger = logging.getLogger(__name__)
 
 #: Reports of one moment are dispatched in this order: what the proxy did first comes first.
 _ORDER: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
-
-#: kind of report → which of the user's callbacks it calls.
-_CALLBACKS: Mapping[Kind, str] = {
-    Kind.SENT: "sent",
-    Kind.ERROR: "error",
-    Kind.REJECTED: "error",
-    Kind.DEFERRED: "deferred",
-    Kind.BOUNCED: "bounced",
-}
-
-#: The root of the ids of callback tasks. Changing it makes duplicates of running campaigns unrecognisable.
-_NAMESPACE = uuid.UUID("3f0c39b6-6fd5-5d4a-9a3c-5e8a1c0f6f53")
-
-
-def callback_task_id(report: DeliveryReport, index: int = 0) -> str:
-    """The id of the `index`-th callback task of a report: the same report always gives the same id."""
-    return str(uuid.uuid5(_NAMESPACE, f"{report.message_id}/{report.key}/{index}"))
 
 
 class Dispatcher:
@@ -68,6 +51,7 @@ class Dispatcher:
         self._resumer = resumer
         self._counters = counters
         self._joiner = Joiner(store)
+        self._callbacks = CallbackPublisher(app)
 
     def dispatch(
         self, reports: Sequence[DeliveryReport], *, claim: str, adopt: bool = False, only_new: bool = False
@@ -183,7 +167,7 @@ class Dispatcher:
         if delivery is not None and delivery.members:
             # It is no mail: the application is notified of each member.
             return Dispatched(message_id=report.message_id, key=report.key, is_resumed=is_resumed), False
-        has_callbacks = delivery is not None and delivery.callbacks.get(_CALLBACKS.get(report.kind, ""))
+        has_callbacks = self._callbacks.has_callbacks(report, delivery)
         has_handlers = any(signal.has_listeners(self._app) for signal in signals_of(report.kind))
         failed = self._call(report, delivery) if has_callbacks or has_handlers else []
         self._send_event(report, delivery)
@@ -198,7 +182,7 @@ class Dispatcher:
         dispatched = Dispatched(
             message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed
         )
-        return dispatched, bool(has_callbacks or has_handlers)
+        return dispatched, has_callbacks or has_handlers
 
     def _resume(self, report: DeliveryReport, delivery: Delivery | None) -> bool:
         """Let a suspended result know; whether its task's message has been published."""
@@ -214,42 +198,10 @@ class Dispatcher:
         self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None
     ) -> list[str]:
         # Callbacks first: they may fail with the broker, and can be published twice without harm (same task id).
-        failed = self._publish_callbacks(report, delivery, only=only)
+        failed = self._callbacks.publish(report, delivery, only=only)
         for signal in signals_of(report.kind):
             failed += signal.notify(self._app, only=only, report=report, delivery=delivery)
         return failed
-
-    def _publish_callbacks(
-        self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None
-    ) -> list[str]:
-        callbacks = delivery.callbacks.get(_CALLBACKS.get(report.kind, ""), ()) if delivery else ()
-        failed = []
-        for index, callback in enumerate(callbacks):
-            name = f"on_{_CALLBACKS[report.kind]}[{index}]:{callback.get('task')}"
-            if only is not None and name not in only:
-                continue
-            try:
-                self._publish(callback, report, delivery, index)
-            except OperationalError:
-                raise
-            except Exception as exc:
-                logger.error("callback %s of message %s: %s", name, report.message_id, redact(repr(exc)))
-                failed.append(name)
-        return failed
-
-    def _publish(
-        self, callback: Mapping[str, Any], report: DeliveryReport, delivery: Delivery | None, index: int
-    ) -> None:
-        task_id = delivery.task_id if delivery else None
-        parents = {"root_id": task_id, "parent_id": task_id} if task_id else {}
-        signature(dict(callback), app=self._app).apply_async(
-            (report.to_json(),),
-            task_id=callback_task_id(report, index),
-            # Celery logs the arguments' repr at debug level, and a reason may quote an address.
-            argsrepr=f"(<report {report.kind} of {report.message_id}>,)",
-            add_to_parent=False,
-            **parents,
-        )
 
     def _send_event(self, report: DeliveryReport, delivery: Delivery | None) -> None:
         if self._emit is None:

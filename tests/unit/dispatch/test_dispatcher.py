@@ -14,7 +14,8 @@ from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
-from celery_mailproxy.dispatch.dispatcher import Dispatcher, callback_task_id
+from celery_mailproxy.dispatch.callbacks import callback_task_id
+from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.signals import delivery_reported, mail_deferred, mail_error, mail_sent
 from celery_mailproxy.errors import DispatchError
 
