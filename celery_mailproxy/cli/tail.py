@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..deliveries.report import Kind
 from ..runtime import get_runtime
-from .app_links import shown_url
+from .check.app_links import shown_url
 from .command import MailProxyCommand, app_of
 from .terminal import STYLES, Terminal, clock_time, plain
 

@@ -20,10 +20,10 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner, Result
 
 from celery_mailproxy.cli import mailproxy
-from celery_mailproxy.cli.app_links import check_application, check_settings, check_workers
-from celery_mailproxy.cli.callback_links import CallbackProbe
-from celery_mailproxy.cli.links import Link, Outcome, fine, hide_secrets
-from celery_mailproxy.cli.proxy_links import ProxyProbe
+from celery_mailproxy.cli.check.app_links import check_application, check_settings, check_workers
+from celery_mailproxy.cli.check.callback_links import CallbackProbe
+from celery_mailproxy.cli.check.links import Link, Outcome, fine, hide_secrets
+from celery_mailproxy.cli.check.proxy_links import ProxyProbe
 from celery_mailproxy.cli.terminal import plain, span
 from celery_mailproxy.conf.settings import ServerSettings, Settings, load_settings
 from celery_mailproxy.deliveries.delivery import Delivery, Dispatched

@@ -13,10 +13,10 @@ from celery import Celery, current_app
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 
-from celery_mailproxy.cli.check_view import show_links, show_verdict
-from celery_mailproxy.cli.checkup import Checkup, Request
+from celery_mailproxy.cli.check.checkup import Checkup, Request
+from celery_mailproxy.cli.check.links import Link, Outcome
+from celery_mailproxy.cli.check.view import show_links, show_verdict
 from celery_mailproxy.cli.follow import Followed, follow, follow_on
-from celery_mailproxy.cli.links import Link, Outcome
 from celery_mailproxy.cli.terminal import Terminal, plain
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.delivery import Status

@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
-from ..conf.settings import Settings, Unset
-from ..runtime import Runtime
+from ...conf.settings import Settings, Unset
+from ...runtime import Runtime
 from .links import Link, failed, fine, skipped, warning
 
 __all__ = [

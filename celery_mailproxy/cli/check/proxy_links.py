@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from ..conf.settings import ServerSettings
-from ..errors import ProxyRequestError, ProxyUnavailable
-from ..proxy.client import ProxyClient
+from ...conf.settings import ServerSettings
+from ...errors import ProxyRequestError, ProxyUnavailable
+from ...proxy.client import ProxyClient
 from .links import Link, Outcome, failed, fine, guarded, skipped, warning
 
 __all__ = ["ProxyProbe"]

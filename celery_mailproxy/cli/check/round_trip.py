@@ -9,14 +9,14 @@ from uuid import uuid4
 
 from celery import Celery
 
-from ..conf.settings import ServerSettings
-from ..deliveries.delivery import Status
-from ..errors import MailProxyError
-from ..proxy.client import ProxyClient
-from .follow import Followed
+from ...conf.settings import ServerSettings
+from ...deliveries.delivery import Status
+from ...errors import MailProxyError
+from ...proxy.client import ProxyClient
+from ..follow import Followed
+from ..send import publish, submit
+from ..terminal import clock_time, plain, span
 from .links import Link, failed, fine
-from .send import publish, submit
-from .terminal import clock_time, plain, span
 
 __all__ = ["NAME", "round_trip"]
 

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ..terminal import Terminal
 from .links import Link, Outcome
-from .terminal import Terminal
 
 __all__ = ["show_links", "show_verdict"]
 

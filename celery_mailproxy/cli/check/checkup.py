@@ -8,17 +8,17 @@ from functools import partial
 
 from celery import Celery
 
-from ..conf.settings import ServerSettings, Settings
-from ..errors import MailProxyError
-from ..runtime import forget_runtime, get_runtime
+from ...conf.settings import ServerSettings, Settings
+from ...errors import MailProxyError
+from ...runtime import forget_runtime, get_runtime
+from ..follow import Followed
+from ..terminal import plain
 from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
 from .callback_links import CallbackProbe
-from .follow import Followed
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
 from .proxy_links import ProxyProbe
 from .round_trip import NAME as ROUND_TRIP
 from .round_trip import round_trip
-from .terminal import plain
 
 __all__ = ["Checkup", "Request"]
 

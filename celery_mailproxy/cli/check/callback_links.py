@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..conf.settings import Settings
-from ..deliveries.stores import hide_password
+from ...conf.settings import Settings
+from ...deliveries.stores import hide_password
 from .links import Link, failed, fine, guarded, skipped, warning
 
 __all__ = ["CallbackProbe"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from ..errors import MailProxyError
-from .terminal import plain
+from ...errors import MailProxyError
+from ..terminal import plain
 
 __all__ = ["Link", "Outcome", "failed", "fine", "guarded", "hide_secrets", "skipped", "warning"]
 

@@ -10,14 +10,14 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ..deliveries.delivery import Status
-from ..runtime import get_runtime
-from .check_view import show_links, show_verdict
+from ...deliveries.delivery import Status
+from ...runtime import get_runtime
+from ..command import MailProxyCommand, app_of, timeout_option
+from ..follow import Followed, follow, follow_on
+from ..terminal import Terminal, plain
 from .checkup import Checkup, Request
-from .command import MailProxyCommand, app_of, timeout_option
-from .follow import Followed, follow, follow_on
 from .links import Outcome
-from .terminal import Terminal, plain
+from .view import show_links, show_verdict
 
 __all__ = ["command"]
 

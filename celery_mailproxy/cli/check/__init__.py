@@ -1,0 +1,7 @@
+"""`celery -A proj mailproxy check`: tests each link of the chain."""
+
+from __future__ import annotations
+
+from .check import command
+
+__all__ = ["command"]
