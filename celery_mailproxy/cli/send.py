@@ -11,6 +11,7 @@ from uuid import uuid4
 import click
 from celery import Celery
 
+from ..conf import task_names
 from ..deliveries.delivery import Status
 from ..errors import InvalidMessage
 from ..mail.message import Attachment
@@ -18,12 +19,10 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import one_outgoing
 from ..tasks.sending.submitter import submitter_of
 from .command import MailProxyCommand, app_of, timeout_option
-from .follow import follow, follow_on
+from .follow import follow
 from .terminal import Terminal, span
 
 __all__ = ["command", "publish", "submit"]
-
-_TASK = "celery_mailproxy.send_via_proxy"
 
 #: An argument of `send_via_proxy` → the option that gives it, for error messages.
 _OPTIONS: Mapping[str, str] = {
@@ -104,8 +103,7 @@ def command(
 
 def publish(app: Celery, mail: Mapping[str, Any], message_id: str, **options: Any) -> None:
     """Publish the mail as a task whose id is the message id. Raises `InvalidMessage`, or kombu's `OperationalError`."""
-    _load_tasks()
-    app.tasks[_TASK].apply_async(kwargs={**mail, "message_id": message_id}, task_id=message_id, **options)
+    app.tasks[task_names.SEND].apply_async(kwargs={**mail, "message_id": message_id}, task_id=message_id, **options)
 
 
 def submit(app: Celery, mail: Mapping[str, Any], message_id: str) -> None:
@@ -117,22 +115,16 @@ def submit(app: Celery, mail: Mapping[str, Any], message_id: str) -> None:
 
 def _is_sent(terminal: Terminal, runtime: Runtime, message_id: str, *, timeout_seconds: float, is_json: bool) -> bool:
     """Follow the mail to its end, and say how it ended."""
+    watching = None if is_json else terminal
+    followed = follow(runtime.store, message_id, timeout_seconds=timeout_seconds, terminal=watching)
     if is_json:
-        followed = follow(runtime.store, message_id, timeout_seconds=timeout_seconds)
         seconds = round(followed.seconds, 3)
         fields = {"id": message_id, "status": followed.status.value, "seconds": seconds, "reason": followed.reason}
         terminal.json(fields)
-    else:
-        followed = follow_on(terminal, runtime.store, message_id, timeout_seconds=timeout_seconds)
-        if not followed.status.is_end:
-            look = f"Look again: {terminal.program} status {message_id}"
-            terminal.error(f"the mail is still {followed.status} after {span(followed.seconds)}. {look}")
+    elif not followed.status.is_end:
+        look = f"Look again: {terminal.program} status {message_id}"
+        terminal.error(f"the mail is still {followed.status} after {span(followed.seconds)}. {look}")
     return followed.status is Status.SENT
-
-
-def _load_tasks() -> None:
-    """Make sure that our tasks are there: an application that only sends by name need not have imported them."""
-    from .. import tasks  # noqa: F401
 
 
 def _mail(

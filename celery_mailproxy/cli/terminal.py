@@ -61,7 +61,7 @@ class Terminal:
 
     def json(self, value: Any) -> None:
         """One JSON document on one line, for programs."""
-        click.echo(json.dumps(value, ensure_ascii=False))
+        click.echo(json.dumps(value, ensure_ascii=False), file=self.out.file)
 
     def note(self, text: str) -> None:
         """A remark beside the output proper, on standard error."""

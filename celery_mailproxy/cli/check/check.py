@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import click
-from rich.text import Text
 
-from ...deliveries.delivery import Status
-from ...runtime import get_runtime
 from ..command import MailProxyCommand, app_of, timeout_option
-from ..follow import Followed, follow, follow_on
-from ..terminal import Terminal, plain
+from ..terminal import Terminal
 from .checkup import Checkup, Request
-from .links import Outcome
-from .view import show_links, show_verdict
+from .run import run_checkup
 
 __all__ = ["command"]
 
@@ -58,41 +50,5 @@ def command(ctx: click.Context, /, *, send_to: str | None, is_json: bool, **aske
     """
     terminal = Terminal.of(ctx)
     checkup = Checkup(app_of(ctx), Request(**asked))
-    _test(checkup, terminal, is_json=is_json)
-    if send_to:
-        _send(checkup, terminal, send_to, is_json=is_json)
-    has_failed = any(link.outcome is Outcome.FAILED for link in checkup.found)
-    if is_json:
-        terminal.json({"ok": not has_failed, "links": [link.to_json() for link in checkup.found]})
-    else:
-        show_verdict(terminal, checkup.found)
-    if has_failed:
+    if not run_checkup(checkup, terminal, send_to=send_to, is_json=is_json):
         ctx.exit(1)
-
-
-def _test(checkup: Checkup, terminal: Terminal, *, is_json: bool) -> None:
-    is_watched = not is_json and not terminal.is_plain
-    with terminal.out.status("Checking …") if is_watched else nullcontext() as status:
-        for link in checkup.links():
-            if status is not None:
-                status.update(Text(f"Checking … {link.name} is {link.outcome}"))
-    if not is_json:
-        show_links(terminal, checkup.found)
-
-
-def _send(checkup: Checkup, terminal: Terminal, address: str, *, is_json: bool) -> None:
-    def watch(message_id: str) -> Followed:
-        store = get_runtime(checkup.app).store
-        wait: Callable[..., Followed] = follow if is_json else partial(follow_on, terminal)
-        return wait(store, message_id, timeout_seconds=checkup.request.timeout_seconds, stop_at=_is_settled)
-
-    if not is_json:
-        terminal.line(f"Sending a mail to {plain(address)}")
-    links = list(checkup.round_trips(address, watch))
-    if not is_json:
-        show_links(terminal, links, with_header=False)
-
-
-def _is_settled(status: Status) -> bool:
-    # The proxy's next try is minutes away: a deferred mail has told enough.
-    return status.is_end or status is Status.DEFERRED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,8 +11,7 @@ from celery import Celery
 from ...conf.settings import ServerSettings, Settings
 from ...errors import MailProxyError
 from ...runtime import forget_runtime, get_runtime
-from ..follow import Followed
-from ..terminal import plain
+from ..terminal import Terminal, plain
 from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
 from .callback_links import CallbackProbe
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
@@ -69,10 +68,10 @@ class Checkup:
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
 
-    def round_trips(self, address: str, watch: Callable[[str], Followed]) -> Iterator[Link]:
-        """A mail through each proxy; `watch(message id)` waits for its end."""
+    def round_trips(self, address: str, terminal: Terminal | None = None) -> Iterator[Link]:
+        """A mail through each proxy, followed to its end; a terminal shows its reports as they come."""
         for name in self._server_names():
-            yield self._note(replace(self._round_trip_link(name, address, watch), server=name))
+            yield self._note(replace(self._round_trip_link(name, address, terminal), server=name))
 
     @property
     def _settings(self) -> Settings:
@@ -114,7 +113,7 @@ class Checkup:
         self._secrets |= callback.secrets
         yield from callback.links()
 
-    def _round_trip_link(self, name: str, address: str, watch: Callable[[str], Followed]) -> Link:
+    def _round_trip_link(self, name: str, address: str, terminal: Terminal | None) -> Link:
         broken = [
             link.name
             for link in self.found
@@ -130,7 +129,7 @@ class Checkup:
             from_email=self.request.from_email,
             through_worker=any(link.name == "workers" and link.outcome is Outcome.OK for link in self.found),
             timeout_seconds=self.request.timeout_seconds,
-            watch=watch,
+            terminal=terminal,
         )
         return guarded(ROUND_TRIP, send)
 

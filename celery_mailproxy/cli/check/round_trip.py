@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
@@ -13,9 +13,10 @@ from ...conf.settings import ServerSettings
 from ...deliveries.delivery import Status
 from ...errors import MailProxyError
 from ...proxy.client import ProxyClient
-from ..follow import Followed
+from ...runtime import get_runtime
+from ..follow import Followed, follow, is_settled
 from ..send import publish, submit
-from ..terminal import clock_time, plain, span
+from ..terminal import Terminal, clock_time, plain, span
 from .links import Link, failed, fine
 
 __all__ = ["NAME", "round_trip"]
@@ -33,9 +34,9 @@ def round_trip(
     from_email: str | None,
     through_worker: bool,
     timeout_seconds: float,
-    watch: Callable[[str], Followed],
+    terminal: Terminal | None,
 ) -> Link:
-    """Send a mail as the application would, and `watch(message id)` until its delivery is reported."""
+    """Send a mail as the application would, and follow it until its delivery is reported."""
     message_id = f"check-{uuid4()}"
     mail = {"to": [address], "subject": "celery-mailproxy check", "body": _BODY, "server": server.name}
     if from_email:
@@ -47,7 +48,9 @@ def round_trip(
         publish(app, mail, message_id, expires=timeout_seconds)
     else:
         submit(app, mail, message_id)
-    return _judge(server, message_id, watch(message_id), through_worker=through_worker)
+    store = get_runtime(app).store
+    followed = follow(store, message_id, timeout_seconds=timeout_seconds, terminal=terminal, stop_at=is_settled)
+    return _judge(server, message_id, followed, through_worker=through_worker)
 
 
 def _judge(server: ServerSettings, message_id: str, followed: Followed, *, through_worker: bool) -> Link:

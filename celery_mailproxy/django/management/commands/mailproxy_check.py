@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from celery import Celery, current_app
@@ -15,15 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from celery_mailproxy.cli.check.checkup import Checkup, Request
 from celery_mailproxy.cli.check.links import Link, Outcome
-from celery_mailproxy.cli.check.view import show_links, show_verdict
-from celery_mailproxy.cli.follow import Followed, follow, follow_on
+from celery_mailproxy.cli.check.run import run_checkup
 from celery_mailproxy.cli.terminal import Terminal, plain
 from celery_mailproxy.conf.settings import Settings
-from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.django.mounting import sync_path
 from celery_mailproxy.errors import MailProxyError
-from celery_mailproxy.runtime import get_runtime
 
 
 class Command(BaseCommand):
@@ -69,27 +64,14 @@ class Command(BaseCommand):
             Request(timeout_seconds=options["timeout"], **{name: options[name] for name in names}),
         )
         try:
-            self._check(checkup, terminal, send_to=options["send_to"], is_json=options["json"])
+            is_fine = run_checkup(checkup, terminal, send_to=options["send_to"], is_json=options["json"])
         except MailProxyError as exc:
             raise CommandError(plain(str(exc))) from exc
         except KeyboardInterrupt:
             # As a shell has it; whoever does not want to wait for a mail needs no traceback.
             raise SystemExit(130) from None
-        if any(link.outcome is Outcome.FAILED for link in checkup.found):
+        if not is_fine:
             raise SystemExit(1)
-
-    def _check(self, checkup: _Checkup, terminal: Terminal, *, send_to: str | None, is_json: bool) -> None:
-        show: Callable[..., None] = (lambda *args, **kwargs: None) if is_json else partial(show_links, terminal)
-        show(list(checkup.links()))
-        if send_to:
-            if not is_json:
-                terminal.line(f"Sending a mail to {plain(send_to)}")
-            show(list(checkup.round_trips(send_to, partial(_watch, checkup, terminal, is_json))), with_header=False)
-        if is_json:
-            is_fine = not any(link.outcome is Outcome.FAILED for link in checkup.found)
-            self.stdout.write(json.dumps({"ok": is_fine, "links": [link.to_json() for link in checkup.found]}))
-        else:
-            show_verdict(terminal, checkup.found)
 
 
 class _Checkup(Checkup):
@@ -106,11 +88,11 @@ class _Checkup(Checkup):
             return settings
         return replace(settings, report_path=self._mounted)
 
-    def round_trips(self, address: str, watch: Callable[[str], Followed]) -> Iterator[Link]:
+    def round_trips(self, address: str, terminal: Terminal | None = None) -> Iterator[Link]:
         # A project's mails have Django's sender, and need no other.
         sender = self.request.from_email or self._settings.from_email or django_settings.DEFAULT_FROM_EMAIL
         self.request = replace(self.request, from_email=sender)
-        yield from super().round_trips(address, watch)
+        yield from super().round_trips(address, terminal)
 
     def _note(self, link: Link) -> Link:
         return super()._note(_in_django(link))
@@ -124,14 +106,3 @@ def _in_django(link: Link) -> Link:
     if link.name == "callback" and link.found.endswith("answered 400"):
         return replace(link, remedy="Add this host to ALLOWED_HOSTS, unless the application's log says more.")
     return link
-
-
-def _watch(checkup: Checkup, terminal: Terminal, is_json: bool, message_id: str) -> Followed:
-    wait: Callable[..., Followed] = follow if is_json else partial(follow_on, terminal)
-    store = get_runtime(checkup.app).store
-    return wait(store, message_id, timeout_seconds=checkup.request.timeout_seconds, stop_at=_is_settled)
-
-
-def _is_settled(status: Status) -> bool:
-    # The proxy's next try is minutes away: a deferred mail has told enough.
-    return status.is_end or status is Status.DEFERRED
