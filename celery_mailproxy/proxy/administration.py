@@ -28,11 +28,6 @@ _PATHS: Mapping[str, _Paths] = {
 class ProxyAdministration(ProxyClient):
     """Reads, adds and changes tenants and accounts. It raises what `ProxyClient` does."""
 
-    def find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
-        """What the proxy knows of a tenant, its credential included, or None."""
-        # By the list: the entities API answers 500 for one that it does not know.
-        return next((tenant for tenant in self.tenants() if tenant.get("id") == tenant_id), None)
-
     def find_account(self, tenant_id: str, account_id: str) -> dict[str, Any] | None:
         """What the proxy knows of a tenant's account, or None; its `password` only where the proxy shows it."""
         account = next((each for each in self.accounts(tenant_id) if each.get("id") == account_id), None)

@@ -122,25 +122,19 @@ class ProxyClient:
 
     def _submission(self, messages: Sequence[Mapping[str, Any]]) -> Call:
         if self.api.forgets_tenants:
-            messages = address_attachments(messages, self._find_tenant)
+            messages = address_attachments(messages, self._recent_tenant)
         return self.api.submit(messages)
 
-    def _find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
+    def _recent_tenant(self, tenant_id: str) -> dict[str, Any] | None:
         """What the proxy knew of a tenant a moment ago; None where it knows none."""
         asked_at, tenant = self._tenants.get(tenant_id, (0.0, {}))
         if tenant and time.monotonic() - asked_at < _TENANT_SECONDS:
             return tenant
         response = self._send(self.api.get_tenant(tenant_id))
-        if response.status_code == 200:
-            tenant = dict(_json(response) or {})
-        else:
-            # The entities API answers 500 for one that it does not know, too.
-            found = next((each for each in self.tenants() if each.get("id") == tenant_id), None)
-            if found is None:
-                return None
-            tenant = found
-        self._tenants[tenant_id] = (time.monotonic(), tenant)
-        return tenant
+        found = dict(_json(response) or {}) if response.status_code == 200 else self.find_tenant(tenant_id)
+        if found is not None:
+            self._tenants[tenant_id] = (time.monotonic(), found)
+        return found
 
     def health(self) -> None:
         """Reach the proxy: `GET /health`, which needs no token."""
@@ -167,6 +161,11 @@ class ProxyClient:
     def tenants(self) -> list[dict[str, Any]]:
         """What the proxy knows of each tenant that the token may see."""
         return self.api.read_tenants(self._ask(self.api.list_tenants()))
+
+    def find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
+        """What the proxy knows of a tenant, its credential included, or None; for a token that may see them all."""
+        # By the list: the entities API answers 500 for one that it does not know.
+        return next((tenant for tenant in self.tenants() if tenant.get("id") == tenant_id), None)
 
     def accounts(self, tenant_id: str | None) -> list[dict[str, Any]]:
         """The SMTP accounts of a tenant."""
