@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from ..errors import InvalidMessage, MailProxyError
 from .terminal import Terminal
 
-__all__ = ["MailProxyCommand", "app_of", "timeout_option"]
+__all__ = ["MailProxyCommand", "app_of", "shown_url", "timeout_option"]
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any] | click.Command")
 
@@ -47,6 +47,11 @@ def app_of(ctx: click.Context, *, with_handlers: bool = False) -> Celery:
     if with_handlers:
         app.loader.import_default_modules()
     return app
+
+
+def shown_url(connection: Any) -> str:
+    """The URL of a connection to the broker, its password masked; kombu masks one that is not there, too."""
+    return str(connection.as_uri()).replace("://:**@", "://")
 
 
 def timeout_option(text: str) -> Callable[[Decorated], Decorated]:

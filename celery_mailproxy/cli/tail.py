@@ -14,8 +14,7 @@ from rich.text import Text
 
 from ..deliveries.report import Kind
 from ..runtime import get_runtime
-from .check.app_links import shown_url
-from .command import MailProxyCommand, app_of
+from .command import MailProxyCommand, app_of, shown_url
 from .terminal import STYLES, Terminal, clock_time, plain
 
 __all__ = ["command"]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.signals import mail_sent
+from celery_mailproxy.proxy.client import ProxyClient
 from celery_mailproxy.receiver.default import receiver_of
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
@@ -502,7 +504,8 @@ SERVER = ServerSettings(name="default", url="http://proxy", token=TOKEN, tenant=
 
 
 def proxy_links(wire: WireProxy, server: ServerSettings = SERVER) -> dict[str, Link]:
-    with ProxyProbe(server, transport=httpx.MockTransport(wire.answer)) as probe:
+    connect = partial(ProxyClient, transport=httpx.MockTransport(wire.answer))
+    with ProxyProbe(server, connect=connect) as probe:
         return {link.name: link for link in probe.links()}
 
 

@@ -8,8 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
+from ...conf import task_names
 from ...conf.settings import Settings, Unset
 from ...runtime import Runtime
+from ..command import shown_url
 from .links import Link, failed, fine, skipped, warning
 
 __all__ = [
@@ -19,11 +21,7 @@ __all__ = [
     "check_store",
     "check_workers",
     "secrets_of",
-    "shown_url",
 ]
-
-_SEND_TASK = "celery_mailproxy.send_via_proxy"
-_DISPATCH_TASK = "celery_mailproxy.dispatch_reports"
 
 
 def check_application(app: Celery) -> Link:
@@ -70,11 +68,6 @@ def check_broker(app: Celery, *, timeout_seconds: float) -> Link:
     return fine("broker", url)
 
 
-def shown_url(connection: Any) -> str:
-    """The URL of a connection to the broker, its password masked; kombu masks one that is not there, too."""
-    return str(connection.as_uri()).replace("://:**@", "://")
-
-
 def check_workers(app: Celery, settings: Settings, *, timeout_seconds: float) -> Link:
     """Some worker answers, has our tasks, and takes them from the queues where they are published."""
     if app.conf.task_always_eager:
@@ -88,7 +81,7 @@ def check_workers(app: Celery, settings: Settings, *, timeout_seconds: float) ->
             "Start one: celery -A proj worker. A worker that is too busy to answer is no fault.",
         )
     names = ", ".join(sorted(registered))
-    tasks = [_SEND_TASK, *([_DISPATCH_TASK] if settings.dispatch == "worker" else [])]
+    tasks = [task_names.SEND, *([task_names.DISPATCH] if settings.dispatch == "worker" else [])]
     missing = [task for task in tasks if not any(task in known for known in registered.values())]
     if missing:
         return failed(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
-
-import httpx
 
 from ...conf.settings import ServerSettings
 from ...errors import ProxyRequestError, ProxyUnavailable
@@ -27,13 +25,15 @@ _NO_TENANT = "-"
 class ProxyProbe:
     """Asks one proxy, on behalf of one tenant. `tenant` is what it knows of the tenant, once `links` has run.
 
-    Use it as a context manager: leaving it closes its connections.
+    `connect` gives a client of the proxy. Use it as a context manager: leaving it closes its connections.
     """
 
-    def __init__(self, server: ServerSettings, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, server: ServerSettings, *, connect: Callable[[ServerSettings], ProxyClient] = ProxyClient
+    ) -> None:
         self.server = server
-        self.client = ProxyClient(server, transport=transport)
-        self._transport = transport
+        self.client = connect(server)
+        self._connect = connect
         self.tenant: Mapping[str, Any] | None = None
 
     def __enter__(self) -> ProxyProbe:
@@ -66,7 +66,7 @@ class ProxyProbe:
 
     def _api(self) -> Link:
         configured = self.server.api
-        probe = ProxyClient(replace(self.server, api="auto"), transport=self._transport)
+        probe = self._connect(replace(self.server, api="auto"))
         try:
             spoken = probe.api.name
         except (ProxyRequestError, ProxyUnavailable) as exc:
