@@ -10,12 +10,14 @@ from uuid import uuid4
 
 from celery import Celery
 from celery.app.trace import build_tracer
+from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 
 from celery_mailproxy.dispatch import events, signals
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 
-__all__ = ["Migrated", "migrated"]
+__all__ = ["Migrated", "migrated", "working"]
 
 KINDS = (
     signals.mail_queued,
@@ -99,3 +101,18 @@ class _Events(events.EventSender):
 
     def send(self, event: str, fields: Mapping[str, Any], *, hostname: str | None = None) -> None:
         self._told.append((event, dict(fields)))
+
+
+@contextmanager
+def working(one: Migrated) -> Iterator[None]:
+    """A worker that takes tasks, in a thread."""
+
+    def leave_logging_alone(**kwargs: Any) -> None:
+        """The other tests' loggers are of this process, too."""
+
+    setup_logging.connect(leave_logging_alone)
+    try:
+        with start_worker(one.app, pool="solo", perform_ping_check=False):
+            yield
+    finally:
+        setup_logging.disconnect(leave_logging_alone)

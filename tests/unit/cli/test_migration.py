@@ -1,24 +1,17 @@
-"""`celery mailproxy share` and `migration`."""
+"""`celery mailproxy migration`."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 import click
 import pytest
-from celery.bin.base import CLIContext
-from celery.contrib.testing.worker import start_worker
-from celery.signals import setup_logging
-from click.testing import CliRunner, Result
 from kombu import Queue
 from rich.console import Console
 
-from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.cli.migration import _show_outcomes
 from celery_mailproxy.cli.terminal import Terminal
 from celery_mailproxy.deliveries.report import utcnow
@@ -26,44 +19,9 @@ from celery_mailproxy.migration.backlog import Held, held_by_workers, legacy_que
 from celery_mailproxy.migration.figures import Outcomes, outcomes
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing.ports import free_port
-
-from .migration.migrated_app import Migrated, migrated
-from .migration.test_wrapping import task_of
-
-
-@pytest.fixture
-def one() -> Iterator[Migrated]:
-    with migrated(share=0.25) as one:
-        yield one
-
-
-def run(one: Migrated, *args: str) -> Result:
-    context = CLIContext(app=one.app, no_color=True, workdir=None)
-    return CliRunner().invoke(mailproxy, list(args), obj=context)
-
-
-def test_the_share_is_shown_set_and_reset(one: Migrated) -> None:
-    assert run(one, "share").output == "share 0.25, from the settings\n"
-    assert run(one, "share", "0.5").output == "share 0.5, set by operators (the settings say 0.25)\n"
-    assert run(one, "share").output == "share 0.5, set by operators (the settings say 0.25)\n"
-    assert run(one, "share", "--reset").output == "share 0.25, from the settings\n"
-    assert one.runtime.store.get_value("migration.share") is None
-
-
-@pytest.mark.parametrize("share", ["50", "-1", "half", "nan", "inf"])
-def test_a_share_is_from_0_to_1(one: Migrated, share: str) -> None:
-    done = run(one, "share", "--", share)
-    assert done.exit_code == 2
-    assert one.runtime.store.get_value("migration.share") is None
-
-
-def test_a_share_and_a_reset_exclude_each_other(one: Migrated) -> None:
-    assert run(one, "share", "0.5", "--reset").exit_code == 2
-
-
-def test_a_route_is_told_of() -> None:
-    with migrated(route=lambda message: None) as one:
-        assert "decides first" in run(one, "share").output
+from tests.unit.cli.migrating import run
+from tests.unit.migration.migrated_app import Migrated, migrated, working
+from tests.unit.migration.test_wrapping import task_of
 
 
 def test_both_ways_are_shown_side_by_side(one: Migrated) -> None:
@@ -121,31 +79,6 @@ def test_where_nothing_is_counted_it_says_so() -> None:
 def test_an_error_rate_is_that_of_mails_that_have_ended() -> None:
     seen = outcomes({"proxy/queued": 9, "proxy/deferred": 5})
     assert (seen["proxy"].error_rate, seen["proxy"].deferred) == (None, 5)
-
-
-def test_the_share_of_a_tasks_own_is_shown_while_it_holds(one: Migrated) -> None:
-    task_of(one, share=0.75)
-    own = ["share 0.25, from the settings", "share 0.75 of shop.receipt, from its migrate()"]
-    assert run(one, "share").output.splitlines() == own
-    assert run(one, "migration").output.splitlines()[6:8] == own
-    assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.75}
-    assert run(one, "share", "0.5").output == "share 0.5, set by operators (the settings say 0.25)\n"
-    assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.5}
-
-
-@contextmanager
-def working(one: Migrated) -> Iterator[None]:
-    """A worker that takes tasks, in a thread."""
-
-    def leave_logging_alone(**kwargs: Any) -> None:
-        """The other tests' loggers are of this process, too."""
-
-    setup_logging.connect(leave_logging_alone)
-    try:
-        with start_worker(one.app, pool="solo", perform_ping_check=False):
-            yield
-    finally:
-        setup_logging.disconnect(leave_logging_alone)
 
 
 def test_what_workers_hold_is_shown_beside_what_waits(one: Migrated) -> None:

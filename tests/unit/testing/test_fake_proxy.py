@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import smtplib
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -12,12 +9,10 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from celery_mailproxy import testing
-from celery_mailproxy.errors import ConfigurationError
-from celery_mailproxy.testing import FakeProxy, MailSink
-from celery_mailproxy.testing.outcomes import Step, bounced, deferred, error, pec, sent
-
-from ..harness.report_sink import ReportSink
+from celery_mailproxy.testing import FakeProxy
+from celery_mailproxy.testing.outcomes import bounced, deferred, error, pec, sent
+from tests.harness.report_sink import ReportSink
+from tests.unit.testing.messages import kinds, message
 
 API = Literal["commands", "entities"]
 
@@ -27,48 +22,6 @@ def proxy(report_sink: ReportSink) -> Iterator[FakeProxy]:
     with FakeProxy() as proxy:
         proxy.report_to(report_sink.url, bearer_token="secret")
         yield proxy
-
-
-def message(name: str, to: str | list[str] = "to@example.com", **fields: Any) -> dict[str, Any]:
-    return {
-        "id": name,
-        "tenant_id": FakeProxy.tenant_id,
-        "account_id": FakeProxy.account_id,
-        "from": "from@example.com",
-        "to": [to] if isinstance(to, str) else to,
-        "subject": "Subject",
-        "body": "Body",
-        **fields,
-    }
-
-
-def kinds(reports: list[dict[str, Any]]) -> list[str]:
-    """Which report it is, in order, by its time's key."""
-    return [next(key for key in report if key.endswith("_ts")) for report in reports]
-
-
-def test_names_of_the_package_are_sorted_and_all_there() -> None:
-    assert sorted(testing.__all__) == testing.__all__
-    assert all(getattr(testing, name) for name in testing.__all__)
-    assert set(testing.__all__) <= set(dir(testing))
-    with pytest.raises(AttributeError, match="no attribute 'Nope'"):
-        _ = testing.Nope  # type: ignore[attr-defined]
-
-
-def test_pytest_plugin_imports_no_more_than_pytest() -> None:
-    # It is loaded in every project that has celery-mailproxy installed.
-    script = (
-        "import sys, pytest; before = set(sys.modules); import celery_mailproxy.testing.pytest_plugin\n"
-        "heavy = {'httpx', 'aiosmtpd', 'celery_mailproxy.testing.fake_proxy'} & (set(sys.modules) - before)\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def test_fixtures_are_running_proxies(mail_proxy: FakeProxy, mail_proxy_commands: FakeProxy) -> None:
-    assert mail_proxy.submit([message("m")]).json()["queued"] == 1
-    assert mail_proxy_commands.submit([message("m")]).json()["queued"] == 1
-    assert [mail_proxy.api, mail_proxy_commands.api] == ["entities", "commands"]
 
 
 class TestOutcomes:
@@ -293,66 +246,12 @@ class TestFailures:
             FakeProxy().fail_next()
 
 
-def test_thousands_of_mails_are_taken_and_reported_in_seconds(report_sink: ReportSink) -> None:
+def test_thousands_of_mails_are_reported_in_a_few_batches(report_sink: ReportSink) -> None:
     with FakeProxy() as proxy:
         proxy.report_to(report_sink.url)
-        started = time.monotonic()
         for start in range(0, 3000, 100):
             proxy.submit([message(f"m{number}") for number in range(start, start + 100)])
-        report_sink.wait_for_reports(3000)
-        assert time.monotonic() - started < 10
+        report_sink.wait_for_reports(3000, timeout_seconds=60)
+        # Not in seconds: a busy machine is slow, but its batches are the larger for it.
+        assert len(report_sink.requests) < 300
         assert len(proxy.delivered) == 3000
-
-
-def test_step_is_a_value() -> None:
-    assert sent() == Step(kind="sent")
-    assert error("x") != error("y")
-
-
-class TestMailSink:
-    def test_mail_is_kept_with_its_envelope(self, mail_sink: MailSink) -> None:
-        with smtplib.SMTP(mail_sink.host, mail_sink.port) as client:
-            client.sendmail("from@example.com", ["a@example.com", "b@example.com"], "Subject: Hi\n\nBody\n")
-            assert not client.has_extn("smtputf8")
-        (mail,) = mail_sink.wait_for(1)
-        assert (mail.mail_from, mail.rcpt_to) == ("from@example.com", ("a@example.com", "b@example.com"))
-        assert mail.raw == b"Subject: Hi\r\n\r\nBody\r\n"
-        assert mail.message["Subject"] == "Hi"
-        assert mail_sink.mails_to("b@example.com") == [mail]
-
-    @pytest.mark.parametrize(("name", "code"), [("refused", 550), ("later", 451)])
-    def test_recipient_is_refused_by_name(self, mail_sink: MailSink, name: str, code: int) -> None:
-        recipient = f"{name}-1@example.com"
-        with (
-            smtplib.SMTP(mail_sink.host, mail_sink.port) as client,
-            pytest.raises(smtplib.SMTPRecipientsRefused) as refusal,
-        ):
-            client.sendmail("from@example.com", [recipient], "Subject: Hi\n\nBody\n")
-        assert refusal.value.recipients[recipient][0] == code
-        assert mail_sink.mails == []
-
-    def test_scripted_answers_come_first(self, mail_sink: MailSink) -> None:
-        mail_sink.answer_next("a@example.com", "451 4.3.0 try later")
-        with smtplib.SMTP(mail_sink.host, mail_sink.port) as client:
-            with pytest.raises(smtplib.SMTPRecipientsRefused):
-                client.sendmail("from@example.com", ["a@example.com"], "Subject: 1\n\nBody\n")
-            client.sendmail("from@example.com", ["a@example.com"], "Subject: 2\n\nBody\n")
-        assert [mail.message["Subject"] for mail in mail_sink.mails] == ["2"]
-
-    def test_waiting_for_too_many_mails_ends(self, mail_sink: MailSink) -> None:
-        with pytest.raises(TimeoutError, match="0 of 1 mails"):
-            mail_sink.wait_for(1, timeout_seconds=0.05)
-
-    def test_stopping_hangs_up_on_open_connections(self) -> None:
-        with MailSink() as sink:
-            client = smtplib.SMTP(sink.host, sink.port)
-        with pytest.raises(smtplib.SMTPServerDisconnected):
-            client.noop()
-        client.close()
-
-    def test_missing_library_names_its_cure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "aiosmtpd.controller", None)
-        monkeypatch.delitem(sys.modules, "celery_mailproxy.testing.smtp_server", raising=False)
-        monkeypatch.delattr(testing, "smtp_server", raising=False)
-        with pytest.raises(ConfigurationError, match=r'pip install "celery-mailproxy\[demo\]"'):
-            MailSink().start()

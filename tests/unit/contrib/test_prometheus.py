@@ -11,10 +11,8 @@ from celery_mailproxy.contrib.prometheus import MigrationCollector
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.migration.breaker import get_breaker
 from celery_mailproxy.testing.ports import free_port
-
-from .migration.migrated_app import Migrated, migrated
-from .migration.test_wrapping import task_of
-from .test_cli_migration import working
+from tests.unit.migration.migrated_app import Migrated, migrated, working
+from tests.unit.migration.test_wrapping import task_of
 
 
 def metrics(one: Migrated, **options: Any) -> dict[str, float]:

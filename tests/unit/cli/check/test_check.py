@@ -1,0 +1,63 @@
+"""`celery mailproxy check`: a whole run, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from celery import Celery
+
+from celery_mailproxy.testing import FakeProxy
+from tests.unit.cli.shop import SYNC_TOKEN, Run, serving, without_escapes
+
+
+def test_check_of_a_whole_chain_is_green(run: Run, app: Celery, proxy: FakeProxy) -> None:
+    app.conf.update(mail_proxy_dispatch="inline", task_always_eager=True)
+    with serving(app) as url:
+        proxy.report_to(url, bearer_token=SYNC_TOKEN)
+        result = run("check", "--send-to", "ann@example.com", "--timeout", "10", "--json")
+    answer = json.loads(result.stdout)
+    links = {link["link"]: link["outcome"] for link in answer["links"]}
+    assert answer["ok"], answer
+    assert result.exit_code == 0
+    assert {name for name, outcome in links.items() if outcome == "ok"} == {
+        *("application", "settings", "proxy", "API", "token", "tenant", "account"),
+        *("callback URL", "callback token", "callback", "round trip"),
+    }
+    assert (links["broker"], links["workers"], links["store"]) == ("skipped", "skipped", "warning")
+    for secret in (SYNC_TOKEN, proxy.token):
+        assert secret not in result.output
+
+
+def test_check_piped_is_plain_lines(run: Run, app: Celery) -> None:
+    app.conf.task_always_eager = True
+    result = run("check")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("ok       application     shop")
+    assert any(line.startswith("failed   proxy ") for line in lines)
+    assert any("-> Start the proxy, or correct mail_proxy_url." in line for line in lines)
+    assert "─" not in result.stdout
+    assert lines[-1].endswith("failed.") or "failed" in lines[-1]
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_check_in_a_terminal_fits(run: Run, app: Celery, columns: int) -> None:
+    app.conf.task_always_eager = True
+    result = run("check", env={"FORCE_COLOR": "1", "COLUMNS": str(columns)})
+    lines = without_escapes(result.stdout).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "✗ failed" in result.stdout
+
+
+def test_check_goes_on_where_the_settings_are_wrong(run: Run, app: Celery) -> None:
+    app.conf.mail_proxy_ulr = "http://x"
+    result = run("check")
+    assert result.exit_code == 1
+    assert "failed   settings        unknown setting mail_proxy_ulr. Did you mean mail_proxy_url?" in result.stdout
+    assert "skipped  proxy           needs the settings" in result.stdout
+
+
+def test_check_of_an_unknown_server_names_the_known(run: Run, app: Celery) -> None:
+    app.conf.task_always_eager = True
+    assert "server must be one of default, got 'x'" in run("check", "--server", "x").stdout

@@ -1,0 +1,42 @@
+"""The command line itself: its overview, and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.cli.shop import Run
+
+COMMANDS = ["check", "migration", "prune", "receiver", "replay", "send", "share", "status", "tail"]
+
+
+def test_the_overview_lists_every_command(run: Run) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(f"  {command} " in result.output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"celery -A proj mailproxy {command}" in result.output
+    assert "--traceback" in result.output
+
+
+def test_a_mistyped_command_is_recognised(run: Run) -> None:
+    result = run("chek")
+    assert result.exit_code == 2
+    assert "check" in result.output
+
+
+def test_importing_the_plugin_loads_no_command() -> None:
+    code = (
+        "import sys; import celery_mailproxy.cli; from celery.bin.worker import worker\n"
+        "loaded = [m for m in sys.modules if m.startswith(('celery_mailproxy.cli.', 'rich'))]\n"
+        "assert not loaded, loaded\n"
+        "assert 'mailproxy_listen' in [parameter.name for parameter in worker.params]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
