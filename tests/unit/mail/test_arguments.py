@@ -1,0 +1,48 @@
+"""What a caller's arguments are on the broker."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from email.message import EmailMessage
+from email.mime.application import MIMEApplication
+
+import pytest
+
+from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.mail.message import Priority, normalise_arguments
+from tests.unit.mail.mails import mail
+
+
+def test_normalising_is_json_and_idempotent() -> None:
+    message = EmailMessage()
+    message["Subject"] = "é"
+    message.set_content("é")
+    plain = normalise_arguments(
+        {
+            "to": "b@example.com",
+            "priority": Priority.LOW,
+            "send_at": datetime(2030, 1, 1, tzinfo=timezone.utc),
+            "attachments": [("a.bin", b"\xff"), message, MIMEApplication(b"x")],
+            "headers": {"X-N": 5},
+            "cc": None,
+        }
+    )
+
+    assert plain["send_at"] == 1893456000
+    assert plain["to"] == ["b@example.com"]
+    assert plain["priority"] == 3
+    assert plain["headers"] == {"X-N": "5"}
+    assert "cc" not in plain
+    assert normalise_arguments(json.loads(json.dumps(plain))) == plain
+
+
+def test_unknown_argument_names_the_nearest() -> None:
+    with pytest.raises(InvalidMessage, match="did you mean subject") as caught:
+        normalise_arguments({"subjekt": "Hi"})
+    assert caught.value.argument == "subjekt"
+
+
+def test_aware_time_of_any_zone_becomes_unix_seconds() -> None:
+    zone = timezone(timedelta(hours=2))
+    assert mail(send_at=datetime(1970, 1, 1, 2, 0, 5, 900, tzinfo=zone)).send_at == 5

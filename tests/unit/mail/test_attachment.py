@@ -1,0 +1,77 @@
+"""Attachments from every form that callers use."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from email.mime.application import MIMEApplication
+from typing import Any
+
+import pytest
+
+from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.mail.message import Attachment
+from tests.unit.mail.mails import mail
+
+
+def test_tuple_with_text_is_text_in_utf8() -> None:
+    (attachment,) = mail(attachments=[("é.txt", "é")]).attachments
+    assert (attachment.content, attachment.mime_type) == ("é".encode(), "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("filename", "mime_type"),
+    [("a.pdf", "application/pdf"), ("a.tar.gz", "application/octet-stream"), ("a", "application/octet-stream")],
+)
+def test_mime_type_is_guessed(filename: str, mime_type: str) -> None:
+    assert Attachment(filename=filename, content=b"").mime_type == mime_type
+
+
+def test_content_id_makes_an_inline_attachment() -> None:
+    image = Attachment(filename="l.png", content=b"x", content_id="<logo>")
+    assert (image.content_id, image.disposition) == ("logo", "inline")
+    assert "content=" not in repr(image)
+
+
+def test_references_keep_where_they_are() -> None:
+    url = Attachment.from_url("https://example.com/files/r.pdf?x=1")
+    path = Attachment.from_path("/srv/r.csv")
+    endpoint = Attachment.from_endpoint("invoice_id=7", filename="i.pdf")
+    assert (url.fetch_mode, url.filename, url.mime_type) == ("http_url", "r.pdf", "application/pdf")
+    assert (path.fetch_mode, path.filename, path.mime_type) == ("filesystem", "r.csv", "text/csv")
+    assert (endpoint.fetch_mode, endpoint.storage_path) == ("endpoint", "invoice_id=7")
+    assert Attachment.from_json(endpoint.to_json()) == endpoint
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Attachment.from_url("ftp://example.com/x"),
+        lambda: Attachment.from_url("https://[::1]/x.pdf"),
+        lambda: Attachment.from_path("relative.pdf"),
+        lambda: Attachment.from_endpoint("https://example.com/steal", filename="x"),
+        lambda: Attachment.from_endpoint("[https://example.com/steal]", filename="x"),
+        lambda: Attachment.from_endpoint("x", filename=""),
+        lambda: Attachment(filename="a"),
+        lambda: Attachment(filename="a", content=b"", mime_type="pdf"),
+        lambda: Attachment(filename="a", content=b"", mime_type="multipart/mixed"),
+        lambda: Attachment(filename="a", content=b"", mime_type="message/rfc822"),
+        lambda: Attachment(filename="a", content=b"", content_id="a b"),
+        lambda: Attachment(filename="a", content=b"", headers=(("Content-Type", "x/y"),)),
+        lambda: Attachment(filename="a", content=b"", headers=(("X", "a\nb"),)),
+        lambda: Attachment(filename="a", content=b"", fetch_mode="endpoint", storage_path="x"),
+    ],
+)
+def test_wrong_attachment_is_refused(make: Any) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        make()
+    assert caught.value.argument == "attachments"
+
+
+def test_messages_and_parts_are_told_apart() -> None:
+    message = EmailMessage()
+    message["Subject"] = "inner"
+    message.set_content("x")
+    part = MIMEApplication(b"x", "pdf")
+    assert Attachment.from_any(message).mime_type == "message/rfc822"
+    assert Attachment.from_any(part).is_part
+    assert Attachment.from_any((None, message, "message/rfc822")).mime_type == "message/rfc822"
