@@ -21,7 +21,7 @@ from kombu import compression
 from kombu.serialization import registry
 
 from ..errors import ConfigurationError, InvalidMessage
-from ..mail.message import normalise_arguments
+from ..mail.arguments import normalise_arguments
 from ..runtime import get_runtime
 
 __all__ = [

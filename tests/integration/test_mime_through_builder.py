@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.mail.message import Attachment, MailMessage, normalise_arguments
+from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.message import Attachment, MailMessage
 from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.tasks.sending.outgoing import Outgoing
 from celery_mailproxy.tasks.sending.per_recipient import distribute

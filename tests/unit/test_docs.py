@@ -21,7 +21,7 @@ from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.conf.settings import UNSET, Settings
 from celery_mailproxy.deliveries.stores import Retention, open_store
 from celery_mailproxy.dispatch import signals
-from celery_mailproxy.mail import message as messages
+from celery_mailproxy.mail import arguments as mail_arguments
 from celery_mailproxy.receiver.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.tasks.sending.base_tasks import SendTask
 from celery_mailproxy.tasks.sending.callbacks import CALLBACK_ARGUMENTS
@@ -178,7 +178,7 @@ def test_the_api_reference_names_the_fields_of(value: Any) -> None:
 
 def test_the_guide_names_every_argument_of_send_via_proxy() -> None:
     named = first_column(section(DOCS / "how-to/sending.md", "The arguments")) - {"argument"}
-    assert named == messages._CONVERTERS.keys() | CALLBACK_ARGUMENTS.keys() | set(SendTask.own_arguments)
+    assert named == mail_arguments.ARGUMENTS | CALLBACK_ARGUMENTS.keys() | set(SendTask.own_arguments)
 
 
 def test_the_guide_names_every_signal() -> None:

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from ...conf.settings import Settings
 from ...errors import InvalidMessage
-from ...mail.message import MailMessage, normalise_arguments
+from ...mail.arguments import normalise_arguments
+from ...mail.message import MailMessage
 from ...mail.payload import encode
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .outgoing import Outgoing

@@ -10,7 +10,8 @@ from email.mime.application import MIMEApplication
 import pytest
 
 from celery_mailproxy.errors import InvalidMessage
-from celery_mailproxy.mail.message import Priority, normalise_arguments
+from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.priority import Priority
 from tests.unit.mail.mails import mail
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail import raw
-from celery_mailproxy.mail.message import MailMessage, normalise_arguments
+from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.message import MailMessage
 from tests.unit.mail.mails import mail
 
 RAW = (

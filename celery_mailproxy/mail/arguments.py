@@ -1,0 +1,124 @@
+"""`normalise_arguments`: a caller's keyword arguments, made fit for the broker."""
+
+from __future__ import annotations
+
+import difflib
+from collections import UserString
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from email.header import Header
+from email.headerregistry import Address
+from typing import Any
+
+from ..errors import InvalidMessage
+from .attachment import Attachment
+from .priority import Priority
+from .raw import raw_text
+
+__all__ = ["ARGUMENTS", "normalise_arguments"]
+
+
+def normalise_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A caller's keyword arguments as plain JSON values, for the broker. Doing it twice changes nothing.
+
+    Messages become text, aware datetimes unix seconds, attachments objects, priorities numbers, a single address a
+    list; None is left out. Nothing needs to be complete yet. Raises `InvalidMessage` for an unknown argument and for a
+    value that cannot be converted.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in arguments.items():
+        convert = _CONVERTERS.get(name)
+        if convert is None:
+            near = difflib.get_close_matches(str(name), _CONVERTERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_CONVERTERS))}"
+            raise InvalidMessage(str(name), f"is not an argument of a mail; {hint}")
+        if value is not None:
+            plain[name] = convert(name, value)
+    return plain
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        # A plain str also of a subclass: some serialisers refuse those (Django's SafeString).
+        return str.__getitem__(value, slice(None))
+    # Text that is translated or decoded when it is used: Django's lazy strings, the email package's headers.
+    if isinstance(value, (Header, UserString)) or type(value).__name__ == "__proxy__":
+        return str(value)
+    raise InvalidMessage(name, f"must be text, got {value!r}")
+
+
+def _identifier(name: str, value: object) -> str:
+    # Keys of a database are numbers often enough, and mean the same as text.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(name, value)
+
+
+def _addresses(name: str, value: object) -> list[str]:
+    if isinstance(value, (str, Address, UserString)) or not isinstance(value, Iterable):
+        value = [value]
+    if isinstance(value, (bytes, Mapping)):
+        raise InvalidMessage(name, f"must be an address or a list of addresses, got {value!r}")
+    items = sorted(value) if isinstance(value, (set, frozenset)) else value
+    return [
+        str(item) if isinstance(item, Address) else _text(f"{name}[{index}]", item) for index, item in enumerate(items)
+    ]
+
+
+def _attachments(name: str, value: object) -> list[dict[str, Any]]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidMessage(name, f"must be a list of attachments, got {type(value).__name__}")
+    plain = []
+    for index, item in enumerate(value):
+        try:
+            plain.append(Attachment.from_any(item).to_json())
+        except InvalidMessage as exc:
+            raise type(exc)(f"{name}[{index}]", exc.problem) from exc
+    return plain
+
+
+def _headers(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise InvalidMessage(name, f"must be a dict of header names and values, got {type(value).__name__}")
+    headers: dict[str, str] = {}
+    for key, item in value.items():
+        if item is not None:
+            headers[_text(name, key)] = _identifier(f"{name}[{key!r}]", item)
+    return headers
+
+
+def _send_at(name: str, value: object) -> int:
+    remedy = "must be unix seconds or an aware datetime"
+    if isinstance(value, datetime):
+        if value.tzinfo is None or value.utcoffset() is None:
+            raise InvalidMessage(name, f"{remedy}: add a timezone, as datetime.now(timezone.utc) has, got {value!r}")
+        value = value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidMessage(name, f"{remedy}, got {value!r}")
+    if not 0 <= value < 2**53:
+        raise InvalidMessage(name, f"{remedy}, and not before 1970, got {value!r}")
+    return int(value)
+
+
+_CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
+    "subject": _text,
+    "body": _text,
+    "from_email": _text,
+    "to": _addresses,
+    "cc": _addresses,
+    "bcc": _addresses,
+    "html_body": _text,
+    "attachments": _attachments,
+    "headers": _headers,
+    "reply_to": _addresses,
+    "return_path": _text,
+    "priority": lambda name, value: int(Priority.parse(value)),
+    "account_id": _identifier,
+    "tenant_id": _identifier,
+    "batch_code": _identifier,
+    "send_at": _send_at,
+    "message_id": _identifier,
+    "server": _text,
+    "raw": lambda name, value: raw_text(value),
+}
+
+#: The keyword arguments of a mail.
+ARGUMENTS = frozenset(_CONVERTERS)
