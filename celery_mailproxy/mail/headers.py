@@ -1,7 +1,7 @@
-"""How to word a header so that it arrives whole, although the proxy folds it anew.
+"""Header values that arrive whole, although the proxy folds them anew.
 
-The folding has errors (see `refolding`) that depend on where a line happens to end. White space at the beginning of a
-header or of an address means nothing; so a value moves to the right until it comes through, whichever Python the proxy
+Python's folding has errors (see `python_folding`) that depend on where a line happens to end. White space at the start
+of a header or of an address means nothing, so a value moves to the right until it survives, whichever Python the proxy
 runs on.
 """
 
@@ -15,16 +15,24 @@ from email._header_value_parser import ListSeparator, get_unstructured
 from email.utils import getaddresses
 from typing import Any
 
-from .python_folding import LINE_LENGTH, Refolding
+from .python_folding import LINE_LENGTH, PythonFolding
 
-__all__ = ["LINE_LENGTH", "addresses", "fold_addresses", "fold_text", "read_addresses", "read_text", "text"]
+__all__ = [
+    "LINE_LENGTH",
+    "fold_addresses",
+    "fold_text",
+    "foldable_addresses",
+    "foldable_text",
+    "read_addresses",
+    "read_text",
+]
 
 #: Characters at which Python's `str.splitlines` breaks, and so the proxy's check for line feeds refuses.
 _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _TRIES = 40
 
 
-def text(name: str, value: str) -> str | None:
+def foldable_text(name: str, value: str) -> str | None:
     """The value of an unstructured header (Subject, X-…), worded so that the proxy writes it whole; None: no way."""
     source = value
     if _LINE_BREAKS.search(value):
@@ -32,13 +40,13 @@ def text(name: str, value: str) -> str | None:
     return next((one for one in (source, *_indented(source)) if _text_arrives(name, one, value)), None)
 
 
-def addresses(name: str, values: Sequence[str]) -> str | None:
+def foldable_addresses(name: str, values: Sequence[str]) -> str | None:
     """An address header of several mailboxes (`Name <a@b.c>`, ASCII domains), worded likewise; None: no way."""
     plain = ", ".join(values)
     if plain.isascii() or _arrive(name, plain, values):
         # ASCII alone is never encoded, and all errors are errors of the encoding.
         return plain
-    foldings = [Refolding([f"{name}: "], mended=mended) for mended in (False, True)]
+    foldings = [PythonFolding([f"{name}: "], patched=patched) for patched in (False, True)]
     pieces: list[str] = []
     for index, value in enumerate(values):
         expected = read_addresses(", ".join(values[: index + 1]))
@@ -63,7 +71,7 @@ def fold_text(name: str, value: str) -> str | None:
     It is what stands behind the colon, beginning with the space or the line end there.
     """
     for candidate in (value, *_indented(value)):
-        folding = Refolding([f"{name}: "], mended=False)
+        folding = PythonFolding([f"{name}: "], patched=False)
         folding.add([_parse(name, candidate)])
         folded = _value(name, folding)
         if max(map(len, folding.lines)) <= LINE_LENGTH and read_text(folded) == value and folded.isascii():
@@ -76,7 +84,7 @@ def fold_addresses(name: str, values: Sequence[str]) -> str | None:
     pieces: list[str] = []
     for value in values:
         for candidate in (value, *_indented(value)):
-            folding = Refolding([" "], mended=False)
+            folding = PythonFolding([" "], patched=False)
             folding.add([_parse(name, candidate)])
             piece = "\n".join(folding.lines)
             # There has to be room for the comma.
@@ -127,13 +135,13 @@ def _unfold(value: str) -> str:
 def _folded(name: str, value: str) -> Iterable[str]:
     """What the older and the newer Python make of a header's value."""
     tree = _parse(name, value)
-    for mended in (False, True):
-        folding = Refolding([f"{name}: "], mended=mended)
+    for patched in (False, True):
+        folding = PythonFolding([f"{name}: "], patched=patched)
         folding.add([tree])
         yield _value(name, folding)
 
 
-def _value(name: str, folding: Refolding) -> str:
+def _value(name: str, folding: PythonFolding) -> str:
     return "\n".join(folding.lines)[len(name) + 1 :]
 
 

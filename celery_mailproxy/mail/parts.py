@@ -18,18 +18,18 @@ from hashlib import sha256
 from typing import Any, cast
 
 from ..errors import InvalidMessage, UnsupportedMessage
-from . import headers as folding
 from .addresses import parse_mailboxes
 from .attachment import Attachment
+from .headers import LINE_LENGTH, fold_addresses, fold_text, read_text
 
 __all__ = ["attachment_part", "has_control", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
 
-_POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=folding.LINE_LENGTH)
-_UNSAFE = re.compile(rf"[^\n]{{{folding.LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
+_POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=LINE_LENGTH)
+_UNSAFE = re.compile(rf"[^\n]{{{LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
 #: Of the control characters, text may hold these; others make it travel as base64, for servers may choke on them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ADDRESS_HEADERS = frozenset({"from", "sender", "to", "cc", "reply-to", "resent-from", "resent-to", "resent-cc"})
-_MAX_CONTENT_ID_LENGTH = folding.LINE_LENGTH - len(" <>")
+_MAX_CONTENT_ID_LENGTH = LINE_LENGTH - len(" <>")
 
 
 def is_safe(text: str) -> bool:
@@ -129,7 +129,7 @@ def tree_text(tree: Message) -> tuple[dict[str, str], str]:
         lines: Iterable[str] = (line for line in body.split("\n") if not is_safe(line))
         raise UnsupportedMessage(
             "attachments",
-            f"must not have headers with a word of more than {folding.LINE_LENGTH - 1} characters: it cannot be "
+            f"must not have headers with a word of more than {LINE_LENGTH - 1} characters: it cannot be "
             f"folded; shorten it, got {next(iter(lines))!r}",
         )
     return {name: " ".join(str(value).split()) for name, value in tree.items()}, body
@@ -181,11 +181,11 @@ def _make_headers_short(part: Message) -> None:
 
 
 def _folded(name: str, value: str) -> str:
-    folded = folding.fold_text(name, folding.read_text(value).encode("utf-8", "replace").decode())
+    folded = fold_text(name, read_text(value).encode("utf-8", "replace").decode())
     if name.lower() in _ADDRESS_HEADERS:
         with suppress(InvalidMessage):
             # In an attached message they need not be right. Then they are text like any other header.
-            folded = folding.fold_addresses(name, [str(one) for one in parse_mailboxes(name, value)]) or folded
+            folded = fold_addresses(name, [str(one) for one in parse_mailboxes(name, value)]) or folded
     if folded is None:
         raise UnsupportedMessage(f"headers[{name!r}]", f"must be worded otherwise: it cannot be folded, got {value!r}")
     return folded.removeprefix(" ")

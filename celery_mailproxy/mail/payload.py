@@ -19,12 +19,12 @@ from hashlib import sha256
 from typing import Any, cast
 
 from ..errors import UnsupportedMessage
-from . import headers as folding
 from .attachment import Attachment
+from .headers import foldable_addresses, foldable_text, read_addresses
 from .message import MailMessage
 from .parts import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
 from .raw import parse_raw
-from .unencoded import is_never_encoded, shortened
+from .unencoded_headers import is_never_encoded, shortened
 
 __all__ = ["encode", "own_message_id"]
 
@@ -110,15 +110,15 @@ def _address_header(argument: str, name: str, values: Sequence[str]) -> str:
 @lru_cache(maxsize=8)
 def _worded(name: str, values: tuple[str, ...]) -> str | None:
     # A list of a thousand names takes seconds, and a mail to each of them shows it a thousand times.
-    return folding.addresses(name, values)
+    return foldable_addresses(name, values)
 
 
 def _bare(mailbox: str) -> str:
-    return folding.read_addresses(mailbox)[0][1]
+    return read_addresses(mailbox)[0][1]
 
 
 def _text(name: str, value: str) -> str:
-    worded = folding.text(name, value)
+    worded = foldable_text(name, value)
     if worded is None:
         raise UnsupportedMessage(
             f"headers[{name!r}]", f"must be worded otherwise: folded, it gets damaged in the proxy, got {value!r}"

@@ -2,7 +2,7 @@
 
 One error loses a space where a folded line of encoded words begins with one (cpython gh-92081; about one in eight long
 subjects with accents). One makes an encoded word of the comma after an address where the line is exactly full. The
-mended code can double a space instead. All depend on where a line happens to end.
+patched code can double a space instead. All depend on where a line happens to end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from email._header_value_parser import get_unstructured
 from typing import Any
 
-__all__ = ["LINE_LENGTH", "Refolding"]
+__all__ = ["LINE_LENGTH", "PythonFolding"]
 
 #: What the proxy's policy sets: RFC 5322 asks for no more than 78 characters a line.
 LINE_LENGTH = 78
@@ -24,29 +24,29 @@ _Q_SAFE = frozenset(b"-!*+/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq
 _QUOTED, _COMMA = "ptext", "list-separator"
 
 
-class Refolding:
+class PythonFolding:
     """A header, line by line, as the `email` package folds it.
 
     This is `email._header_value_parser._refold_parse_tree`, cut to what text and addresses need: as it was until Python
-    3.12, or with `mended` as it is since, with the errors that either has.
+    3.12, or with `patched` as it is since, with the errors that either has.
     """
 
-    def __init__(self, lines: list[str], *, mended: bool) -> None:
+    def __init__(self, lines: list[str], *, patched: bool) -> None:
         self.lines = lines
-        self.mended = mended
+        self.patched = patched
         #: Where in the last line the encoded word begins that the next one is joined with.
         self.last_word: int | None = None
         #: Outlives the part that set it: that is one of the ways in which a comma gets encoded.
         self.encoding_wanted = False
-        #: The white space that the last line begins with, if the line was begun for white space (mended only).
+        #: The white space that the last line begins with, if the line was begun for white space (patched only).
         self.leading_white = ""
 
     @property
     def room(self) -> int:
         return LINE_LENGTH - len(self.lines[-1])
 
-    def copy(self) -> Refolding:
-        twin = Refolding(list(self.lines), mended=self.mended)
+    def copy(self) -> PythonFolding:
+        twin = PythonFolding(list(self.lines), patched=self.patched)
         twin.last_word, twin.encoding_wanted = self.last_word, self.encoding_wanted
         twin.leading_white = self.leading_white
         return twin
@@ -69,7 +69,7 @@ class Refolding:
                 return
         if not hasattr(part, "encode"):
             self.add(part)
-        elif self.mended and not self._may_be_encoded(part):
+        elif self.patched and not self._may_be_encoded(part):
             self._add_plain(part, value, True)
         else:
             self._encode(value)
@@ -81,7 +81,7 @@ class Refolding:
         self.leading_white = ""
         if part.syntactic_break and len(value) < LINE_LENGTH and self._add_to_new_line(part):
             line = self.lines[-1]
-            self.leading_white = line[: len(line) - len(line.lstrip(_WHITE))] if self.mended else ""
+            self.leading_white = line[: len(line) - len(line.lstrip(_WHITE))] if self.patched else ""
             self.last_word = None
         elif not hasattr(part, "encode"):
             self.add(part, encoding_allowed=encoding_allowed and self._may_be_encoded(part))
@@ -98,7 +98,7 @@ class Refolding:
         return True
 
     def _add_on_one_line(self, part: Any) -> bool:
-        alone = Refolding([""], mended=self.mended)
+        alone = PythonFolding([""], patched=self.patched)
         alone.add(part)
         if len(alone.lines) > 1:
             return False
@@ -120,7 +120,7 @@ class Refolding:
         if joined:
             value = str(get_unstructured(self.lines[-1][self.last_word :] + value))
             self.lines[-1] = self.lines[-1][: self.last_word]
-        if value[0] in _WHITE and not (joined and self.mended):
+        if value[0] in _WHITE and not (joined and self.patched):
             # Here the space goes astray: it is left outside, between two encoded words.
             if not self.room:
                 self.lines.append(self._steal_white())
@@ -150,7 +150,7 @@ class Refolding:
 
     def _may_be_encoded(self, part: Any) -> bool:
         # The parser of some releases forbids it for the comma between two addresses; that is not what folds, though.
-        return not self.mended if part.token_type == _COMMA else bool(part.as_ew_allowed)
+        return not self.patched if part.token_type == _COMMA else bool(part.as_ew_allowed)
 
 
 def _encoded_word(text: str) -> str:

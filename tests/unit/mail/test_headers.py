@@ -25,7 +25,7 @@ def folded_here(name: str, value: str) -> str:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_subject_arrives_whole(subject: str) -> None:
-    worded = folding.text("Subject", subject)
+    worded = folding.foldable_text("Subject", subject)
     assert worded is not None
     assert worded.strip(" ") == subject
     assert folding.read_text(folded_here("Subject", worded)) == subject
@@ -33,15 +33,15 @@ def test_subject_arrives_whole(subject: str) -> None:
 
 
 def test_short_and_ascii_values_are_left_alone() -> None:
-    assert folding.text("Subject", "Chère maman") == "Chère maman"
-    assert folding.text("X-A", "word " * 50 + "end") == "word " * 50 + "end"
+    assert folding.foldable_text("Subject", "Chère maman") == "Chère maman"
+    assert folding.foldable_text("X-A", "word " * 50 + "end") == "word " * 50 + "end"
 
 
 def test_comma_at_the_end_of_a_full_line_stays_a_comma() -> None:
     people = ["Müller <u0@example.com>", *(f"uuuuuuuuu{index}@example.com" for index in range(6))]
     for padding in range(30):
         values = [f"{'x' * padding} {people[0]}".strip(), *people[1:]]
-        worded = folding.addresses("To", values)
+        worded = folding.foldable_addresses("To", values)
         assert worded is not None
         expected = folding.read_addresses(", ".join(values))
         assert len(expected) == len(values)
