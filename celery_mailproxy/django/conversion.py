@@ -15,7 +15,7 @@ from django.db.models import Model
 from ..conf.settings import DJANGO_STORE, Settings
 from ..errors import ConfigurationError, InvalidMessage
 from ..mail.message import MailMessage
-from ..mail.payload import encode
+from ..mail.payload import check_expressible
 from ..mail.raw import raw_text
 from ..tasks.sending.arguments import dump_arguments, one_outgoing
 from . import content
@@ -129,8 +129,8 @@ def _recipients(message: Any) -> dict[str, list[str]]:
 
 def _checked(arguments: Mapping[str, Any], message_id: str, settings: Settings) -> MailMessage:
     outgoing = one_outgoing((), arguments, settings=settings, message_id=message_id)
-    # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
-    encode(outgoing.message)
+    # The caller is who can still change the mail.
+    check_expressible(outgoing.message)
     return outgoing.message
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import MailProxyError
-from ..mail.payload import encode
+from ..mail.payload import check_expressible
 from ..runtime import Runtime
 from ..tasks.sending.arguments import one_outgoing
 from . import content
@@ -26,7 +26,7 @@ def with_references(runtime: Runtime, mail: Mapping[str, Any], name: str, *, mes
     referring = {**mail, "raw": rest, "attachments": attachments}
     try:
         outgoing = one_outgoing((), referring, settings=runtime.settings, message_id=message_id)
-        encode(outgoing.message)
+        check_expressible(outgoing.message)
     except MailProxyError:
         # The whole mail was checked when it was sent.
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from functools import lru_cache
@@ -11,12 +12,13 @@ from hashlib import sha256
 from typing import Any
 
 from ..errors import UnsupportedMessage
+from .attachment import Attachment
 from .content import content_of
 from .headers import foldable_addresses, foldable_text, read_addresses
 from .message import MailMessage
 from .unencoded_headers import is_never_encoded, shortened
 
-__all__ = ["encode", "own_message_id"]
+__all__ = ["check_expressible", "encode", "own_message_id"]
 
 #: What the proxy must be given for `to` when there is nobody to be seen in it.
 UNDISCLOSED = "undisclosed-recipients:;"
@@ -53,6 +55,34 @@ def encode(message: MailMessage, *, now: datetime | None = None) -> dict[str, An
         headers |= _resent(message, moment)
     payload["headers"] = {**headers, **content.headers}
     return {name: value for name, value in payload.items() if value is not None}
+
+
+def check_expressible(message: MailMessage) -> None:
+    """Raise what `encode` would raise for the message, and build no more of it than that takes.
+
+    What can go wrong is in headers, in filenames and in MIME trees that others have made. Text and the bytes of a plain
+    file travel in an encoding of ours whatever they are, so the check leaves them out.
+    """
+    encode(
+        replace(
+            message,
+            body=_without_text(message.body),
+            html_body=_without_text(message.html_body),
+            attachments=tuple(map(_without_content, message.attachments)),
+        )
+    )
+
+
+def _without_text(text: str | None) -> str | None:
+    return None if text is None else ""
+
+
+def _without_content(attachment: Attachment) -> Attachment:
+    if attachment.is_part or (attachment.mime_type or "").lower().startswith("message/"):
+        # A tree of its own: each of its headers and parts has to be expressible.
+        return attachment
+    # Whether there is any content makes a difference; a byte stands for all.
+    return replace(attachment, content=attachment.content and attachment.content[:1])
 
 
 def _addresses(message: MailMessage, headers: dict[str, str]) -> dict[str, Any]:
