@@ -18,6 +18,10 @@ from .raw import raw_text
 __all__ = ["ARGUMENTS", "normalise_arguments"]
 
 
+#: 9999-12-31T23:59:59Z: a Date header of a later moment cannot be written.
+_LAST_SECOND = 253_402_300_799
+
+
 def normalise_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A caller's keyword arguments as plain JSON values, for the broker. Doing it twice changes nothing.
 
@@ -93,8 +97,8 @@ def _send_at(name: str, value: object) -> int:
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidMessage(name, f"{remedy}, got {value!r}")
-    if not 0 <= value < 2**53:
-        raise InvalidMessage(name, f"{remedy}, and not before 1970, got {value!r}")
+    if not 0 <= value <= _LAST_SECOND:
+        raise InvalidMessage(name, f"{remedy}, from 1970 to the end of 9999, got {value!r}")
     return int(value)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.mail.priority import Priority
 from tests.unit.mail.mails import mail
 
@@ -47,3 +48,7 @@ def test_unknown_argument_names_the_nearest() -> None:
 def test_aware_time_of_any_zone_becomes_unix_seconds() -> None:
     zone = timezone(timedelta(hours=2))
     assert mail(send_at=datetime(1970, 1, 1, 2, 0, 5, 900, tzinfo=zone)).send_at == 5
+
+
+def test_the_last_moment_that_a_mail_can_wait_for_can_be_encoded() -> None:
+    assert encode(mail(send_at=253_402_300_799))["headers"]["Date"] == "Fri, 31 Dec 9999 23:59:59 +0000"

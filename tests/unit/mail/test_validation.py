@@ -44,6 +44,7 @@ from tests.unit.mail.mails import mail
         ({"priority": True}, "priority", "0 (immediate)"),
         ({"send_at": datetime(2030, 1, 1)}, "send_at", "timezone"),  # noqa: DTZ001
         ({"send_at": -1}, "send_at", "1970"),
+        ({"send_at": 253_402_300_800}, "send_at", "9999"),
         ({"send_at": True}, "send_at", "unix seconds"),
         ({"send_at": float("nan")}, "send_at", "unix seconds"),
         ({"message_id": ""}, "message_id", "1 to 255"),
