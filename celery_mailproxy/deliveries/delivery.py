@@ -1,37 +1,17 @@
-"""What we remember of one message, and how a report changes it: pure functions, shared by every store.
-
-    new → queued → deferred* → sent | error        and after sent: bounced
-    new → rejected
-
-A late `deferred` never undoes an end; a bounce after sent is legal; every report stays in the history.
-"""
+"""What we remember of one message: values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from .report import DeliveryReport, Kind
-from .suspension import Step, Suspension, advance, end_reported
+from .suspension import Suspension
 
-__all__ = [
-    "ONCE",
-    "TRANSITIONS",
-    "Delivery",
-    "Dispatched",
-    "HistoryEntry",
-    "Recorded",
-    "Status",
-    "Verdict",
-    "adopt_orphan",
-    "failed_entries",
-    "mark_dispatched",
-    "merge_registration",
-    "record_report",
-]
+__all__ = ["Delivery", "HistoryEntry", "Status", "failed_entries"]
 
 
 class Status(str, Enum):
@@ -55,57 +35,6 @@ class Status(str, Enum):
 
 
 _ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED})
-
-
-class Verdict(str, Enum):
-    """What a store makes of one report."""
-
-    NEW = "new"  #: dispatch it: nobody has, or this claim began to
-    DUPLICATE = "duplicate"  #: known already, dispatched or being dispatched by another claim
-    STALE = "stale"  #: too late to count; kept in the history, not dispatched
-    UNKNOWN = "unknown"  #: no such delivery (yet); nothing was written
-    FOREIGN = "foreign"  #: another tenant's message; nothing was written
-
-    def __str__(self) -> str:
-        return self.value
-
-
-def _transitions() -> dict[Status, dict[Kind, Status]]:
-    open_ends = {
-        Kind.DEFERRED: Status.DEFERRED,
-        Kind.SENT: Status.SENT,
-        Kind.ERROR: Status.ERROR,
-        Kind.BOUNCED: Status.BOUNCED,
-    }
-    return {
-        Status.NEW: {
-            **open_ends,
-            Kind.QUEUED: Status.QUEUED,
-            Kind.REJECTED: Status.REJECTED,
-            Kind.PEC: Status.NEW,
-        },
-        # A report can overtake the answer to the submission: `queued` is then still news, but changes nothing.
-        # In QUEUED itself it is news after `adopt_orphan` only; else its key is in the history.
-        Status.QUEUED: {**open_ends, Kind.QUEUED: Status.QUEUED, Kind.PEC: Status.QUEUED},
-        Status.DEFERRED: {**open_ends, Kind.QUEUED: Status.DEFERRED, Kind.PEC: Status.DEFERRED},
-        Status.SENT: {Kind.QUEUED: Status.SENT, Kind.BOUNCED: Status.BOUNCED, Kind.PEC: Status.SENT},
-        Status.ERROR: {Kind.QUEUED: Status.ERROR, Kind.PEC: Status.ERROR},
-        # A bounce that overtook its own `sent`; and a mail to many can bounce many times.
-        Status.BOUNCED: {
-            Kind.QUEUED: Status.BOUNCED,
-            Kind.SENT: Status.BOUNCED,
-            Kind.BOUNCED: Status.BOUNCED,
-            Kind.PEC: Status.BOUNCED,
-        },
-        Status.REJECTED: {},
-    }
-
-
-#: status → kind → next status. A kind that is missing is stale in that status.
-TRANSITIONS: Mapping[Status, Mapping[Kind, Status]] = _transitions()
-
-#: Kinds that are news only once for a message, whatever their time.
-ONCE: frozenset[Kind] = frozenset({Kind.SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,142 +136,10 @@ class Delivery:
         return next((e.report.at for e in self.history if e.report.kind is kind and not e.is_stale), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """A store's answer to one report. `delivery` is as it stood after all reports of the same call."""
-
-    report: DeliveryReport
-    verdict: Verdict
-    delivery: Delivery | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatched:
-    """The news of one report has been told; `failed` names the handlers that raised.
-
-    `is_resumed` where the message of the suspended result has been published for it (see `Step.PUBLISHED`).
-    """
-
-    message_id: str
-    key: str
-    failed: tuple[str, ...] = ()
-    is_resumed: bool = False
-
-
-def _is_end(kind: Kind) -> bool:
-    return kind.value in {status.value for status in _ENDS}
-
-
-def record_report(
-    delivery: Delivery,
-    report: DeliveryReport,
-    *,
-    claim: str,
-    now: datetime,
-    lease_seconds: float,
-    is_settled: bool = False,
-    only_new: bool = False,
-) -> tuple[Delivery, Verdict]:
-    """The delivery after the report, and whether the report is to be dispatched by `claim`.
-
-    The same claim may come again (its worker died, the broker redelivered): it goes on. Another claim gets
-    `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`. With `only_new` a report
-    counts only where nothing has been heard of the message yet; else it is `STALE` and leaves no trace.
-    """
-    if report.tenant_id and delivery.tenant_id and report.tenant_id != delivery.tenant_id:
-        return delivery, Verdict.FOREIGN
-    for index, entry in enumerate(delivery.history):
-        if entry.report.key == report.key:
-            return _claim_again(delivery, index, claim=claim, now=now, lease_seconds=lease_seconds)
-    if only_new and delivery.status is not Status.NEW:
-        return delivery, Verdict.STALE
-    status = TRANSITIONS[delivery.status].get(report.kind)
-    is_repeated = report.kind in ONCE and any(e.report.kind is report.kind for e in delivery.history)
-    if status is None or is_repeated:
-        history = (*delivery.history, HistoryEntry(report=report))
-        return replace(delivery, history=history, updated_at=now), Verdict.STALE
-    entry = HistoryEntry(report=report, claim=claim, claimed_at=now)
-    if is_settled:
-        entry = _told(entry)
-    history = (*delivery.history, entry)
-    return _resumable(replace(delivery, status=status, history=history, updated_at=now), now=now), Verdict.NEW
-
-
-def _claim_again(
-    delivery: Delivery, index: int, *, claim: str, now: datetime, lease_seconds: float
-) -> tuple[Delivery, Verdict]:
-    entry = delivery.history[index]
-    if entry.is_stale or entry.is_dispatched or entry.claimed_at is None:
-        return delivery, Verdict.DUPLICATE
-    if entry.claim == claim:
-        return delivery, Verdict.NEW
-    if (now - entry.claimed_at).total_seconds() <= lease_seconds:
-        return delivery, Verdict.DUPLICATE
-    return _with_entry(delivery, index, replace(entry, claim=claim, claimed_at=now)), Verdict.NEW
-
-
-def mark_dispatched(delivery: Delivery, dispatched: Dispatched, *, now: datetime) -> Delivery:
-    """The delivery with that report told. Telling it twice changes nothing but the failed handlers."""
-    for index, entry in enumerate(delivery.history):
-        if entry.report.key == dispatched.key:
-            delivery = _with_entry(delivery, index, _told(entry, failed=dispatched.failed))
-            break
-    if not dispatched.is_resumed or delivery.suspension is None:
-        return delivery
-    published = advance(delivery.suspension, Step.PUBLISHED, token=None, now=now, lease_seconds=0.0)
-    return replace(delivery, suspension=published or delivery.suspension)
-
-
-def _told(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> HistoryEntry:
-    claim = None if entry.is_stale else ""
-    return replace(entry, claim=claim, claimed_at=None, is_dispatched=True, failed=failed)
-
-
-def merge_registration(existing: Delivery | None, registered: Delivery) -> Delivery:
-    """What to keep when `registered` arrives and `existing` is there: the first registration wins.
-
-    Where only reports had been seen so far, the registration completes them. Another tenant's reports do not count:
-    who guesses an id must not decide what becomes of its message. And where `registered` itself is not known, it only
-    brings a suspended result for a message that another task registers, before or after.
-    """
-    if existing is None:
-        return registered
-    if not registered.is_known and registered.suspension is not None and existing.suspension is None:
-        joined = replace(existing, suspension=registered.suspension, task_id=registered.suspension.owner)
-        return _resumable(joined, now=registered.updated_at)
-    if existing.is_known:
-        return existing
-    suspension = registered.suspension or existing.suspension
-    task_id = suspension.owner if suspension is not None else registered.task_id
-    merged = replace(registered, suspension=suspension, task_id=task_id)
-    if not (existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id):
-        merged = replace(merged, status=existing.status, history=existing.history)
-    return _resumable(merged, now=registered.updated_at)
-
-
-def adopt_orphan(report: DeliveryReport, *, now: datetime) -> Delivery:
-    """A delivery for a message that nobody registered: it only keeps its reports from being told twice."""
-    return Delivery(
-        message_id=report.message_id,
-        status=Status.QUEUED,
-        created_at=now,
-        updated_at=now,
-        tenant_id=report.tenant_id,
-        is_known=False,
-    )
-
-
 def failed_entries(delivery: Delivery) -> Iterator[HistoryEntry]:
     """The history entries with handlers to run again."""
     return (entry for entry in delivery.history if entry.failed)
 
 
-def _resumable(delivery: Delivery, *, now: datetime) -> Delivery:
-    if delivery.suspension is None or not delivery.is_ended:
-        return delivery
-    return replace(delivery, suspension=end_reported(delivery.suspension, now=now))
-
-
-def _with_entry(delivery: Delivery, index: int, entry: HistoryEntry) -> Delivery:
-    history = (*delivery.history[:index], entry, *delivery.history[index + 1 :])
-    return replace(delivery, history=history)
+def _is_end(kind: Kind) -> bool:
+    return kind.value in {status.value for status in _ENDS}

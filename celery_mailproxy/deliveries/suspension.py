@@ -99,8 +99,8 @@ STALE_ONLY = frozenset({Step.RESTART})
 class Suspension:
     """A suspended result.
 
-    `owner` is the task's id. `message` is what publishes the task's message again (see `resumption`), dropped when
-    done. `token` is who runs; `since` the time of the last step; `writers` how many write a state just now.
+    `owner` is the task's id. `message` is what publishes the task's message again (see `dispatch.resumer`); it is
+    dropped when done. `token` is who runs; `since` the time of the last step; `writers` how many write a state now.
     """
 
     state: SuspensionState = SuspensionState.NEW

@@ -9,7 +9,8 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ..deliveries.delivery import Delivery, Dispatched, Recorded, Verdict, failed_entries
+from ..deliveries.delivery import Delivery, failed_entries
+from ..deliveries.recording import Dispatched, Recorded, Verdict
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import Advanced, DeliveryStore, Recording
 from ..errors import DispatchError, StoreError, redact

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..deliveries.delivery import Delivery, Recorded, Verdict
+from ..deliveries.delivery import Delivery
+from ..deliveries.recording import Recorded, Verdict
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import ID_IN_USE

@@ -15,7 +15,8 @@ from django.db import Error
 from django.db.models import F, Sum
 
 from ..conf.settings import Settings
-from ..deliveries.delivery import Delivery, Dispatched, Recorded
+from ..deliveries.delivery import Delivery
+from ..deliveries.recording import Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, utcnow
 from ..deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
 from ..deliveries.stores.row_store import Rows, RowStore, is_stalled, unique

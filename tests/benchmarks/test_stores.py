@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, utcnow
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from tests.contract.store_values import new_id

@@ -14,12 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries.delivery import (
-    ONCE,
-    TRANSITIONS,
-    Delivery,
+from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.recording import (
     Dispatched,
-    Status,
     Verdict,
     adopt_orphan,
     mark_dispatched,
@@ -30,6 +27,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
+from celery_mailproxy.deliveries.transitions import ONCE, TRANSITIONS
 from celery_mailproxy.errors import StoreError
 from tests.contract.store_values import RETENTION, START, Clock, MakeStore, delivery, new_id, report, sent_entry
 

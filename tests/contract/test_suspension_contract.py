@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict, mark_dispatched, record_report
+from celery_mailproxy.deliveries.delivery import Status
+from celery_mailproxy.deliveries.recording import Dispatched, Verdict, mark_dispatched, record_report
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.stores.base import Recording

@@ -24,7 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from psycopg import IsolationLevel
 
 from celery_mailproxy.conf.settings import Settings
-from celery_mailproxy.deliveries.delivery import Delivery, Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Status
+from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording

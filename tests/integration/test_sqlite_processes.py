@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from celery_mailproxy.deliveries.delivery import Dispatched, Status, Verdict
+from celery_mailproxy.deliveries.delivery import Status
+from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
@@ -37,7 +38,7 @@ for number in itertools.count():
 """
 RECORD = """
 import sys
-from celery_mailproxy.deliveries.delivery import Dispatched, Verdict
+from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.report import parse_entry
 from celery_mailproxy.deliveries.stores import Retention, open_store
 store = open_store(sys.argv[1], retention=Retention())

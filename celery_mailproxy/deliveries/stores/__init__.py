@@ -32,7 +32,7 @@ def open_store(url: str, *, retention: Retention, clock: Callable[[], datetime] 
     """The store that the URL names; nothing is connected yet.
 
     `sqlite:///relative.db`, `sqlite:////absolute/path.db` (with `?synchronous=normal`, `?timeout_seconds=10`),
-    `redis://…` and its kin (see `redis_url`), `django://` (Django's ORM), `memory://` or `memory://name` (one set of
+    `redis://…` and its kin (see `redis.url`), `django://` (Django's ORM), `memory://` or `memory://name` (one set of
     deliveries for each name in this process). Raises `ConfigurationError` for any other.
     """
     scheme, separator, _ = url.partition("://")

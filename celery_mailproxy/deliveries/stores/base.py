@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from ..delivery import Delivery, Dispatched, Recorded
+from ..delivery import Delivery
+from ..recording import Dispatched, Recorded
 from ..report import DeliveryReport
 from ..suspension import Step
 
@@ -97,7 +98,7 @@ class DeliveryStore(ABC):
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Keep each delivery unless its message id is known, and answer what is kept, in the same order.
 
-        See `deliveries.merge_registration`: the first registration wins; reports seen before it are kept.
+        See `recording.merge_registration`: the first registration wins; reports seen before it are kept.
         """
 
     @abstractmethod
@@ -110,7 +111,7 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
-        """Apply the reports in the order given (see `deliveries.record_report`); one answer each, in that order.
+        """Apply the reports in the order given (see `recording.record_report`); one answer each, in that order.
 
         A report of an unknown message changes nothing and is answered `UNKNOWN`, unless `how` adopts it (see
         `Recording`). Callers leave repetitions within one call out. One round trip for all.
@@ -118,14 +119,14 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
-        """Note that these reports have been told (see `deliveries.mark_dispatched`).
+        """Note that these reports have been told (see `recording.mark_dispatched`).
 
         Unknown ones are passed over. One round trip for all.
         """
 
     @abstractmethod
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
-        """Move a suspended result on by one step (see `suspensions.advance`)."""
+        """Move a suspended result on by one step (see `suspension.advance`)."""
 
     @abstractmethod
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:

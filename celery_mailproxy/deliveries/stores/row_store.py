@@ -9,16 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from ..delivery import (
-    Delivery,
-    Dispatched,
-    Recorded,
-    Verdict,
-    adopt_orphan,
-    mark_dispatched,
-    merge_registration,
-    record_report,
-)
+from ..delivery import Delivery
+from ..recording import Dispatched, Recorded, Verdict, adopt_orphan, mark_dispatched, merge_registration, record_report
 from ..report import DeliveryReport, utcnow
 from ..suspension import RESTING, Step, advance
 from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention

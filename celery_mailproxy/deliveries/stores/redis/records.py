@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...delivery import Delivery, Recorded, Verdict
+from ...delivery import Delivery
+from ...recording import Recorded, Verdict
 from ...report import DeliveryReport
 from ..base import Advanced
 from ..codec import decode_delivery, encode_delivery, encode_suspension, pack_report, pack_text

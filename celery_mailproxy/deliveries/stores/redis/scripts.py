@@ -1,6 +1,6 @@
 """The state machine inside Redis: one script for each transition, each on one key.
 
-The table of transitions is `deliveries.TRANSITIONS`, written into the scripts as a Lua table: there is no second one.
+The table of transitions is `transitions.TRANSITIONS`, written into the scripts as a Lua table: there is no second one.
 A value is `head \\n static` and, behind another line break each, segments that these scripts keep as they are. See
 `codec` for the shape of the head, and why nothing in it harms `cjson`.
 """
@@ -13,8 +13,9 @@ from functools import cached_property
 from hashlib import sha1
 from typing import Any
 
-from ...delivery import ONCE, TRANSITIONS, Status
+from ...delivery import Status
 from ...suspension import LEASED, ON_END, STALE_ONLY, STEPS
+from ...transitions import ONCE, TRANSITIONS
 
 __all__ = ["ADVANCE", "MARK_DISPATCHED", "RECORD", "REGISTER", "Script"]
 

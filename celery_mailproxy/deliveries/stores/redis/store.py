@@ -1,5 +1,5 @@
 """Deliveries in Redis: for workers and receivers on several machines. Needs Redis 6 or newer, alone, with sentinels
-or as a cluster (see `redis_url` for the URLs).
+or as a cluster (see `redis.url` for the URLs).
 
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ...delivery import Delivery, Dispatched, Recorded, Status, adopt_orphan, failed_entries
+from ...delivery import Delivery, Status, failed_entries
+from ...recording import Dispatched, Recorded, adopt_orphan
 from ...report import DeliveryReport, utcnow
 from ...suspension import Step
 from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
@@ -54,7 +55,7 @@ class RedisStore(DeliveryStore):
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> RedisStore:
-        """See `redis_url` for the URLs."""
+        """See `redis.url` for the URLs."""
         return cls(url, retention, clock=clock)
 
     def __repr__(self) -> str:

@@ -35,7 +35,7 @@ _SCANNED_AT_ONCE = 500
 
 
 class RedisTrips:
-    """The way to the Redis of a URL (see `redis_url`), shared by threads; it connects when it is first used.
+    """The way to the Redis of a URL (see `redis.url`), shared by threads; it connects when it is first used.
 
     A lost connection is tried again. Every other error of redis-py is raised as `StoreError`, without secrets.
     """
