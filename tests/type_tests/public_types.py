@@ -278,6 +278,7 @@ def proxy_client(client: ProxyClient) -> None:
     assert_type(client.delete_messages("tenant", ["id"]), Any)
     assert_type(client.tenant("tenant"), dict[str, Any])
     assert_type(client.tenants(), list[dict[str, Any]])
+    assert_type(client.find_tenant("tenant"), dict[str, Any] | None)
     assert_type(client.accounts(None), list[dict[str, Any]])
     assert_type(client.is_active(), bool | None)
     assert_type(client.run_now("tenant"), None)

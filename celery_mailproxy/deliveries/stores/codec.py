@@ -15,45 +15,17 @@ no number in a head is above 1, for Lua's `cjson` writes an empty array as an ob
 from __future__ import annotations
 
 import json
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from ...errors import StoreError
 from ..delivery import Delivery, HistoryEntry, Status
-from ..report import DeliveryReport, Kind
+from ..report import Kind
 from ..suspension import Suspension, SuspensionState
+from .packing import dump_json, pack_claim, pack_text, pack_time, unpack_claim, unpack_text, unpack_time
+from .report_codec import pack_report, unpack_report
 
-__all__ = [
-    "decode_delivery",
-    "decode_suspension",
-    "dump_json",
-    "encode_delivery",
-    "encode_head",
-    "encode_suspension",
-    "pack_claim",
-    "pack_report",
-    "pack_text",
-    "pack_time",
-    "unpack_text",
-    "unpack_time",
-]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-# A lone surrogate comes from a JSON escape on the wire: legal there, but neither UTF-8 nor cjson can say it.
-_NEEDS_ESCAPE = re.compile("[\\\\\x00-\x1f\ud800-\udfff]")
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_REPORT = re.compile("(-?[0-9a-z]+)([NECR])(.*)", re.DOTALL)
-
-#: The names of a report's extras: what a report seldom says.
-_EXTRAS = {"r": "reason", "c": "code", "b": "bounce_type", "p": "pec_event", "t": "tenant_id", "v": "via", "w": "raw"}
-_EXTRA_DEFAULTS = {"via": "proxy"}
+__all__ = ["decode_delivery", "decode_suspension", "encode_delivery", "encode_head", "encode_suspension"]
 
 #: The names of a static's members. `task_id` is there only where it is not the message id, as it mostly is.
 _STATIC = {
@@ -98,7 +70,7 @@ def decode_suspension(text: str | None, message_id: str) -> Suspension | None:
     state, owner, token, since, writers = json.loads(fields)
     return Suspension(
         state=SuspensionState(state),
-        owner=str(_unpack_claim(owner, message_id)),
+        owner=str(unpack_claim(owner, message_id)),
         token=unpack_text(token),
         since=unpack_time(since),
         writers=writers,
@@ -168,141 +140,9 @@ def _encode_entry(entry: HistoryEntry, message_id: str) -> list[Any]:
 def _decode_entry(entry: list[Any], message_id: str) -> HistoryEntry:
     key, claim, claimed, is_dispatched, report, *failed = entry
     return HistoryEntry(
-        report=_unpack_report(report, Kind(key.partition(":")[0]), message_id),
-        claim=_unpack_claim(claim, message_id),
+        report=unpack_report(report, Kind(key.partition(":")[0]), message_id),
+        claim=unpack_claim(claim, message_id),
         claimed_at=None if claimed is None else unpack_time(claimed),
         is_dispatched=bool(is_dispatched),
         failed=tuple(str(unpack_text(name)) for name in failed),
     )
-
-
-def pack_report(report: DeliveryReport) -> str:
-    """A report as a text without its kind and message id, which the entry's key and the record's key tell.
-
-    TIME, then SHAPE: `E` or `C` where `raw` is just what the entities or the commands API makes of this report, `R`
-    where it is among the extras, `N` where there is none; then the extras as a JSON object, if there are any.
-    """
-    shape = next((name for name, raw in _usual_entries(report) if _is_same_json(raw, report.raw)), "R")
-    extras: dict[str, Any] = {}
-    for short, name in _EXTRAS.items():
-        value = getattr(report, name)
-        if value != _EXTRA_DEFAULTS.get(name) and (name != "raw" or shape == "R"):
-            extras[short] = value
-    return pack_time(report.at) + shape + (dump_json(extras) if extras else "")
-
-
-def _unpack_report(text: str, kind: Kind, message_id: str) -> DeliveryReport:
-    match = _REPORT.fullmatch(text)
-    if match is None:
-        raise ValueError("an entry without a report")
-    time, shape, rest = match.groups()
-    extras = json.loads(rest) if rest else {}
-    fields = {name: extras[short] for short, name in _EXTRAS.items() if short in extras}
-    report = DeliveryReport(kind=kind, message_id=message_id, at=unpack_time(time), **fields)
-    if shape not in "EC":
-        return report
-    raw = next(raw for name, raw in _usual_entries(report) if name == shape)
-    return DeliveryReport(kind=kind, message_id=message_id, at=report.at, raw=raw, **fields)
-
-
-def _usual_entries(report: DeliveryReport) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What `raw` usually is, as (shape, entry): nearly every report's raw entry can be told from its fields."""
-    yield "N", {}
-    seconds = (report.at - _EPOCH) // timedelta(seconds=1)
-    entry: dict[str, Any] = {"id": report.message_id}
-    if report.kind in (Kind.SENT, Kind.ERROR):
-        times = {"sent_ts": None, "error_ts": None, f"{report.kind.value}_ts": seconds}
-        yield "C", {**entry, **times, "error": report.reason}
-    if report.kind is Kind.SENT:
-        yield "E", {**entry, "sent_ts": seconds}
-    elif report.kind is Kind.ERROR:
-        yield "E", {**entry, "error_ts": seconds, "error": report.reason}
-    elif report.kind is Kind.DEFERRED:
-        yield "E", {**entry, "deferred_ts": seconds, "deferred_reason": report.reason}
-    elif report.kind is Kind.BOUNCED:
-        bounce = {"type": report.bounce_type, "code": report.code, "reason": report.reason}
-        yield "E", {**entry, "bounce_ts": seconds, **{f"bounce_{name}": text for name, text in bounce.items()}}
-    elif report.kind is Kind.PEC:
-        yield "E", {**entry, "pec_event": report.pec_event, "pec_ts": seconds, "pec_details": report.reason}
-
-
-def _is_same_json(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    # `==` alone takes 1 for True and 1.0 for 1.
-    return one == other and (not one or _ORDERED.encode(one) == _ORDERED.encode(dict(other)))
-
-
-def pack_claim(claim: str | None, message_id: str) -> str | None:
-    """A claim as a text: `=` for the message id itself, `~` and 22 characters for a UUID, else as it is."""
-    if claim is None:
-        return None
-    if claim == message_id:
-        return "="
-    if _UUID.fullmatch(claim):
-        return "~" + urlsafe_b64encode(UUID(claim).bytes).rstrip(b"=").decode()
-    packed: str = pack_text("=" + claim if claim[:1] in ("=", "~") else claim)
-    return packed
-
-
-def _unpack_claim(text: str | None, message_id: str) -> str | None:
-    if text is None or text == "=":
-        return None if text is None else message_id
-    if text.startswith("~"):
-        return str(UUID(bytes=urlsafe_b64decode(text[1:] + "==")))
-    claim: str = unpack_text(text.removeprefix("="))
-    return claim
-
-
-def pack_text(text: str | None) -> Any:
-    """The text in characters that every store and script takes; most texts are themselves. None stays None."""
-    if text is None or not _NEEDS_ESCAPE.search(text):
-        return text
-    return json.dumps(text)[1:-1]
-
-
-def unpack_text(text: str | None) -> Any:
-    """The inverse of `pack_text`."""
-    if text is None or "\\" not in text:
-        return text
-    return json.loads(f'"{text}"')
-
-
-def pack_time(at: datetime) -> str:
-    """An aware time as whole microseconds since 1970 in base 36."""
-    microseconds = (at - _EPOCH) // _MICROSECOND
-    digits = ""
-    rest = abs(microseconds)
-    while rest or not digits:
-        rest, digit = divmod(rest, 36)
-        digits = _DIGITS[digit] + digits
-    return digits if microseconds >= 0 else "-" + digits
-
-
-def unpack_time(text: str) -> datetime:
-    """The inverse of `pack_time`, in UTC."""
-    return _EPOCH + int(text, 36) * _MICROSECOND
-
-
-def dump_json(value: Any) -> str:
-    """JSON without blanks and line breaks, in UTF-8 where it can be. Raises `StoreError` for what JSON cannot say."""
-    try:
-        text = _COMPACT.encode(value)
-        text.encode()
-    except UnicodeEncodeError:
-        return _ASCII.encode(value)
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise StoreError(
-            f"a delivery must be JSON-able: {exc}; keep to texts, numbers, lists and dicts in signatures"
-        ) from exc
-    return text
-
-
-def _mapping_to_dict(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON-able")
-
-
-# Made once: `json.dumps` makes one for each call that has options.
-_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_mapping_to_dict)
-_ASCII = json.JSONEncoder(separators=(",", ":"), default=_mapping_to_dict)
-_ORDERED = json.JSONEncoder(sort_keys=True, default=repr)

@@ -10,7 +10,7 @@ from ...conf.settings import Settings
 from ...errors import InvalidMessage
 from ...mail.arguments import normalise_arguments
 from ...mail.message import MailMessage
-from ...mail.payload import encode
+from ...mail.payload import check_expressible
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .outgoing import Outgoing
 from .per_recipient import distribute
@@ -175,7 +175,7 @@ def checked(
         seen.add(message_id)
         try:
             merged = {**common, **arguments}
-            encode(
+            check_expressible(
                 one_outgoing((), merged, settings=settings, message_id=message_id, per_recipient=per_recipient).message
             )
         except InvalidMessage as exc:

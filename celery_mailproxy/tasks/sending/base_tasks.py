@@ -11,7 +11,7 @@ from celery.result import GroupResult
 
 from ...conf import task_names
 from ...errors import InvalidMessage
-from ...mail.payload import encode
+from ...mail.payload import check_expressible
 from ...runtime import get_runtime
 from .arguments import Arguments, addressee_of, checked, dump_arguments, dump_many, messages_of, one_outgoing
 
@@ -88,8 +88,8 @@ class SendTask(_MailTask):
             message_id=task_id or str(uuid4()),
             per_recipient=own.get("per_recipient", False),
         )
-        # Only the encoding shows whether the proxy can express the mail; the caller is who can still change it.
-        encode(outgoing.message)
+        # The caller is who can still change the mail.
+        check_expressible(outgoing.message)
         return self._publish(args, {**plain, **own}, task_id, options)
 
     def message_ids(self, request: Any) -> list[str]:

@@ -13,7 +13,8 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner, Result
 
 from celery_mailproxy.cli import mailproxy
-from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, utcnow
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy

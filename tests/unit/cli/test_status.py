@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from celery_mailproxy.deliveries.delivery import Delivery, Dispatched
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.runtime import get_runtime

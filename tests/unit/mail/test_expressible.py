@@ -35,7 +35,7 @@ TREES = st.sampled_from(
         b"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n!" + LONG.encode(),
     ]
 )
-FILES = st.one_of(
+FILES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.builds(
         dict,
         filename=NAMES,

@@ -12,8 +12,7 @@ import pytest
 from celery_mailproxy.errors import UnsupportedMessage
 from celery_mailproxy.mail.message import Attachment, MailMessage
 from celery_mailproxy.mail.payload import encode
-
-from ..harness.read_mail import part_at
+from tests.harness.read_mail import part_at
 
 NOW = datetime(2030, 1, 31, 9, 0, 0, tzinfo=timezone.utc)
 IMAGE = Attachment(filename="l.png", content=b"png", content_id="logo")

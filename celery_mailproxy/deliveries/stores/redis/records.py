@@ -9,7 +9,9 @@ from ...delivery import Delivery
 from ...recording import Recorded, Verdict
 from ...report import DeliveryReport
 from ..base import Advanced
-from ..codec import decode_delivery, encode_delivery, encode_suspension, pack_report, pack_text
+from ..codec import decode_delivery, encode_delivery, encode_suspension
+from ..packing import pack_text
+from ..report_codec import pack_report
 
 __all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "recorded_of", "report_arguments"]
 

@@ -23,7 +23,8 @@ from ...recording import Dispatched, Recorded, adopt_orphan
 from ...report import DeliveryReport, utcnow
 from ...suspension import Step
 from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
-from ..codec import encode_delivery, pack_claim, pack_text, pack_time, unpack_text
+from ..codec import encode_delivery
+from ..packing import pack_claim, pack_text, pack_time, unpack_text
 from ..row_store import is_stalled, unique
 from .records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
 from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER

@@ -15,7 +15,8 @@ from ...delivery import Delivery, failed_entries
 from ...report import utcnow
 from ...suspension import RESTING
 from ..base import COUNTS_KEPT, Retention, count_span
-from ..codec import decode_delivery, encode_delivery, encode_suspension, pack_text, unpack_text
+from ..codec import decode_delivery, encode_delivery, encode_suspension
+from ..packing import pack_text, unpack_text
 from ..row_store import Rows, RowStore, unique
 from .file import SQLiteFile
 
