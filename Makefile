@@ -2,7 +2,8 @@
 # make test   all tests
 # make matrix all tests on every supported Python, Celery and Django: an hour and more
 # make django  the Django tests on every supported Django and Python
-# make check  what CI runs: lint, types, structure, docs, all tests, the oldest Celery, the oldest and newest Django
+# make package  builds wheel and sdist, checks them, and sends a mail with the installed wheel
+# make check  what CI runs: lint, types, structure, docs, package, all tests, the oldest Celery, the oldest and newest Django
 # Each makes its own virtual environment (.venv) and fetches what it needs from the package index.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 NOX_ARGS ?=
 
-.PHONY: help demo test unit bench matrix django django-bounds oldest check lint format types structure docs clean
+.PHONY: help demo test unit bench matrix django django-bounds oldest check lint format types structure docs package clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -57,7 +58,7 @@ oldest: $(VENV)/.dev
 	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py \
 		tests/integration/canvas/test_redis_redis.py
 
-check: lint types structure docs test oldest django-bounds
+check: lint types structure docs package test oldest django-bounds
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -75,6 +76,9 @@ structure: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --quiet
+
+package: $(VENV)/.dev
+	$(BIN)/python .ci/package.py
 
 clean:
 	rm -rf $(VENV) .cache site dist .mypy_cache .ruff_cache .hypothesis
