@@ -16,9 +16,9 @@ from datetime import datetime
 from enum import Enum
 
 __all__ = [
+    "IDLE",
     "LEASED",
     "ON_END",
-    "RESTING",
     "STALE_ONLY",
     "STEPS",
     "Step",
@@ -85,7 +85,7 @@ STEPS: Mapping[Step, Mapping[SuspensionState, SuspensionState]] = {
 ON_END: Mapping[SuspensionState, SuspensionState] = {_S.NEW: _S.EARLY, _S.WAITING: _S.REPORTED}
 
 #: States in which nothing is expected to happen soon.
-RESTING = frozenset({_S.WAITING, _S.DONE})
+IDLE = frozenset({_S.WAITING, _S.DONE})
 
 #: Steps that in `running` need the token that runs: only one of several copies of a message goes on. A claim may take
 #: over from a token that has been silent for the length of a lease.

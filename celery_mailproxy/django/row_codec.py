@@ -15,7 +15,7 @@ from ..deliveries.delivery import Delivery, HistoryEntry, Status, failed_entries
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import Retention
 from ..deliveries.stores.codec import decode_suspension, encode_suspension
-from ..deliveries.suspension import RESTING, Suspension
+from ..deliveries.suspension import IDLE, Suspension
 from ..errors import StoreError, redact
 from .fields import aware
 from .models import EmailLog, EmailLogEvent
@@ -210,7 +210,7 @@ def _as_number(value: Any, *, maximum: int) -> int | None:
 
 
 def _unresting_at(suspension: Suspension | None) -> datetime | None:
-    return None if suspension is None or suspension.state in RESTING else suspension.since
+    return None if suspension is None or suspension.state in IDLE else suspension.since
 
 
 def _details(row: EmailLog | EmailLogEvent) -> dict[str, Any]:

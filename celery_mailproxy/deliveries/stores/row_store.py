@@ -12,7 +12,7 @@ from typing import Protocol
 from ..delivery import Delivery
 from ..recording import Dispatched, Recorded, Verdict, adopt_orphan, mark_dispatched, merge_registration, record_report
 from ..report import DeliveryReport, utcnow
-from ..suspension import RESTING, Step, advance
+from ..suspension import IDLE, Step, advance
 from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
 
 __all__ = ["RowStore", "Rows", "is_stalled", "unique"]
@@ -127,7 +127,7 @@ class RowStore(DeliveryStore):
 def is_stalled(delivery: Delivery, *, before: datetime) -> bool:
     """Whether the delivery's suspended result is one that `DeliveryStore.stalled` lists."""
     suspension = delivery.suspension
-    return suspension is not None and suspension.state not in RESTING and suspension.since < before
+    return suspension is not None and suspension.state not in IDLE and suspension.since < before
 
 
 def unique(message_ids: Iterable[str]) -> list[str]:

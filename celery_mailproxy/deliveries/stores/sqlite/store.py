@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from ....errors import ConfigurationError
 from ...delivery import Delivery, failed_entries
 from ...report import utcnow
-from ...suspension import RESTING
+from ...suspension import IDLE
 from ..base import COUNTS_KEPT, Retention, count_span
 from ..codec import decode_delivery, encode_delivery, encode_suspension
 from ..packing import pack_text, unpack_text
@@ -186,14 +186,14 @@ class _SQLiteRows:
 
     def _row(self, delivery: Delivery) -> tuple[Any, ...]:
         suspension = delivery.suspension
-        is_resting = suspension is None or suspension.state in RESTING
+        is_idle = suspension is None or suspension.state in IDLE
         return (
             pack_text(delivery.message_id),
             *encode_delivery(delivery),
             _milliseconds(self._retention.expires_at(delivery)),
             int(any(failed_entries(delivery))),
             encode_suspension(suspension, delivery.message_id),
-            None if suspension is None or is_resting else _milliseconds(suspension.since),
+            None if suspension is None or is_idle else _milliseconds(suspension.since),
         )
 
 
