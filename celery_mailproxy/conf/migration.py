@@ -1,4 +1,4 @@
-"""`mail_proxy_migration`: how mails are divided between the proxy and the way they went before."""
+"""`mail_proxy_migration`: how mail is divided between the proxy and the legacy transport."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def share(key: str, value: Any) -> float:
     """A number from 0 to 1."""
     number = types.natural_number(key, value)
     if number > 1:
-        raise ConfigurationError(
-            f"{key} must be from 0 to 1, the part of the mails that go by the proxy, got {value!r}."
-        )
+        raise ConfigurationError(f"{key} must be from 0 to 1, the share of mail sent through the proxy, got {value!r}.")
     return number
 
 

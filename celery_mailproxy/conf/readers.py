@@ -24,7 +24,7 @@ class Unset(Enum):
     UNSET = "unset"
 
 
-#: A setting that nobody has made, where None is a decision of its own.
+#: A setting that is not made, where None is a decision of its own.
 UNSET: Final = Unset.UNSET
 
 #: tenant id → the tokens it may use; the key None stands for "any tenant".
@@ -59,7 +59,7 @@ def http_url(key: str, value: Any) -> str:
         raise ConfigurationError(f"{problem}: {exc}.") from exc
     if parts.username or parts.password:
         # The value is not shown: it holds a password.
-        raise ConfigurationError(f"{problem}. Put the secret into mail_proxy_token.")
+        raise ConfigurationError(f"{problem}. Put the secret in mail_proxy_token.")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
         raise ConfigurationError(f"{problem}, got {value!r}.")
     if parts.query or parts.fragment:

@@ -36,7 +36,7 @@ __all__ = [
 #: The name of the server that the top-level settings describe.
 DEFAULT_SERVER = "default"
 
-#: In place of a server's name, what went no proxy's way while a project moves to one.
+#: In place of a server's name: sent through the legacy transport while a project migrates.
 LEGACY: Final = "legacy"
 
 PREFIX = "mail_proxy_"

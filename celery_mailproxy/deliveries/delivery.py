@@ -41,9 +41,9 @@ _ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED})
 class HistoryEntry:
     """A report in a delivery's history.
 
-    `claim` is the id of the dispatch task that took it (None: stale, nobody will), `claimed_at` since when; once the
-    report has been told they are "" and None, for nobody asks any more. `failed` names the handlers that raised: they
-    can be run again (see `dispatch.replay`).
+    `claim` is the id of the dispatch task that took it (None: stale, never dispatched), `claimed_at` since when; once
+    the report has been dispatched they are "" and None. `failed` names the handlers that raised: they can be run again
+    (see `Dispatcher.replay`).
     """
 
     report: DeliveryReport
@@ -128,7 +128,7 @@ class Delivery:
 
     @property
     def attempts(self) -> int:
-        """How often the proxy has tried, as far as it has told."""
+        """How often the proxy has tried, as far as it has reported."""
         tries = (Kind.DEFERRED, Kind.SENT, Kind.ERROR)
         return sum(not entry.is_stale and entry.report.kind in tries for entry in self.history)
 

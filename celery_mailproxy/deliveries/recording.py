@@ -28,7 +28,7 @@ __all__ = [
 class Verdict(str, Enum):
     """What a store makes of one report."""
 
-    NEW = "new"  #: dispatch it: nobody has, or this claim began to
+    NEW = "new"  #: dispatch it: no one has, or this claim began to
     DUPLICATE = "duplicate"  #: known already, dispatched or being dispatched by another claim
     STALE = "stale"  #: too late to count; kept in the history, not dispatched
     UNKNOWN = "unknown"  #: no such delivery (yet); nothing was written
@@ -49,7 +49,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatched:
-    """The news of one report has been told; `failed` names the handlers that raised.
+    """One report has been dispatched; `failed` names the handlers that raised.
 
     `is_resumed` where the message of the suspended result has been published for it (see `Step.PUBLISHED`).
     """
@@ -90,7 +90,7 @@ def record_report(
         return replace(delivery, history=history, updated_at=now), Verdict.STALE
     entry = HistoryEntry(report=report, claim=claim, claimed_at=now)
     if is_settled:
-        entry = _told(entry)
+        entry = _dispatched(entry)
     history = (*delivery.history, entry)
     return _resumable(replace(delivery, status=status, history=history, updated_at=now), now=now), Verdict.NEW
 
@@ -109,10 +109,10 @@ def _claim_again(
 
 
 def mark_dispatched(delivery: Delivery, dispatched: Dispatched, *, now: datetime) -> Delivery:
-    """The delivery with that report told. Telling it twice changes nothing but the failed handlers."""
+    """The delivery with that report dispatched. Doing it twice changes nothing but the failed handlers."""
     for index, entry in enumerate(delivery.history):
         if entry.report.key == dispatched.key:
-            delivery = _with_entry(delivery, index, _told(entry, failed=dispatched.failed))
+            delivery = _with_entry(delivery, index, _dispatched(entry, failed=dispatched.failed))
             break
     if not dispatched.is_resumed or delivery.suspension is None:
         return delivery
@@ -120,7 +120,7 @@ def mark_dispatched(delivery: Delivery, dispatched: Dispatched, *, now: datetime
     return replace(delivery, suspension=published or delivery.suspension)
 
 
-def _told(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> HistoryEntry:
+def _dispatched(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> HistoryEntry:
     claim = None if entry.is_stale else ""
     return replace(entry, claim=claim, claimed_at=None, is_dispatched=True, failed=failed)
 
@@ -148,7 +148,7 @@ def merge_registration(existing: Delivery | None, registered: Delivery) -> Deliv
 
 
 def adopt_orphan(report: DeliveryReport, *, now: datetime) -> Delivery:
-    """A delivery for a message that nobody registered: it only keeps its reports from being told twice."""
+    """A delivery for a message that was never registered: it only keeps its reports from being dispatched twice."""
     return Delivery(
         message_id=report.message_id,
         status=Status.QUEUED,

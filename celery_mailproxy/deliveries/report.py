@@ -47,7 +47,7 @@ class DeliveryReport:
 
     `reason` may quote an address; it is for handlers and the store, never for a log. `raw` is the proxy's entry as
     it came (empty for what we report ourselves). `tenant_id` is who the sender of the report authenticated as, where
-    each tenant has a token of its own. `via` tells the proxy from a legacy transport in mixed operation.
+    each tenant has a token of its own. `via` distinguishes the proxy from a legacy transport in mixed operation.
     """
 
     kind: Kind
@@ -74,7 +74,7 @@ class DeliveryReport:
         is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
         if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
             return str(self.kind.value)
-        # The proxy counts in seconds; what we tell ourselves happens when it happens.
+        # The proxy counts in seconds; our own reports carry the moment itself.
         moment = f"{self.at.timestamp():.0f}" if self.via == "proxy" else f"{self.at.timestamp():.3f}"
         parts = [self.kind.value, moment, self.pec_event or self.code or ""]
         return ":".join(part for part in parts if part)

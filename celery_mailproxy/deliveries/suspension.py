@@ -34,8 +34,8 @@ class SuspensionState(str, Enum):
 
     NEW = "new"  #: reserved; the proxy has not confirmed the message
     WAITING = "waiting"  #: the proxy has the message; nothing runs
-    EARLY = "early"  #: the end was reported before the submitting task was through; it will take the outcome itself
-    REPORTED = "reported"  #: the end was reported; the task's message is to be published again
+    EARLY = "early"  #: the end was reported before the submitting task had finished; it takes the outcome itself
+    REPORTED = "reported"  #: the end was reported; the task's message must be published again
     PUBLISHED = "published"  #: it has been
     RUNNING = "running"  #: the resumed task runs, under a token
     DONE = "done"  #: its result is stored
@@ -47,13 +47,13 @@ class SuspensionState(str, Enum):
 class Step(str, Enum):
     """What moves a suspended result on, beside the report of the end."""
 
-    SUBMITTED = "submitted"  #: the submitting task is through; its token is the task's id
-    RENEW = "renew"  #: the submitting task is at it once more (a retry, a redelivery)
+    SUBMITTED = "submitted"  #: the submitting task has finished; its token is the task's id
+    RENEW = "renew"  #: the submitting task runs once more (a retry, a redelivery)
     PUBLISHED = "published"  #: the dispatcher has published the message again
     CLAIM = "claim"  #: a resumed task begins, with the token of its message
     FINISH = "finish"  #: the result is stored
-    WRITE = "write"  #: somebody begins to write a state in between (DEFERRED)
-    WRITTEN = "written"  #: and has done so
+    WRITE = "write"  #: a state in between (DEFERRED) is about to be written
+    WRITTEN = "written"  #: and has been
     RESTART = "restart"  #: nothing has moved for a lease; the message is about to be published again
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Header values that arrive whole, although the proxy folds them anew.
+"""Header values that arrive whole, although the proxy folds them again.
 
 Python's folding has errors (see `python_folding`) that depend on where a line happens to end. White space at the start
 of a header or of an address means nothing, so a value moves to the right until it survives, whichever Python the proxy
@@ -33,7 +33,10 @@ _TRIES = 40
 
 
 def foldable_text(name: str, value: str) -> str | None:
-    """The value of an unstructured header (Subject, X-…), worded so that the proxy writes it whole; None: no way."""
+    """The value of an unstructured header (Subject, X-…), padded so that the proxy's folding leaves it whole.
+
+    None if there is no way.
+    """
     source = value
     if _LINE_BREAKS.search(value):
         source = f"=?utf-8?b?{b64encode(value.encode()).decode()}?="
@@ -41,7 +44,7 @@ def foldable_text(name: str, value: str) -> str | None:
 
 
 def foldable_addresses(name: str, values: Sequence[str]) -> str | None:
-    """An address header of several mailboxes (`Name <a@b.c>`, ASCII domains), worded likewise; None: no way."""
+    """An address header of several mailboxes (`Name <a@b.c>`, ASCII domains), padded likewise, or None."""
     plain = ", ".join(values)
     if plain.isascii() or _arrive(name, plain, values):
         # ASCII alone is never encoded, and all errors are errors of the encoding.
@@ -66,7 +69,7 @@ def foldable_addresses(name: str, values: Sequence[str]) -> str | None:
 
 
 def fold_text(name: str, value: str) -> str | None:
-    """An unstructured header's value, folded into lines that are short enough to travel in a body; None: no way.
+    """An unstructured header's value, folded into lines short enough to travel in a body. None if there is no way.
 
     It is what stands behind the colon, beginning with the space or the line end there.
     """
@@ -80,7 +83,7 @@ def fold_text(name: str, value: str) -> str | None:
 
 
 def fold_addresses(name: str, values: Sequence[str]) -> str | None:
-    """An address header's value, folded likewise, one address a line; None: no way."""
+    """An address header's value, folded likewise, one address a line. None if there is no way."""
     pieces: list[str] = []
     for value in values:
         for candidate in (value, *_indented(value)):

@@ -1,4 +1,4 @@
-"""MIME trees that survive the proxy: ASCII in lines of 78 characters, so that it has nothing to encode anew.
+"""MIME trees that survive the proxy: ASCII in lines of 78 characters, so that it has nothing to encode again.
 
 The proxy sets a tree's text as if it were plain text. Text that is not ASCII, or has one longer line, it would encode
 as a whole, and what arrives would be no tree any more.
@@ -187,5 +187,7 @@ def _folded(name: str, value: str) -> str:
             # In an attached message they need not be right. Then they are text like any other header.
             folded = fold_addresses(name, [str(one) for one in parse_mailboxes(name, value)]) or folded
     if folded is None:
-        raise UnsupportedMessage(f"headers[{name!r}]", f"must be worded otherwise: it cannot be folded, got {value!r}")
+        raise UnsupportedMessage(
+            f"headers[{name!r}]", f"cannot be folded into lines of {LINE_LENGTH} characters; reword it, got {value!r}"
+        )
     return folded.removeprefix(" ")

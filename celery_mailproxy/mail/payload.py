@@ -20,7 +20,7 @@ from .unencoded_headers import is_never_encoded, shortened
 
 __all__ = ["check_expressible", "encode", "own_message_id"]
 
-#: What the proxy must be given for `to` when there is nobody to be seen in it.
+#: What the proxy must be given for `to` when no recipient is visible.
 UNDISCLOSED = "undisclosed-recipients:;"
 _ID_LEFT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -97,25 +97,26 @@ def _addresses(message: MailMessage, headers: dict[str, str]) -> dict[str, Any]:
         "bcc": list(message.bcc) or None,
     }
     for name, values in (("To", message.to), ("Cc", message.cc)):
-        if values and (worded := _address_header(name.lower(), name, values)) != ", ".join(values):
+        if values and (foldable := _address_header(name.lower(), name, values)) != ", ".join(values):
             # The fields are lists whose items the proxy strips; a header keeps the white space that is wanted.
-            headers[name] = worded
+            headers[name] = foldable
     if message.reply_to:
         fields["reply_to"] = _address_header("reply_to", "Reply-To", message.reply_to)
     return fields
 
 
 def _address_header(argument: str, name: str, values: Sequence[str]) -> str:
-    worded = _worded(name, tuple(values))
-    if worded is None:
+    foldable = _foldable(name, tuple(values))
+    if foldable is None:
         raise UnsupportedMessage(
-            argument, f"must have shorter display names: folded, they get damaged in the proxy, got {list(values)!r}"
+            argument,
+            f"must have shorter display names: the proxy corrupts these when it folds the header, got {list(values)!r}",
         )
-    return worded
+    return foldable
 
 
 @lru_cache(maxsize=8)
-def _worded(name: str, values: tuple[str, ...]) -> str | None:
+def _foldable(name: str, values: tuple[str, ...]) -> str | None:
     # A list of a thousand names takes seconds, and a mail to each of them shows it a thousand times.
     return foldable_addresses(name, values)
 
@@ -125,12 +126,13 @@ def _bare(mailbox: str) -> str:
 
 
 def _text(name: str, value: str) -> str:
-    worded = foldable_text(name, value)
-    if worded is None:
+    foldable = foldable_text(name, value)
+    if foldable is None:
         raise UnsupportedMessage(
-            f"headers[{name!r}]", f"must be worded otherwise: folded, it gets damaged in the proxy, got {value!r}"
+            f"headers[{name!r}]",
+            f"cannot be sent unchanged: the proxy corrupts it when it folds the header; reword it, got {value!r}",
         )
-    return worded
+    return foldable
 
 
 def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`ProxyAdministration`: a proxy's tenants and SMTP accounts, for somebody with its administrator's token."""
+"""`ProxyAdministration`: a proxy's tenants and SMTP accounts, for whoever has its administrator's token."""
 
 from __future__ import annotations
 

@@ -57,13 +57,13 @@ class ProxyAPI(ABC):
     """One of the proxy's HTTP dialects: where each call goes, and what its answer means."""
 
     name: ClassVar[str]
-    #: The submission path, by which an OpenAPI document tells the dialects apart.
+    #: The submission path, which identifies the dialect in an OpenAPI document.
     submit_path: ClassVar[str]
-    #: Whether attachments are fetched without the tenant's URL and credentials; see `fetching`.
+    #: Whether attachments are fetched without the tenant's URL and credentials; see `attachment_credentials`.
     forgets_tenants: ClassVar[bool] = False
 
     def submit(self, messages: Sequence[Mapping[str, Any]]) -> Call:
-        """Submit messages, each as `mime.encode` gives it."""
+        """Submit messages, each as `payload.encode` gives it."""
         return Call(method="POST", path=self.submit_path, json={"messages": list(messages)})
 
     def read_submission(self, ids: Sequence[str], status: int, body: Any) -> SubmitAnswer | None:

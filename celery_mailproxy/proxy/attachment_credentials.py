@@ -1,8 +1,8 @@
-"""What a proxy that forgets whose message it is needs to be told with each attachment that it fetches.
+"""Address and credentials that go with each attachment to a proxy that forgets whose message it is.
 
 The entities API (0.7.0) takes a message's tenant away before it fetches the attachments, and with it the tenant's
 attachment URL and credentials. It does heed both beside the attachment itself: a URL in brackets before the path, and
-`auth`. The proxy gets back what it has told us; nobody else sees it.
+`auth`. The proxy gets back what it has given us; no one else sees it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AUTH_KEYS = ("method", "token", "user", "password")
 def address_attachments(
     messages: Sequence[Mapping[str, Any]], find_tenant: Callable[[str], Mapping[str, Any] | None]
 ) -> list[Mapping[str, Any]]:
-    """The messages, as `mime.encode` gives them, with address and credentials of what the proxy is to fetch.
+    """The messages, as `payload.encode` gives them, with address and credentials of what the proxy is to fetch.
 
     `find_tenant` is asked about tenants with such attachments only. Where it knows none, a message stays as it is: the
     proxy says what is wrong with it.

@@ -25,7 +25,7 @@ _APIS: Mapping[str, ProxyAPI] = {api.name: api for api in (CommandsAPI(), Entiti
 #: Statuses by which the proxy may mean one message of many: a 422 or a 500 is for the whole batch, whoever caused it.
 _MAY_BE_ONE_MESSAGE = frozenset({400, 413, 422, 500})
 
-#: Answers that the next try may better (RFC 9110; 425: RFC 8470; 429: RFC 6585).
+#: Answers after which the next try may succeed (RFC 9110; 425: RFC 8470; 429: RFC 6585).
 _PASSING = frozenset({408, 425, 429})
 
 #: A longer `Retry-After` is cut: Redis gives a waiting task to another worker after an hour (visibility_timeout).
@@ -71,7 +71,7 @@ class ProxyClient:
             return self._api
 
     def submit(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
-        """Submit messages as `mime.encode` gives them, in one call.
+        """Submit messages as `payload.encode` gives them, in one call.
 
         Where the proxy refuses the whole call for what may be one message's fault, the halves are submitted apart, so
         that no message takes its neighbours down. Raises only where every message meets the same fate.
@@ -84,7 +84,7 @@ class ProxyClient:
         middle = len(messages) // 2
         first = self._submit_part(messages[:middle])
         if len(first.unsettled) == middle:
-            # No message's fault, it seems: a proxy in trouble is not asked for every message by itself.
+            # No message's fault, it seems: a proxy that fails is not asked about every message alone.
             return first + self._submit_whole(messages[middle:])
         return first + self._submit_part(messages[middle:])
 
@@ -104,7 +104,7 @@ class ProxyClient:
         except ProxyRequestError as exc:
             return SubmitAnswer(rejected=dict.fromkeys(ids, str(exc)))
         except ProxyUnavailable as exc:
-            # The proxy has had the whole call before, and answered with an error: who knows what it made of it.
+            # The proxy has had the whole call before, and answered with an error: what it did with it is unknown.
             exc.maybe_accepted = True
             return SubmitAnswer(unsettled=dict.fromkeys(ids, exc))
 
@@ -172,7 +172,7 @@ class ProxyClient:
         return self.api.read_accounts(self._ask(self.api.list_accounts(tenant_id)))
 
     def is_active(self) -> bool | None:
-        """Whether the proxy sends what it has taken; None on the commands API, which does not tell."""
+        """Whether the proxy sends what it has taken; None on the commands API, which does not say."""
         call = self.api.activity()
         return None if call is None else bool(self._ask(call).get("active"))
 
@@ -218,7 +218,7 @@ class ProxyClient:
     def _detect(self) -> ProxyAPI:
         response = self._send(Call(method="GET", path="/openapi.json"))
         if response.status_code != 200:
-            raise self._problem(response, "GET /openapi.json, by which the API is told. Set mail_proxy_api")
+            raise self._problem(response, "GET /openapi.json, which identifies the API. Set mail_proxy_api")
         paths = (_json(response) or {}).get("paths", {})
         for api in _APIS.values():
             if api.submit_path in paths:

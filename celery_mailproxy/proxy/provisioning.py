@@ -12,7 +12,7 @@ from .administration import ProxyAdministration
 
 __all__ = ["Plan", "Row", "State", "Wanted", "apply", "make_plan"]
 
-#: What an account is given for what nobody has said, when it is new.
+#: Defaults for a new account.
 _NEW_ACCOUNT: Mapping[str, Any] = {"port": 25, "use_tls": False}
 
 #: Fields of an account that are not ours to say, and would be lost if they were left out.
@@ -20,7 +20,7 @@ _KEPT = ("batch_size", "limit_behavior", "limit_per_day", "limit_per_hour", "lim
 
 
 class State(str, Enum):
-    """What is to be done about one field."""
+    """What has to be done about one field."""
 
     SAME = "same"
     CHANGE = "change"
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is wanted. None stands for "as it is": nothing is taken away that nobody has asked to change.
+    """What is wanted. None stands for "as it is": nothing is changed unasked.
 
     `callback_url` is the address of the receiver without the paths; `sync_token` what the proxy is to send there.
     `smtp` holds any of `host`, `port`, `user`, `password`, `use_tls`.
@@ -72,7 +72,7 @@ class Wanted:
 class Plan:
     """What would be done. `tenant` and `account` are the fields to be written, None where nothing is.
 
-    Whether the tenant is active is somebody else's decision, and is only told.
+    Whether the tenant is active is decided elsewhere, and only shown.
     """
 
     rows: tuple[Row, ...]
@@ -164,7 +164,7 @@ def _plan_account(account: Mapping[str, Any] | None, wanted: Wanted) -> tuple[li
     kept = {name: now[name] for name in (*names, "password", *_KEPT) if now.get(name) is not None}
     fields = kept | asked
     _refuse_losses(now, fields, wanted)
-    # The APIs differ in what they take for nothing said; this is what the proxy does where nothing is known.
+    # The APIs differ in their defaults; this is what the proxy itself does with a missing value.
     fields.setdefault("use_tls", fields.get("port") == 465)
     return rows, fields
 
@@ -172,8 +172,8 @@ def _plan_account(account: Mapping[str, Any] | None, wanted: Wanted) -> tuple[li
 def _refuse_losses(now: Mapping[str, Any], fields: Mapping[str, Any], wanted: Wanted) -> None:
     if now.get("is_pec_account"):
         raise ConfigurationError(
-            f"the account {wanted.account_id!r} is one of certified mail, which it would be no more: change it on the "
-            "proxy itself."
+            f"the account {wanted.account_id!r} is for certified mail and would lose that: change it on the proxy "
+            "itself."
         )
     if now.get("user") and not fields.get("password"):
         raise ConfigurationError(

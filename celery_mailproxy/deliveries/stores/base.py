@@ -67,13 +67,13 @@ class Recording:
 
     #: A report of an unknown message makes a delivery for it (`is_known=False`).
     adopt: bool = False
-    #: New reports count as dispatched at once: for callers who know that nobody listens.
+    #: New reports count as dispatched at once: for callers who know that nothing listens.
     is_settled: bool = False
-    #: Reports count only where nothing has been heard of the message yet. Never together with `adopt`.
+    #: Reports count only where none of the message has come yet. Never together with `adopt`.
     only_new: bool = False
 
 
-#: For known messages, and everything new is to be dispatched.
+#: For known messages; whatever is new gets dispatched.
 AS_USUAL = Recording()
 
 
@@ -119,7 +119,7 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
-        """Note that these reports have been told (see `recording.mark_dispatched`).
+        """Note that these reports have been dispatched (see `recording.mark_dispatched`).
 
         Unknown ones are passed over. One round trip for all.
         """
@@ -130,7 +130,7 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
-        """Record that the proxy has a message, of which nobody is to be told, and suspend its result.
+        """Record that the proxy has a message, without anything to dispatch, and suspend its result.
 
         Does what `record([report], claim=claim, how=Recording(is_settled=True))` and
         `advance(…, Step.SUBMITTED, token=claim)` do, and answers what the latter answers. One round trip: every mail

@@ -2,7 +2,7 @@
 
     report  TIME SHAPE [EXTRAS]
 
-It changes when the proxy's reports do: what `raw` usually holds is told from the report's fields, and not written out.
+It changes when the proxy's reports do: what `raw` usually holds follows from the report's fields, and is not written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ORDERED = json.JSONEncoder(sort_keys=True, default=repr)
 
 
 def pack_report(report: DeliveryReport) -> str:
-    """A report as a text without its kind and message id, which the entry's key and the record's key tell.
+    """A report as a text without its kind and message id, which the entry's key and the record's key hold.
 
     TIME, then SHAPE: `E` or `C` where `raw` is just what the entities or the commands API makes of this report, `R`
     where it is among the extras, `N` where there is none; then the extras as a JSON object, if there are any.
@@ -59,7 +59,7 @@ def unpack_report(text: str, kind: Kind, message_id: str) -> DeliveryReport:
 
 
 def _usual_entries(report: DeliveryReport) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What `raw` usually is, as (shape, entry): nearly every report's raw entry can be told from its fields."""
+    """What `raw` usually is, as (shape, entry): nearly every report's raw entry follows from its fields."""
     yield "N", {}
     seconds = (report.at - _EPOCH) // timedelta(seconds=1)
     entry: dict[str, Any] = {"id": report.message_id}

@@ -45,11 +45,11 @@ def test_claim_that_comes_again(claim: str, seconds: int, expected: Verdict) -> 
 
 
 def test_dispatched_report_cannot_be_claimed() -> None:
-    told = Dispatched(message_id="m", key=report(Kind.SENT).key, failed=("shop.paid",))
-    done = mark_dispatched(record(delivery(), report(Kind.SENT)), told, now=NOW)
+    dispatched = Dispatched(message_id="m", key=report(Kind.SENT).key, failed=("shop.paid",))
+    done = mark_dispatched(record(delivery(), report(Kind.SENT)), dispatched, now=NOW)
     assert verdict(done, report(Kind.SENT), claim="task-2", now=NOW + timedelta(days=1)) is Verdict.DUPLICATE
     assert [entry.failed for entry in failed_entries(done)] == [("shop.paid",)]
-    assert list(failed_entries(mark_dispatched(done, Dispatched(message_id="m", key=told.key), now=NOW))) == []
+    assert list(failed_entries(mark_dispatched(done, Dispatched(message_id="m", key=dispatched.key), now=NOW))) == []
 
 
 def test_mark_of_a_report_that_is_not_there_changes_nothing() -> None:

@@ -31,7 +31,7 @@ def decode_record(message_id: str, value: bytes) -> Delivery:
 
 
 def report_arguments(report: DeliveryReport) -> tuple[str, str, str]:
-    """What `RECORD` is told of a report."""
+    """The arguments of `RECORD` for a report."""
     return pack_text(report.key), pack_text(report.tenant_id or ""), pack_report(report)
 
 

@@ -96,7 +96,7 @@ local function end_reported(head, rest, now)
   return with_suspension(static, suspension, message)
 end
 
-local function told(entry)
+local function mark(entry)
   if entry[CLAIM] ~= cjson.null then entry[CLAIM] = '' end
   entry[CLAIMED], entry[DISPATCHED] = cjson.null, 1
 end
@@ -221,7 +221,7 @@ local function apply(key, tenant, report)
   end
   head[STATUS] = status
   local entry = {key, claim, now, 0, report}
-  if dispatched == '1' then told(entry) end
+  if dispatched == '1' then mark(entry) end
   head[#head + 1] = entry
   return 'new'
 end
@@ -259,7 +259,7 @@ while at <= #ARGV do
   local index = find(head, ARGV[at])
   if index then
     local entry = head[index]
-    told(entry)
+    mark(entry)
     for place = #entry, FAILED, -1 do entry[place] = nil end
     for place = 1, number do entry[FAILED + place - 1] = ARGV[at + 2 + place] end
   end

@@ -62,7 +62,7 @@ def connect_redis(url: str) -> Any:
 
 
 def _checked(client: Any) -> Any:
-    # redis-py looks at its options when it makes a connection: an unknown one is to be found now, not in the worker.
+    # redis-py looks at its options when it makes a connection: find an unknown one now, not in the worker.
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
     return client
