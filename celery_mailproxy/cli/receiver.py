@@ -46,7 +46,8 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
     app = app_of(ctx, with_handlers=True)
     host, port = parse_address(listen, option="--listen")
     receiver = receiver_of(get_runtime(app))
-    from ..receiver.server import ReportServer  # its server is an optional dependency
+    # Not at the top: its server is optional, and where it is missing, that is an error of this command in one line.
+    from ..receiver.server import ReportServer
 
     server = ReportServer(receiver, host=host, port=port)
     app.log.setup(loglevel=loglevel, redirect_stdouts=False, colorize=False if ctx.obj.no_color else None)

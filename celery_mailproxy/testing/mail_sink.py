@@ -126,6 +126,7 @@ class MailSink:
             OSError: the port is taken.
         """
         try:
+            # Not at the top: aiosmtpd is optional, and the sink's values are of use without it.
             from celery_mailproxy.testing import smtp_server
         except ModuleNotFoundError as exc:
             raise ConfigurationError(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from celery_mailproxy.testing.fake_proxy import FakeProxy
 
 
@@ -22,16 +24,18 @@ def mail_proxy() -> Iterator[FakeProxy]:
     `mail_proxy.url` and `mail_proxy.token` are what the settings need, with `mail_proxy.tenant_id` and
     `mail_proxy.account_id`; `mail_proxy.received` is what was submitted.
     """
-    from celery_mailproxy.testing.fake_proxy import FakeProxy
-
-    with FakeProxy("entities") as proxy:
-        yield proxy
+    yield from _running("entities")
 
 
 @pytest.fixture
 def mail_proxy_commands() -> Iterator[FakeProxy]:
     """The same with the commands API (genro-mail-proxy up to 0.6)."""
+    yield from _running("commands")
+
+
+def _running(api: Literal["entities", "commands"]) -> Iterator[FakeProxy]:
+    # Not at the top: a project that does not use the fixtures is not to pay for httpx.
     from celery_mailproxy.testing.fake_proxy import FakeProxy
 
-    with FakeProxy("commands") as proxy:
+    with FakeProxy(api) as proxy:
         yield proxy
