@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from email.mime.application import MIMEApplication
 
 import pytest
+from django.utils.functional import lazystr
 
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.arguments import normalise_arguments
@@ -52,3 +53,9 @@ def test_aware_time_of_any_zone_becomes_unix_seconds() -> None:
 
 def test_the_last_moment_that_a_mail_can_wait_for_can_be_encoded() -> None:
     assert encode(mail(send_at=253_402_300_799))["headers"]["Date"] == "Fri, 31 Dec 9999 23:59:59 +0000"
+
+
+def test_django_still_calls_its_lazy_texts_proxy() -> None:
+    """By its class's name, since Django is not imported here."""
+    lazy = lazystr("Grüße")
+    assert normalise_arguments({"subject": lazy}) == {"subject": "Grüße"}, type(lazy).__name__
