@@ -1,5 +1,5 @@
 # make demo   runs the main job for real: SMTP sink, genro-mail-proxy, a Celery worker; nothing to install first
-# make test   all tests
+# make test   the tests: minutes; test-all adds every broker with every result backend, all databases and benchmarks
 # make matrix all tests on every supported Python, Celery and Django: an hour and more
 # make django  the Django tests on every supported Django and Python
 # make package  builds wheel and sdist, checks them, and sends a mail with the installed wheel
@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 NOX_ARGS ?=
 
-.PHONY: help demo test unit bench matrix django django-bounds oldest check lint format types structure docs package clean
+.PHONY: help demo test test-all unit bench matrix django django-bounds oldest check lint format types structure docs \
+	package clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -31,12 +32,12 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo
 
-# Two processes at once; Django's by themselves, for with Django configured settings come from it, too; benchmarks by
-# themselves, for two at once would measure each other.
+# Every part at once, and one summary of them.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore tests/benchmarks -n 2 --dist loadfile $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/django --ds tests.django.settings -n 2 --dist loadfile $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
+	$(BIN)/python -m tests $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m tests --full $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
@@ -58,7 +59,7 @@ oldest: $(VENV)/.dev
 	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py \
 		tests/integration/canvas/test_redis_redis.py
 
-check: lint types structure docs package test oldest django-bounds
+check: lint types structure docs package test-all oldest django-bounds
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

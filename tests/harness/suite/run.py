@@ -1,0 +1,129 @@
+"""Runs the parts as pytest processes side by side, shows how far they are, and ends them all at Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .parts import PARTS, Part, chosen
+from .summary import Outcome, show
+
+__all__ = ["main"]
+
+#: How often the progress is told, on a terminal and in a log.
+_TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 20.0
+
+#: How long a part may take, once it is told to end, to end its servers.
+_END_SECONDS = 60.0
+
+_PROGRESS = re.compile(r"^[.FEsxX]+ *(?:\[ *(\d+)%\])?$", re.MULTILINE)
+
+
+def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
+    """Run them; pytest's arguments go to each part. The exit code is 0 if nothing failed."""
+    # Ends as Ctrl-C does, so that nothing is left running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Failures are read there after the run, so it stays.
+    folder = Path(tempfile.mkdtemp(prefix="celery-mailproxy-tests-"))
+    print(f"each part's output and its JUnit XML: {folder}", flush=True)
+    runs = [_Run(part, options, folder) for part, options in chosen(parts, arguments)]
+    try:
+        _follow([run for run in runs if not run.part.is_alone])
+        for run in runs:
+            _follow([run] if run.part.is_alone else [])
+    except KeyboardInterrupt:
+        print("\ninterrupted: ending what runs …", flush=True)
+        _end(runs)
+        return 130
+    return show([run.outcome() for run in runs], is_filtered=bool(arguments))
+
+
+class _Run:
+    """One part's pytest process."""
+
+    def __init__(self, part: Part, arguments: list[str], folder: Path) -> None:
+        self.part = part
+        self.log_path = folder / f"{part.name}.log"
+        self.report_path = folder / f"{part.name}.xml"
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = self._ended = 0.0
+
+    def start(self) -> None:
+        options = [f"--junitxml={self.report_path}", "-o", "junit_family=xunit1", "-o", "junit_logging=all"]
+        options += ["-o", "junit_log_passing_tests=False", "-o", "console_output_style=progress"]
+        self._began = time.monotonic()
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *self._arguments, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A group of its own: Ctrl-C is for this program, which hands it on.
+                start_new_session=True,
+            )
+
+    def is_running(self) -> bool:
+        if self._process is None or self._process.poll() is None:
+            return self._process is not None
+        self._ended = self._ended or time.monotonic()
+        return False
+
+    def progress(self) -> str:
+        dots = list(_PROGRESS.finditer(self.log_path.read_text(errors="replace")))
+        failed = sum(each[0].count("F") + each[0].count("E") for each in dots)
+        percent = next((each[1] for each in reversed(dots) if each[1]), "0") if self.is_running() else "100"
+        return f"{self.part.name} {percent} %" + (f" ({failed} failed)" if failed else "")
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def outcome(self) -> Outcome:
+        assert self._process is not None
+        return Outcome(
+            part=self.part.name,
+            exit_code=self._process.wait(),
+            seconds=self._ended - self._began,
+            log_path=self.log_path,
+            report_path=self.report_path,
+        )
+
+
+def _follow(runs: list[_Run]) -> None:
+    """Start them, and tell how far they are until all have ended."""
+    for run in runs:
+        run.start()
+    began = told = time.monotonic()
+    is_terminal = sys.stdout.isatty()
+    pause = _TERMINAL_SECONDS if is_terminal else _LOG_SECONDS
+    while [run for run in runs if run.is_running()]:
+        if time.monotonic() - told >= pause:
+            told = time.monotonic()
+            text = f"{told - began:4.0f} s: {', '.join(run.progress() for run in runs)}"
+            print(f"\r{text:<100}" if is_terminal else text, end="" if is_terminal else "\n", flush=True)
+        time.sleep(0.1)
+    if runs and is_terminal:
+        print()
+
+
+def _end(runs: list[_Run]) -> None:
+    """As Ctrl-C does, so that fixtures end their servers; whatever then still runs is killed."""
+    running = [run for run in runs if run.is_running()]
+    for run in running:
+        run.signal(signal.SIGINT)
+    deadline = time.monotonic() + _END_SECONDS
+    with contextlib.suppress(KeyboardInterrupt):
+        while any(run.is_running() for run in running) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    for run in running:
+        run.signal(signal.SIGKILL)
