@@ -45,7 +45,7 @@ REQUIREMENTS = {
 
 PAIRS = [("3.10", "5.3"), ("3.10", "5.4"), ("3.11", "5.5"), ("3.12", "5.6"), *((python, NEWEST) for python in PYTHONS)]
 
-ALL_TESTS = ("tests", "--ignore", "tests/benchmarks")
+ALL_TESTS = ("tests", "--ignore", "tests/benchmarks", "--full")
 
 #: Django → the Pythons that it supports, of ours.
 DJANGOS = {

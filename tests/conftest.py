@@ -23,16 +23,29 @@ from .harness.services import RabbitServer, RedisServer, ServiceMissing
 os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also what is marked as `full`: what `make test` leaves out")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the tests of Django to a run of their own (`--ds`, see the Makefile)."""
     is_djangos = collection_path == Path(__file__).parent / "django"
     return True if is_djangos and not config.getoption("ds", None) else None
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    if config.getoption("ds", None):
-        return None
-    return "without tests/django: add --ds tests.django.settings to run them, and them alone"
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    left_out = [] if config.getoption("full") else ["without what is marked as full: add --full to run it"]
+    if not config.getoption("ds", None):
+        left_out.append("without tests/django: add --ds tests.django.settings to run them, and them alone")
+    return left_out
 
 
 # A loaded machine is no finding. Under CI every run tries the same examples; elsewhere each run tries new ones.

@@ -33,6 +33,7 @@ def assert_fails(canvas: Canvas, result: Any) -> None:
         canvas.get(result)
 
 
+@pytest.mark.smoke
 def test_a_chord_is_told_once_when_all_mails_have_ended(canvas: Canvas) -> None:
     body = canvas.once()
     names = ["late", "slow", "ann", "ann", "slow"]
@@ -43,6 +44,7 @@ def test_a_chord_is_told_once_when_all_mails_have_ended(canvas: Canvas) -> None:
     assert kinds(reports) == ["sent"] * 5
 
 
+@pytest.mark.smoke
 def test_a_chord_with_a_failing_mail_fails_and_says_so(canvas: Canvas) -> None:
     body = canvas.never()
     body.on_error(canvas.task("failed"))
@@ -175,6 +177,7 @@ def test_killed_in_a_chord(canvas: Canvas) -> None:
     assert kinds(canvas.wait(body)) == ["sent"] * 4
 
 
+@pytest.mark.smoke
 def test_a_campaign_of_several_chunks(canvas: Canvas) -> None:
     body = canvas.once()
     result = chord(deliver_many_via_proxy(mails(*["ann"] * 45), app=canvas.app), body).apply_async()

@@ -21,6 +21,18 @@ collect_ignore = [] if celery.VERSION >= (5, 5) else ["test_native_delay.py"]
 
 _BROKERS = {"redis": "redis_server", "rabbitmq": "rabbit_server"}
 
+#: The pair with which everything is tested in every run; with the others, what may differ there.
+_EVERYTHING = ("redis", "redis")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        module = getattr(item, "module", None)
+        pair = (getattr(module, "BROKER", None), getattr(module, "BACKEND", None))
+        if None not in pair and pair != _EVERYTHING and not item.get_closest_marker("smoke"):
+            item.add_marker("full")
+
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[FakeProxy]:

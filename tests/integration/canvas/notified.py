@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from .canvas import Canvas
 
 
+@pytest.mark.smoke
 def test_the_states_of_a_mail_as_they_come(canvas: Canvas) -> None:
     result = canvas.mail("silent").delay()
     seen: list[tuple[str, Any]] = []

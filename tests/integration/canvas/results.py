@@ -12,6 +12,7 @@ from celery_mailproxy.deliveries.suspension import SuspensionState
 from .canvas import Canvas
 
 
+@pytest.mark.smoke
 def test_the_error_says_why_the_mail_was_not_delivered(canvas: Canvas) -> None:
     result = canvas.mail("bad").delay()
     with pytest.raises(DeliveryError) as caught:
@@ -20,6 +21,7 @@ def test_the_error_says_why_the_mail_was_not_delivered(canvas: Canvas) -> None:
     assert result.state == "FAILURE"
 
 
+@pytest.mark.smoke
 def test_a_group_is_all_its_reports(canvas: Canvas) -> None:
     result = group(canvas.mail("slow"), canvas.mail(), canvas.mail("late")).apply_async()
     reports = canvas.get(result)

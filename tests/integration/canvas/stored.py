@@ -6,10 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from celery_mailproxy.deliveries.suspension import SuspensionState
+import pytest
+
 
 from .canvas import Canvas
 
 
+@pytest.mark.smoke
 def test_the_states_of_a_mail(canvas: Canvas) -> None:
     result = canvas.mail("silent").delay()
     canvas.wait_until(lambda: result.state == "QUEUED", what="the state QUEUED")
@@ -32,6 +35,7 @@ def test_a_task_that_is_revoked_shows_so(canvas: Canvas) -> None:
     canvas.wait_until(lambda: result.state == "REVOKED", what="the state REVOKED")
 
 
+@pytest.mark.smoke
 def test_a_deferred_report_never_lands_on_the_final_one(canvas: Canvas) -> None:
     now = int(time.time())
     results = [canvas.mail("silent").delay() for _ in range(20)]
@@ -51,6 +55,7 @@ def test_a_deferred_report_never_lands_on_the_final_one(canvas: Canvas) -> None:
     assert [result.state for result in results] == expected
 
 
+@pytest.mark.smoke
 def test_an_extended_result_tells_of_its_task(canvas: Canvas) -> None:
     mail = canvas.mail("slow")
     mail.stamp(customer="7")
