@@ -54,7 +54,7 @@ DJANGOS = {
     "6.1": ("3.12", "3.13"),
 }
 DJANGO_PAIRS = [(python, django) for django, pythons in DJANGOS.items() for python in pythons]
-DJANGO_TESTS = ("tests/django", "--ds", "tests.django.settings")
+DJANGO_TESTS = ("tests/django", "--ds", "tests.django.settings", "--full")
 
 
 def _pyenv_folders() -> list[str]:

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.harness.suite.parts import PARTS, Part, chosen
-from tests.harness.suite.run import main
+from tests.harness.suite.run import run_all
+from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 TESTS = {
     "passing": "def test_fine(): pass",
@@ -58,7 +58,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
 
 
 def test_all_parts_run_and_all_failures_are_told(parts: dict[str, Part], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([], list(parts.values())) == 1
+    assert run_all([], list(parts.values())) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("FAILED")] == [
         "FAILED failing: test_failing.py::TestIt::test_less[2]",
@@ -75,11 +75,11 @@ def test_all_parts_run_and_all_failures_are_told(parts: dict[str, Part], capsys:
 
 def test_a_filter_may_leave_a_part_without_tests(parts: dict[str, Part], capsys: pytest.CaptureFixture[str]) -> None:
     two = [parts["passing"], parts["skipping"]]
-    assert main(["-k", "fine"], two) == 0
+    assert run_all(["-k", "fine"], two) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed, 0 skipped"
-    assert main(["-k", "nonsense"], two) == 5
+    assert run_all(["-k", "nonsense"], two) == 5
     (Path(parts["passing"].folders[0])).write_text("")
-    assert main([], two) == 1
+    assert run_all([], two) == 1
     assert "FAILED passing: pytest ended with exit code 5" in capsys.readouterr().out
 
 
@@ -120,12 +120,10 @@ def test_ctrl_c_ends_all_parts_in_order(tmp_path: Path) -> None:
         f" options=('--rootdir={tmp_path}', '-c', '{os.devnull}'))]))"
     )
     run = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)})
-    patience = threading.Timer(100, run.kill)
+    patience = threading.Timer(2 * PATIENCE_SECONDS, run.kill)
     patience.start()
     try:
-        while not (tmp_path / "begun").exists():
-            assert run.poll() is None
-            time.sleep(0.05)
+        wait_until((tmp_path / "begun").exists, "the test")
         run.send_signal(signal.SIGINT)
         assert run.wait() == 130
     finally:

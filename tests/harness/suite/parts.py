@@ -28,7 +28,7 @@ class Part:
 
     def arguments(self, paths: Sequence[str]) -> list[str]:
         """For pytest, to run these paths, or else all of it."""
-        spread = ["-n", str(self.processes), "--dist", "loadfile"] if self.processes else []
+        spread = ["-n", str(self.processes), "--dist", "loadfile", "--no-loadscope-reorder"] if self.processes else []
         return [*(paths or self.folders), *self.options, *spread]
 
     def holds(self, path: str) -> bool:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .parts import PARTS, Part, chosen
 from .summary import Outcome, show
 
-__all__ = ["main"]
+__all__ = ["main", "run_all"]
 
 #: How often the progress is told, on a terminal and in a log.
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 20.0
@@ -24,36 +25,60 @@ _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 20.0
 #: How long a part may take, once it is told to end, to end its servers.
 _END_SECONDS = 60.0
 
+#: What the temporary files of all parts together take at most, and as much again.
+_MEMORY_BYTES = 2 * 1024**3
+
 _PROGRESS = re.compile(r"^[.FEsxX]+ *(?:\[ *(\d+)%\])?$", re.MULTILINE)
 
 
 def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
-    """Run them; pytest's arguments go to each part. The exit code is 0 if nothing failed."""
-    # Ends as Ctrl-C does, so that nothing is left running.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run all; pytest's arguments go to each part. The exit code is 0 if nothing failed."""
+    # All ends in order, so that nothing is left running. A shell that runs this in its background has Ctrl-C ignored,
+    # by whatever is started here as well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    return run_all(arguments, parts)
+
+
+def run_all(arguments: Sequence[str], parts: Sequence[Part]) -> int:
+    """Run these parts, tell how far they are, and show what came of them; the exit code."""
     # Failures are read there after the run, so it stays.
     folder = Path(tempfile.mkdtemp(prefix="celery-mailproxy-tests-"))
     print(f"each part's output and its JUnit XML: {folder}", flush=True)
-    runs = [_Run(part, options, folder) for part, options in chosen(parts, arguments)]
-    try:
-        _follow([run for run in runs if not run.part.is_alone])
-        for run in runs:
-            _follow([run] if run.part.is_alone else [])
-    except KeyboardInterrupt:
-        print("\ninterrupted: ending what runs …", flush=True)
-        _end(runs)
-        return 130
+    with _memory() as places:
+        runs = [_Run(part, options, folder, {**os.environ, **places}) for part, options in chosen(parts, arguments)]
+        try:
+            _follow([run for run in runs if not run.part.is_alone])
+            for run in runs:
+                _follow([run] if run.part.is_alone else [])
+        except KeyboardInterrupt:
+            print("\ninterrupted: ending what runs …", flush=True)
+            _end(runs)
+            return 130
     return show([run.outcome() for run in runs], is_filtered=bool(arguments))
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[dict[str, str]]:
+    """A place for temporary files that is no disk: SQLite and Redis wait for the disk with every step of a mail."""
+    memory = Path("/dev/shm")
+    is_fit = "TMPDIR" not in os.environ and os.access(memory, os.W_OK | os.X_OK)
+    if not (is_fit and shutil.disk_usage(memory).free > _MEMORY_BYTES):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="cmp-", ignore_cleanup_errors=True) as folder:
+        yield {"TMPDIR": folder}
 
 
 class _Run:
     """One part's pytest process."""
 
-    def __init__(self, part: Part, arguments: list[str], folder: Path) -> None:
+    def __init__(self, part: Part, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.part = part
         self.log_path = folder / f"{part.name}.log"
         self.report_path = folder / f"{part.name}.xml"
         self._arguments = arguments
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._ended = 0.0
 
@@ -64,6 +89,7 @@ class _Run:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", *self._arguments, *options],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -30,7 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         module = getattr(item, "module", None)
         pair = (getattr(module, "BROKER", None), getattr(module, "BACKEND", None))
-        if None not in pair and pair != _EVERYTHING and not item.get_closest_marker("smoke"):
+        if pair == _EVERYTHING:
+            item.add_marker("long")
+        elif None not in pair and not item.get_closest_marker("smoke"):
             item.add_marker("full")
 
 
@@ -59,14 +61,6 @@ def canvas(
         "mail_proxy_servers": {"nowhere": {"url": "http://127.0.0.1:9"}},
     }
     url = request.getfixturevalue(_BROKERS[broker]).url
-    if broker == "redis":
-        # Long enough for what a busy machine leaves waiting in the worker: it would be given out twice.
-        conf["broker_transport_options"] = {
-            "visibility_timeout": 12,
-            "unacked_mutex_expire": 2,
-            "unacked_restore_interval": 1,
-            "unacked_restore_throttle": 1,
-        }
     # One process for each mail that is held at a point where its worker is killed, and one that goes on.
     options = ("-E", "--concurrency", "6")
     with (
