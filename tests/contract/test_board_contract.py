@@ -6,6 +6,8 @@ import threading
 from datetime import timedelta
 
 from celery_mailproxy.deliveries.stores import DeliveryStore
+from tests.harness.waiting import PATIENCE_SECONDS
+
 
 from .store_values import START, Clock, MakeStore
 
@@ -57,7 +59,7 @@ def test_counters_of_many_threads_lose_nothing(make_store: MakeStore) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
     assert stores[0].counts(since=START) == {"proxy/sent": 40, "legacy/sent": 80}
 
 

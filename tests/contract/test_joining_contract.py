@@ -15,6 +15,8 @@ from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
 from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.joining import Joiner
+from tests.harness.waiting import PATIENCE_SECONDS
+
 
 from .store_values import START, MakeStore, delivery, new_id, report
 
@@ -96,14 +98,14 @@ def test_of_those_who_tell_the_last_ends_at_once_one_ends_the_parent(make_store:
         tellers = [dispatcher(store) for store in stores]
 
         def tell(number: int, parent: Delivery = parent, start: Any = start, tellers: Sequence[Any] = tellers) -> None:
-            start.wait(10)
+            start.wait(PATIENCE_SECONDS)
             tellers[number][0].dispatch([report(parent.member_ids[number], second=number)], claim=f"task {number}")
 
         threads = [threading.Thread(target=tell, args=(number,)) for number in range(members)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
         assert sum(resumed.number for _, resumed in tellers) == 1
         ended = found(stores[0], parent)
         assert [entry.report.kind for entry in ended.history] == [Kind.SENT]

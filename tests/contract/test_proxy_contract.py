@@ -19,6 +19,7 @@ from celery_mailproxy.testing.outcomes import deferred, error
 
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.report_sink import ReportSink
+from ..harness.waiting import wait_until
 
 AnyProxy = FakeProxy | RealProxy
 
@@ -589,10 +590,3 @@ class TestRetriesOfTheRealProxy:
                 *_, last = report_sink.wait_for_reports(2)
                 assert last["error"] == "missing 'from'"
         assert len(mail_sink.mails) == (1 if api == "commands" else 0)
-
-
-def wait_until(condition: Any, *, timeout_seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)

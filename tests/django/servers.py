@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
 
 import uvicorn
 import waitress
@@ -15,7 +13,9 @@ from django.core.wsgi import get_wsgi_application
 
 from celery_mailproxy.testing.ports import free_port
 
-__all__ = ["SERVERS", "serve_asgi", "serve_wsgi", "wait_until"]
+from ..harness.waiting import wait_until
+
+__all__ = ["SERVERS", "serve_asgi", "serve_wsgi"]
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def serve_asgi() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join()
 
 
 @contextmanager
@@ -46,15 +46,8 @@ def serve_wsgi() -> Iterator[str]:
             server.trigger.pull_trigger(server.close)
         server.task_dispatcher.shutdown()
         server.maintenance_interval = 0
-        thread.join(15)
+        thread.join()
 
 
 #: Each gives its URL without a slash at the end.
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[str]]] = {"uvicorn": serve_asgi, "waitress": serve_wsgi}
-
-
-def wait_until(condition: Callable[[], Any], *, timeout_seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

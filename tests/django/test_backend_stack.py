@@ -19,10 +19,11 @@ from celery_mailproxy.testing import MailSink
 from ..harness import read_mail
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 from .project_stack import ProjectStack
 from .test_conversion import message, on_the_wire, seen, with_files
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_mail_goes_out_after_the_commit_and_its_reports_come_back(
         assert sent == 1
         stack.settle(0.5)
         assert mail_sink.mails == []
-    (mail,) = mail_sink.wait_for(1)
+    (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
     assert mail.rcpt_to == ("ann@example.com",)
     assert mail.message.get_body(("html",)).get_content().strip() == "<p>Hello Ann</p>"  # type: ignore[union-attr]
     log = EmailLog.objects.for_object(ann).get()
@@ -112,7 +113,7 @@ def test_a_large_mail_arrives_as_the_same_and_its_file_is_deleted(
     mail.attachments += [("large.bin", bytes(range(256)) * 400, "application/x-large")] if mail.attachments else []
     EmailBackend().send_messages([mail])
     assert len(files(folder)) == 1
-    (received,) = mail_sink.wait_for(1, timeout_seconds=30)
+    (received,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
     arrived, meant = seen(read_mail.parse(received.raw)), seen(on_the_wire(mail))
     assert _text_ends(arrived) == _text_ends(meant)
     (held,) = stack.tenant.proxy.messages(stack.tenant.id)

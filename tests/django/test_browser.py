@@ -29,7 +29,7 @@ from tests.conftest import required_under_ci
 from tests.harness.services import ServiceMissing
 
 # The first time, the proxy is installed.
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 240
@@ -58,7 +58,7 @@ def browser() -> Iterator[Browser]:
     with required_under_ci():
         path = next(filter(None, map(shutil.which, names)), None)
         if path is None:
-            raise ServiceMissing(f"no browser: install Chromium (one of {', '.join(names)} on PATH)")
+            raise ServiceMissing(f"Chromium is not installed (one of {', '.join(names)} on PATH)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
         yield browser

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
 PROJECT = {
@@ -41,7 +43,12 @@ def test_commands_use_djangos_settings_and_store(tmp_path: Path, command: list[s
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
     for run in (["django", "migrate", "--settings", "shop.settings"], ["celery", "-A", "shop", "mailproxy", *command]):
         done = subprocess.run(
-            [sys.executable, "-m", *run], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", *run],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
         )
         assert "Traceback" not in done.stderr
     # The default store of an application without Django.

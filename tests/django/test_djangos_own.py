@@ -22,6 +22,7 @@ from celery_mailproxy.testing import MailSink
 from ..harness.django_source import django_tests
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 from .project_stack import ProjectStack
 
 pytestmark = [
@@ -61,7 +62,7 @@ class Mailbox:
 
     @property
     def messages(self) -> list[Message]:
-        mails = self._sink.wait_for(len(self._sent))
+        mails = self._sink.wait_for(len(self._sent), timeout_seconds=PATIENCE_SECONDS)
         # As the sinks of Django's tests read what they get.
         data = [mail.raw.replace(b"\r\n", b"\n") for mail in mails]
         stripped = data if django.VERSION >= (6,) else [one.rstrip() for one in data]
@@ -70,7 +71,7 @@ class Mailbox:
         return sorted(messages, key=lambda message: self._sent.index(str(message["Message-ID"])))
 
     def flush(self) -> None:
-        self._sink.wait_for(len(self._sent))
+        self._sink.wait_for(len(self._sent), timeout_seconds=PATIENCE_SECONDS)
         self._sink.clear()
         self._sent.clear()
 
@@ -122,7 +123,7 @@ def _tests(mailbox: Mailbox) -> type[unittest.TestCase]:
     return ProxyBackendTests
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_djangos_own_backend_tests_hold(mailbox: Mailbox) -> None:
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(_tests(mailbox))
     result = unittest.TestResult()

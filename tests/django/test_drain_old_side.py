@@ -24,15 +24,16 @@ from tests.conftest import required_under_ci
 from ..harness import read_mail
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer, ServiceMissing
+from ..harness.waiting import PATIENCE_SECONDS
 from .project_stack import ProjectStack
 from .test_conversion import seen
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
 NOBODY = {"subject": "to nobody"}
 
 
-@pytest.fixture(scope="module", params=["3.0.0", "reboot"])
+@pytest.fixture(scope="module", params=["3.0.0", pytest.param("reboot", marks=pytest.mark.full)])
 def old_python(request: pytest.FixtureRequest) -> Path:
     """The Python of the old side."""
     with required_under_ci():
@@ -72,7 +73,7 @@ def publish(python: Path, stack: ProjectStack, serializer: str) -> dict[str, byt
 def drained(stack: ProjectStack, sink: MailSink, number: int) -> dict[str, Any]:
     """Start the new worker; what has arrived, by its first recipient."""
     stack.worker.start()
-    mails = sink.wait_for(number, timeout_seconds=60)
+    mails = sink.wait_for(number, timeout_seconds=PATIENCE_SECONDS)
     stack.wait_until(lambda: EmailLog.objects.filter(status="sent").count() == number, what="all reported")
     stack.settle()
     assert len(sink.mails) == len(mails) == number

@@ -23,7 +23,7 @@ from celery_mailproxy.testing import FakeProxy, MailSink
 from ..harness.proxy_tenant import ProxyTenant
 from .project_stack import ProjectStack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 LOGIN = {"username": "smtp-user", "password": "s3cret"}
 

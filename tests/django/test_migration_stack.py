@@ -19,7 +19,7 @@ from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
 from .project_stack import ProjectStack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def mails(numbers: range) -> list[EmailMessage]:
 def wait_sent(stack: ProjectStack, number: int) -> None:
     # A breaker that opens stays open for half a minute, and the proxy may be slow to answer after a worker was killed.
     sent = EmailLog.objects.filter(status="sent")
-    stack.wait_until(lambda: sent.count() == number, what=f"{number} sent", timeout_seconds=200)
+    stack.wait_until(lambda: sent.count() == number, what=f"{number} sent")
 
 
 def test_both_ways_deliver_each_mail_once_and_operators_move_the_share(

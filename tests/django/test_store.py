@@ -49,7 +49,7 @@ from tests.contract.store_values import (
     sent_entry,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 # The contract: its tests run here with the fixtures below.
 for contract in (test_store_contract, test_suspension_contract, test_joining_contract, test_board_contract):
@@ -301,7 +301,7 @@ def isolation(request: pytest.FixtureRequest) -> Iterator[None]:
         connection.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("isolation")
 def test_twenty_threads_registering_and_reporting_lose_nothing(make_store: MakeStore) -> None:
     threads = 6 if connection.vendor == "sqlite" else 20

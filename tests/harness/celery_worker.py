@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .server_process import ServerProcess
+from .waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["CeleryWorker"]
 
@@ -30,9 +30,6 @@ class CeleryWorker(ServerProcess):
         name: its node name; its log is `<name>.log` in its folder.
         python: the interpreter to run.
     """
-
-    start_timeout_seconds = 45.0
-    stop_timeout_seconds = 20.0
 
     def __init__(
         self,
@@ -58,10 +55,12 @@ class CeleryWorker(ServerProcess):
 
     def command(self) -> list[str]:
         worker = [self.python, "-m", "celery", "-A", self.app, "worker", "-n", f"{self.name}@%h"]
-        return [*worker, "-l", self.log_level, *self.options]
+        # It has no neighbours, for which it would look a second long.
+        return [*worker, "-l", self.log_level, "--without-mingle", *self.options]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONUNBUFFERED": "1", **self.env}
+        # Killed, it leaves temporary files behind, which go with its folder.
+        return {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.folder), **self.env}
 
     def working_directory(self) -> Path:
         return self.cwd
@@ -74,17 +73,19 @@ class CeleryWorker(ServerProcess):
         """Whether it has said so since its last start; needs a log level of INFO or lower."""
         return bool(_READY.search(self.log[self._log_start :]))
 
-    def wait_for_log(self, pattern: str, *, timeout_seconds: float = 15.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, *, timeout_seconds: float = PATIENCE_SECONDS) -> re.Match[str]:
         """Wait until a line of the log since the last start matches, and return the match."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            match = re.search(pattern, self.log[self._log_start :], re.MULTILINE)
-            if match:
-                return match
-            if time.monotonic() > deadline:
-                last_lines = "\n".join(self.log.splitlines()[-25:])
-                raise TimeoutError(f"{self.name} did not log {pattern!r} within {timeout_seconds:g} s:\n{last_lines}")
-            time.sleep(0.05)
+
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, self.log[self._log_start :], re.MULTILINE)
+
+        def problem() -> str:
+            last_lines = "\n".join(self.log.splitlines()[-25:])
+            return f"a line like {pattern!r} of {self.name}:\n{last_lines}"
+
+        match = wait_until(found, problem, timeout_seconds=timeout_seconds)
+        assert match is not None
+        return match
 
     def pool_pids(self) -> list[int]:
         """The processes of its prefork pool."""

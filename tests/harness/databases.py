@@ -23,7 +23,7 @@ _POSTGRES_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=of
 _MARIA_OPTIONS = ("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--innodb-buffer-pool-size=64M")
 
 
-def program(name: str, *, folders: tuple[str, ...], remedy: str) -> str:
+def program(name: str, *, service: str, folders: tuple[str, ...], remedy: str) -> str:
     """The path of a program, looked for in these folders besides the PATH.
 
     Raises:
@@ -31,7 +31,7 @@ def program(name: str, *, folders: tuple[str, ...], remedy: str) -> str:
     """
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *folders]))
     if found is None:
-        raise ServiceMissing(f"{name} is not installed (Debian, Ubuntu: {remedy})")
+        raise ServiceMissing(f"{service} is not installed (no {name}; Debian, Ubuntu: {remedy})")
     return found
 
 
@@ -42,7 +42,6 @@ class PostgresServer(ServerProcess):
     """
 
     name = "postgres"
-    start_timeout_seconds = 60.0
 
     @property
     def django(self) -> dict[str, Any]:
@@ -85,11 +84,16 @@ class PostgresServer(ServerProcess):
             self.process.send_signal(signal.SIGINT)
         super().stop()
 
+    def close(self) -> None:
+        # Killed, it would leave shared memory behind.
+        self.stop()
+        super().close()
+
     def _as_user(self) -> list[str]:
         user = _unprivileged_user()
         if user is None:
             return []
-        setpriv = program("setpriv", folders=("/usr/bin",), remedy="apt-get install util-linux")
+        setpriv = program("setpriv", service="setpriv", folders=("/usr/bin",), remedy="apt-get install util-linux")
         return [setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
 
 
@@ -97,7 +101,6 @@ class MariaServer(ServerProcess):
     """A MariaDB (or MySQL) server with data of its own, reached by a socket in its folder; user `root`, no password."""
 
     name = "mariadb"
-    start_timeout_seconds = 60.0
 
     @property
     def django(self) -> dict[str, Any]:
@@ -155,11 +158,11 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 def _postgres(name: str) -> str:
     # Debian keeps them off the PATH, a folder for each version.
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: int(each.parent.name), reverse=True)
-    return program(name, folders=tuple(map(str, folders)), remedy="apt-get install postgresql")
+    return program(name, service="PostgreSQL", folders=tuple(map(str, folders)), remedy="apt-get install postgresql")
 
 
 def _mariadb(name: str) -> str:
-    return program(name, folders=("/usr/sbin",), remedy="apt-get install mariadb-server")
+    return program(name, service="MariaDB", folders=("/usr/sbin",), remedy="apt-get install mariadb-server")
 
 
 def _run(command: list[str], *, cwd: Path) -> None:

@@ -65,7 +65,7 @@ def _hang_where_told(message_id: str, kind: str) -> None:
     gate = EVENTS.with_name(f"{message_id}.{kind}.hang")
     if gate.exists():
         gate.rename(gate.with_suffix(".hung"))
-        time.sleep(60)
+        time.sleep(600)
 
 
 def _hang_at(name: str, task_id: Any) -> None:
@@ -73,7 +73,7 @@ def _hang_at(name: str, task_id: Any) -> None:
     gate = EVENTS.with_name(f"{task_id}.{name}.hang")
     if gate.exists():
         gate.rename(gate.with_suffix(".hung"))
-        time.sleep(60)
+        time.sleep(600)
 
 
 @celery_signals.task_postrun.connect

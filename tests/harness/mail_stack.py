@@ -6,12 +6,13 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import redis
 from celery import Celery
 from kombu import pools
 
@@ -21,6 +22,7 @@ from celery_mailproxy.testing.ports import free_port
 
 from .proxy_tenant import ProxyTenant
 from .services import CeleryWorker
+from .waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     # Python 3.10 has no typing.Self.
@@ -55,6 +57,8 @@ class MailStack:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mail-stack-")))
         self.events_path = self.folder / "events.jsonl"
+        self._events: list[dict[str, Any]] = []
+        self._read_to = 0
         self.port = free_port()
         self.conf = self._configuration(broker_url, proxy_url or tenant.proxy.url) | (conf or {})
         self.app = Celery("publisher", set_as_current=False)
@@ -87,10 +91,10 @@ class MailStack:
             "mail_proxy_timeout_seconds": 3,
         }
         if broker_url.startswith("redis"):
-            # Redis gives the tasks of a dead worker back only after this time, by default an hour, and kombu looks
-            # for such tasks seldom; not at all for five minutes, where the worker was killed while it looked for them.
+            # What a dead worker had is given out again after an hour, or when `kill_worker` says so; kombu looks for
+            # it seldom; not at all for five minutes, where the worker was killed while it looked.
             conf["broker_transport_options"] = {
-                "visibility_timeout": 4,
+                "visibility_timeout": 3600,
                 "unacked_mutex_expire": 2,
                 "unacked_restore_interval": 1,
                 "unacked_restore_throttle": 1,
@@ -142,13 +146,19 @@ class MailStack:
         """A report POST as the proxy sends it."""
         headers = {"Authorization": f"Bearer {self.tenant.sync_token}"}
         body = {"delivery_report": list(entries)}
-        return httpx.post(self.report_url, json=body, headers=headers, timeout=30, trust_env=False)
+        return httpx.post(self.report_url, json=body, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        if not self.events_path.exists():
-            return []
-        return [json.loads(line) for line in self.events_path.read_text().splitlines()]
+        """What was told so far; each line is read once."""
+        if self.events_path.exists():
+            with self.events_path.open("rb") as file:
+                file.seek(self._read_to)
+                whole, _, _ = file.read().rpartition(b"\n")
+            if whole:
+                self._read_to += len(whole) + 1
+                self._events += map(json.loads, whole.split(b"\n"))
+        return self._events
 
     def told(self, message_id: str) -> Counter[str]:
         """What was told of a message, and how often: `{"mail_sent": 1, "noted:sent": 1, …}`."""
@@ -157,32 +167,60 @@ class MailStack:
     def delivery(self, message_id: str) -> Any:
         return get_delivery(message_id, app=self.app)
 
-    def wait_until(self, condition: Callable[[], Any], *, what: str = "", timeout_seconds: float = 30.0) -> Any:
+    def wait_until(self, condition: Callable[[], Any], *, what: str = "") -> Any:
         """Wait for the condition and return its value; the error shows what was told and the worker's last lines."""
-        deadline = time.monotonic() + timeout_seconds
         nudge_at = time.monotonic() + 2
-        while not (value := condition()):
-            if time.monotonic() > nudge_at:
+
+        def value_or_nudge() -> Any:
+            nonlocal nudge_at
+            value = condition()
+            if not value and time.monotonic() > nudge_at:
                 # What the proxy could not report it tries again within five minutes, or when it is told to.
                 nudge_at = time.monotonic() + 1
                 with suppress(httpx.HTTPError):
                     self.tenant.proxy.run_now(self.tenant.id)
-            if time.monotonic() > deadline:
-                log = "\n".join(self.worker.log.splitlines()[-30:])
-                raise TimeoutError(f"not within {timeout_seconds:g} s: {what}\n{self.events}\n{log}")
-            time.sleep(0.05)
-        return value
+            return value
 
-    def wait_told(self, message_id: str, *names: str, timeout_seconds: float = 30.0) -> None:
-        self.wait_until(
-            lambda: set(names) <= self.told(message_id).keys(),
-            what=f"{names} of {message_id}",
-            timeout_seconds=timeout_seconds,
-        )
+        def problem() -> str:
+            log = "\n".join(self.worker.log.splitlines()[-30:])
+            return f"{what}\n{self.events}\n{log}"
+
+        return wait_until(value_or_nudge, problem, pause_seconds=0.05)
+
+    def wait_told(self, message_id: str, *names: str) -> None:
+        self.wait_until(lambda: set(names) <= self.told(message_id).keys(), what=f"{names} of {message_id}")
 
     def settle(self, seconds: float = 1.5) -> None:
         """Give a mistaken second dispatch the time to happen."""
         time.sleep(seconds)
+
+    def kill_worker(self) -> None:
+        """SIGKILL to all of the worker; what it had is given out again, by Redis as if the time for that had passed."""
+        self.worker.kill()
+        if self.conf["broker_url"].startswith("redis"):
+            with redis.Redis.from_url(self.conf["broker_url"]) as client:
+                for tag in client.zrange("unacked_index", 0, -1):
+                    client.zadd("unacked_index", {tag: 1}, xx=True)
+
+    def wait_acknowledged(self) -> None:
+        """Until the worker has no task of a Redis in hand: with one, kombu ends it when that Redis goes away."""
+        if self.conf["broker_url"].startswith("redis"):
+            with redis.Redis.from_url(self.conf["broker_url"]) as client:
+                self.wait_until(lambda: not client.hlen("unacked"), what="all is acknowledged")
+
+    @contextmanager
+    def killed_when(
+        self, condition: Callable[[], Any], *, what: str, held: AbstractContextManager[Any] | None = None
+    ) -> Iterator[None]:
+        """The block begins something; once the condition holds the worker is killed, and then another one started.
+
+        `held` keeps something back until it is killed, such as the proxy's answers.
+        """
+        with held or nullcontext():
+            yield
+            self.wait_until(condition, what=what)
+            self.kill_worker()
+        self.worker.start()
 
     def hang_at(self, name: str, task_id: str) -> Path:
         """Make the task hang at `postrun`, `publish`, `join` or `resume` (see `mail_app`).

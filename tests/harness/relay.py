@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from .waiting import PATIENCE_SECONDS
+
 __all__ = ["Relay"]
 
 
@@ -31,7 +33,7 @@ class Relay:
         self._is_dropping = False
         self._to_swallow = 0
         self._lock = threading.Lock()
-        self._client = httpx.Client(base_url=target, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=target, timeout=PATIENCE_SECONDS, trust_env=False)
         self._server = _Server(("127.0.0.1", 0), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -73,7 +75,7 @@ class Relay:
         if method == "POST":
             self.came += 1
             if self._is_dropping:
-                self._open.wait(60)
+                self._open.wait()
                 return None
         response = self._client.request(method, path, headers=headers, content=body)
         if method != "POST":
@@ -82,7 +84,7 @@ class Relay:
             self.passed += 1
             is_swallowed = self._to_swallow > 0
             self._to_swallow -= is_swallowed
-        self._open.wait(60)
+        self._open.wait()
         return None if is_swallowed else response
 
 

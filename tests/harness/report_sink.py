@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .waiting import PATIENCE_SECONDS
+
 __all__ = ["ReportRequest", "ReportSink"]
 
 
@@ -62,7 +64,7 @@ class ReportSink:
                 status, body = answer if isinstance(answer, tuple) else (answer, "{}")
                 self._answers.append((status, body.encode()))
 
-    def wait_for_reports(self, count: int, *, timeout_seconds: float = 10.0) -> list[dict[str, Any]]:
+    def wait_for_reports(self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS) -> list[dict[str, Any]]:
         """Every report so far, as soon as there are `count`; those of refused requests are among them."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._reports()) >= count, timeout_seconds)

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from celery_mailproxy.testing.ports import free_port
 
+from .waiting import PATIENCE_SECONDS
+
 __all__ = ["ServerProcess", "ServiceMissing"]
 
 Self = TypeVar("Self", bound="ServerProcess")
@@ -31,8 +33,8 @@ class ServerProcess:
     """
 
     name = "server"
-    start_timeout_seconds = 30.0
-    stop_timeout_seconds = 15.0
+    start_timeout_seconds = PATIENCE_SECONDS
+    stop_timeout_seconds = 60.0
 
     def __init__(self, *, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -101,8 +103,8 @@ class ServerProcess:
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Stop it and remove its folder."""
-        self.stop()
+        """Kill it and remove its folder: nothing of it is needed any more, and an end in order may take seconds."""
+        self.kill()
         self._folder.cleanup()
 
     def __enter__(self: Self) -> Self:

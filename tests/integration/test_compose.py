@@ -24,6 +24,7 @@ from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_install import PROXY_VERSIONS
 
 from ..harness.services import RedisServer, ServerProcess
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -204,7 +205,7 @@ class Service(ServerProcess):
 
     def is_ready(self) -> bool:
         check = self.parts(self.service["healthcheck"]["test"][1:])
-        return subprocess.run(check, capture_output=True, timeout=10, check=False).returncode == 0
+        return subprocess.run(check, capture_output=True, timeout=PATIENCE_SECONDS, check=False).returncode == 0
 
     def run(self, *command: str) -> str:
         """As `docker compose exec` or a service that runs once does; its output."""
@@ -214,7 +215,7 @@ class Service(ServerProcess):
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -266,7 +267,7 @@ def worker(redis_server: RedisServer, mail_sink: MailSink, tmp_path: Path) -> It
 
 def test_the_services_commands_work_together(worker: Service, mail_sink: MailSink) -> None:
     message_id = worker.run("python", "-m", "shop.place_order", "7", "ann@example.com").split()[1]
-    (mail,) = mail_sink.wait_for(1, timeout_seconds=20)
+    (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
     assert mail.message["Subject"] == "Your order 7"
     worker.run("celery", "-A", "shop", "mailproxy", "check", "--send-to", "me@example.com")
     assert f"mail {message_id} was sent after" in worker.log

@@ -11,6 +11,7 @@ from celery_mailproxy.testing import MailSink
 
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 from .test_example_celery_basic import environment, run, running_worker
 
 pytestmark = pytest.mark.integration
@@ -32,4 +33,8 @@ def test_the_example_goes_on_when_its_mails_are_delivered(
         "group: not delivered",
         "chord: {'sent': 1, 'error': 1}",
     ]
-    assert [mail.message["Subject"] for mail in mail_sink.wait_for(3)] == ["Your order 7", "News", "Spring sale"]
+    assert [mail.message["Subject"] for mail in mail_sink.wait_for(3, timeout_seconds=PATIENCE_SECONDS)] == [
+        "Your order 7",
+        "News",
+        "Spring sale",
+    ]

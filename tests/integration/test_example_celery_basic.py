@@ -19,8 +19,9 @@ from celery_mailproxy.testing.ports import free_port
 
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import CeleryWorker, RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/celery_basic"
@@ -70,7 +71,7 @@ def run(*command: str, cwd: Path, env: dict[str, str]) -> str:
         env={**os.environ, **env},
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -88,8 +89,8 @@ def test_the_quick_start_of_the_readme_works(
     (call,) = re.findall(r'^\$ python -c "(.*)"$', console, re.MULTILINE)
     with running_worker(tenant, "shop", cwd=tmp_path, env=env, redis_server=redis_server) as worker:
         run("-c", call, cwd=tmp_path, env=env)
-        worker.wait_for_log(r"order 7 is on its way: its mail was sent", timeout_seconds=30)
-        (mail,) = mail_sink.wait_for(1)
+        worker.wait_for_log(r"order 7 is on its way: its mail was sent")
+        (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
         assert mail.rcpt_to == ("ann@example.com",)
         assert mail.message["Subject"] == "Order 7"
 
@@ -104,13 +105,13 @@ def test_the_tutorial_works(
     (call,) = re.findall(r'^\$ python -c "(.*)"$', console, re.MULTILINE)
     with running_worker(tenant, "shop", cwd=tmp_path, env=env, redis_server=redis_server) as worker:
         message_id = run("-c", call, cwd=tmp_path, env=env).strip()
-        worker.wait_for_log(r"order 7 is on its way: its mail was sent", timeout_seconds=30)
+        worker.wait_for_log(r"order 7 is on its way: its mail was sent")
         mailproxy = ("-m", "celery", "-A", "shop", "mailproxy")
         status = run(*mailproxy, "status", message_id, "--json", cwd=tmp_path, env=env)
         assert '"status": "sent"' in status
         assert '"ok": true' in run(*mailproxy, "check", "--json", cwd=tmp_path, env=env)
         run("-c", call.replace("ann@", "spam@"), cwd=tmp_path, env=env)
-        worker.wait_for_log(r"mail \S+ was given up", timeout_seconds=30)
+        worker.wait_for_log(r"mail \S+ was given up")
 
 
 def test_the_calls_of_curl_set_a_tenant_up(real_proxy: RealProxy) -> None:
@@ -121,7 +122,9 @@ def test_the_calls_of_curl_set_a_tenant_up(real_proxy: RealProxy) -> None:
     script = {"entities": entities, "commands": commands}[real_proxy.api].replace('"shop"', f'"shop-{suffix}"')
     env = {**os.environ, "MAIL_PROXY_URL": real_proxy.url, "MAIL_PROXY_TOKEN": real_proxy.token}
     env["MAIL_PROXY_SYNC_TOKEN"] = "a-token"
-    done = subprocess.run(["bash", "-euc", script], env=env, text=True, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["bash", "-euc", script], env=env, text=True, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     headers = {"X-API-Token": real_proxy.token}
     path = {"entities": "/tenants/get", "commands": f"/tenant/shop-{suffix}"}[real_proxy.api]
@@ -138,13 +141,13 @@ def test_the_example_fires_its_handlers_and_its_chained_tasks(
     with running_worker(tenant, "shop", cwd=EXAMPLE, env=env, redis_server=redis_server) as worker:
         output = run("-m", "shop.place_order", "7", "ann@example.com", cwd=EXAMPLE, env=env)
         message_id = output.split()[1]
-        worker.wait_for_log(rf"mail {message_id} was sent after", timeout_seconds=30)
-        worker.wait_for_log(r"order 7 is on its way: its confirmation was sent at", timeout_seconds=30)
-        (mail,) = mail_sink.wait_for(1)
+        worker.wait_for_log(rf"mail {message_id} was sent after")
+        worker.wait_for_log(r"order 7 is on its way: its confirmation was sent at")
+        (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
         assert mail.message["Subject"] == "Your order 7"
         parts = [part.get_content_type() for part in mail.message.walk()]
         assert parts == ["multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/plain"]
         run("-m", "shop.place_order", "8", "spam@example.com", cwd=EXAMPLE, env=env)
-        worker.wait_for_log(r"order 8 waits for a call: its confirmation ended as error", timeout_seconds=30)
+        worker.wait_for_log(r"order 8 waits for a call: its confirmation ended as error")
         assert len(re.findall("order 7 is on its way", worker.log)) == 1
         assert "example.com" not in worker.log

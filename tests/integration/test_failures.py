@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,93 +15,110 @@ from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.relay import Relay
 from ..harness.services import RabbitServer, RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
+from .conftest import Broker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
+
+#: What the listener logs of reports that the broker did not take.
+NOT_KEPT = "could not be kept; the proxy will send them again"
 
 DONE = {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
 
-Broker = RedisServer | RabbitServer
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[MailSink]:
+    with MailSink() as sink:
+        yield sink
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
-def broker(request: pytest.FixtureRequest) -> Broker:
-    """A broker that the test does not stop."""
-    server: Broker = request.getfixturevalue({"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param])
-    return server
+@pytest.fixture(scope="module")
+def proxy(real_proxy: RealProxy) -> RealProxy:
+    return real_proxy
 
 
-@pytest.fixture
-def relay(real_proxy: RealProxy) -> Iterator[Relay]:
-    with Relay(real_proxy.url) as relay:
-        yield relay
+@pytest.fixture(scope="module")
+def stack(proxy: RealProxy, sink: MailSink, broker: Broker, relay: Relay) -> Iterator[MailStack]:
+    tenant = ProxyTenant(proxy=proxy, smtp_host=sink.host, smtp_port=sink.port).add()
+    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url) as stack:
+        yield stack
+
+
+class Sent:
+    """A mail to an address of its own, by whose number of arrivals `assert_once` tells."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, stack: MailStack, sink: MailSink, **mail: Any) -> None:
+        self.stack, self.sink = stack, sink
+        self.address = f"to{next(self._numbers)}-{stack.tenant.suffix}@example.com"
+        self.result = stack.send(to=[self.address], **mail)
+        self.id = self.result.id
+
+    def assert_once(self) -> None:
+        self.stack.wait_told(self.id, *DONE)
+        self.stack.settle()
+        assert self.stack.told(self.id) == DONE
+        assert len(self.sink.mails_to(self.address)) == 1
 
 
 def test_a_worker_killed_between_submission_and_return_sends_once(
-    tenant: ProxyTenant, mail_sink: MailSink, broker: Broker, relay: Relay
+    stack: MailStack, sink: MailSink, relay: Relay
 ) -> None:
-    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url) as stack:
-        with relay.hold():
-            result = stack.send()
-            stack.wait_until(lambda: relay.passed, what="the submission")
-            stack.worker.kill()
-        stack.worker.start()
-        stack.wait_told(result.id, *DONE, timeout_seconds=60)
-        stack.settle()
-        assert stack.told(result.id) == DONE
-        assert len(mail_sink.mails) == 1
+    passed = relay.passed
+    with stack.killed_when(lambda: relay.passed > passed, what="the submission", held=relay.hold()):
+        mail = Sent(stack, sink)
+    mail.assert_once()
 
 
-def test_a_report_that_overtakes_the_answer_is_not_lost(
-    tenant: ProxyTenant, mail_sink: MailSink, broker: Broker, relay: Relay
-) -> None:
-    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url) as stack:
-        with relay.hold():
-            result = stack.send()
-            stack.wait_told(result.id, "mail_sent", "noted:sent")
-            assert "mail_queued" not in stack.told(result.id)
-        stack.wait_told(result.id, "mail_queued")
-        assert result.get(timeout=10)["queued"] == 1
-        stack.settle()
-        assert stack.told(result.id) == DONE
-        assert len(mail_sink.mails) == 1
+def test_a_report_that_overtakes_the_answer_is_not_lost(stack: MailStack, sink: MailSink, relay: Relay) -> None:
+    with relay.hold():
+        mail = Sent(stack, sink)
+        stack.wait_told(mail.id, "mail_sent", "noted:sent")
+        assert "mail_queued" not in stack.told(mail.id)
+    stack.wait_told(mail.id, "mail_queued")
+    assert mail.result.get(timeout=PATIENCE_SECONDS)["queued"] == 1
+    mail.assert_once()
 
 
-def test_an_answer_that_never_comes_is_asked_for_again_with_the_same_id(
-    tenant: ProxyTenant, mail_sink: MailSink, redis_server: RedisServer, relay: Relay
-) -> None:
-    with MailStack(tenant, broker_url=redis_server.url, proxy_url=relay.url) as stack:
-        relay.swallow_next(2)
-        result = stack.send()
-        stack.wait_told(result.id, *DONE)
-        assert result.get(timeout=10)["queued"] == 1
-        stack.settle()
-        assert stack.told(result.id) == DONE
-        assert len(mail_sink.mails) == 1
-
-
-def test_a_worker_killed_between_record_and_dispatch_goes_on_where_it_was(
-    tenant: ProxyTenant, mail_sink: MailSink, broker: Broker
-) -> None:
-    with MailStack(tenant, broker_url=broker.url) as stack:
-        ids = [tenant.message_id(f"killed-{n}") for n in range(4)]
-        for message_id in ids:
-            stack.send(message_id=message_id, send_at=time.time() + 3600)
-            stack.wait_told(message_id, "mail_queued")
-        hung = stack.hang_where_told(ids[1], "sent")
-        now = int(time.time())
+def test_a_worker_killed_between_record_and_dispatch_goes_on_where_it_was(stack: MailStack) -> None:
+    ids = [stack.tenant.message_id(f"killed-{n}") for n in range(4)]
+    for message_id in ids:
+        stack.send(message_id=message_id, send_at=time.time() + 3600)
+        stack.wait_told(message_id, "mail_queued")
+    hung = stack.hang_where_told(ids[1], "sent")
+    now = int(time.time())
+    with stack.killed_when(hung.exists, what="the handler"):
         # One batch: the first is told, the worker dies in the second, the others are recorded and not yet told.
         answer = stack.post_reports(*({"id": each, "sent_ts": now + n} for n, each in enumerate(ids)))
         assert answer.status_code == 200
-        stack.wait_until(hung.exists, what="the handler")
-        stack.worker.kill()
-        stack.worker.start()
-        for message_id in ids:
-            stack.wait_told(message_id, *DONE, timeout_seconds=60)
-        stack.settle()
-        assert [stack.told(each)["mail_sent"] for each in ids] == [1, 2, 1, 1]
-        # The callback of the very report is published again, under the same task id.
-        task_ids = {e["task_id"] for e in stack.events if e["id"] == ids[1] and e["name"] == "noted:sent"}
-        assert len(task_ids) == 1
+    for message_id in ids:
+        stack.wait_told(message_id, *DONE)
+    stack.settle()
+    assert [stack.told(each)["mail_sent"] for each in ids] == [1, 2, 1, 1]
+    # The callback of the very report is published again, under the same task id.
+    task_ids = {e["task_id"] for e in stack.events if e["id"] == ids[1] and e["name"] == "noted:sent"}
+    assert len(task_ids) == 1
+
+
+def test_a_pool_process_that_is_killed_gives_its_mail_back(stack: MailStack, sink: MailSink, relay: Relay) -> None:
+    passed, before = relay.passed, stack.worker.log.count("WorkerLostError")
+    with relay.hold():
+        mail = Sent(stack, sink)
+        stack.wait_until(lambda: relay.passed > passed, what="the submission")
+        stack.worker.kill_pool()
+        stack.wait_until(lambda: stack.worker.log.count("WorkerLostError") > before, what="the loss is noticed")
+    mail.assert_once()
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_an_answer_that_never_comes_is_asked_for_again_with_the_same_id(
+    stack: MailStack, sink: MailSink, relay: Relay
+) -> None:
+    relay.swallow_next(2)
+    mail = Sent(stack, sink)
+    mail.assert_once()
+    assert mail.result.get(timeout=PATIENCE_SECONDS)["queued"] == 1
 
 
 def _own_broker(kind: str) -> Callable[[], Broker]:
@@ -115,24 +134,27 @@ def test_reports_wait_at_the_proxy_while_the_broker_is_down(
     with _own_broker(kind)() as broker, MailStack(tenant, broker_url=broker.url) as stack:
         first = tenant.message_id("first")
         second = tenant.message_id("second")
+        # No report comes before the broker is gone.
+        tenant.proxy.suspend(tenant.id)
         for message_id in (first, second):
-            stack.send(message_id=message_id, send_at=time.time() + 3)
+            stack.send(message_id=message_id)
             stack.wait_told(message_id, "mail_queued")
+        stack.wait_acknowledged()
         broker.kill()
-        begin = time.monotonic()
         refused = stack.post_reports({"id": first, "sent_ts": int(time.time())})
         assert refused.status_code == 503
-        assert time.monotonic() - begin < 20
-        # The real proxy sends now, and is refused in the same way.
+        # The real proxy reports now, and is refused in the same way.
+        refusals = stack.worker.log.count(NOT_KEPT)
+        tenant.proxy.activate(tenant.id)
         stack.wait_until(lambda: len(mail_sink.mails) == 2, what="two mails")
-        time.sleep(1)
+        stack.wait_until(lambda: stack.worker.log.count(NOT_KEPT) > refusals, what="the proxy's report is refused")
         broker.start()
         stack.worker.stop()
         stack.worker.start()
         stack.wait_until(lambda: stack.post_reports().status_code == 200, what="the listener")
 
         for message_id in (first, second):
-            stack.wait_told(message_id, *DONE, timeout_seconds=60)
+            stack.wait_told(message_id, *DONE)
         stack.settle()
         assert stack.told(first) == stack.told(second) == DONE
         assert len(mail_sink.mails) == 2
@@ -159,7 +181,7 @@ def test_a_mail_ends_as_error_when_its_retries_are_used_up(tenant: ProxyTenant, 
         result = stack.send()
         stack.wait_told(result.id, "mail_error", "noted:error")
         with pytest.raises(Exception, match="no connection to the proxy"):
-            result.get(timeout=10)
+            result.get(timeout=PATIENCE_SECONDS)
         stack.settle(0.5)
         assert stack.told(result.id) == {"mail_error": 1, "noted:error": 1}
         assert stack.delivery(result.id).status.value == "error"
@@ -171,20 +193,5 @@ def test_a_wrong_token_ends_the_mail_at_once(tenant: ProxyTenant, redis_server: 
         result = stack.send()
         stack.wait_told(result.id, "mail_error", "noted:error")
         with pytest.raises(Exception, match="Set mail_proxy_token"):
-            result.get(timeout=10)
+            result.get(timeout=PATIENCE_SECONDS)
         assert "Retry in" not in stack.worker.log
-
-
-def test_a_pool_process_that_is_killed_gives_its_mail_back(
-    tenant: ProxyTenant, mail_sink: MailSink, broker: Broker, relay: Relay
-) -> None:
-    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url) as stack:
-        with relay.hold():
-            result = stack.send()
-            stack.wait_until(lambda: relay.passed, what="the submission")
-            stack.worker.kill_pool()
-            time.sleep(1)
-        stack.wait_told(result.id, *DONE, timeout_seconds=60)
-        stack.settle()
-        assert stack.told(result.id) == DONE
-        assert len(mail_sink.mails) == 1

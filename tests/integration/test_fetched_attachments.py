@@ -12,6 +12,7 @@ from celery_mailproxy.testing import MailSink, RealProxy
 from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,7 @@ def test_a_reference_arrives_as_its_content(
             # The commands API asks by POST, which nothing answers here.
             attachments.append(Attachment.from_url(f"http://127.0.0.1:{stack.port}/health", filename="health.json"))
         result = stack.send(attachments=attachments, callbacks=False)
-        (received,) = mail_sink.wait_for(1, timeout_seconds=30)
+        (received,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
         stack.wait_until(lambda: stack.delivery(result.id).status.value == "sent", what="the report")
         (held,) = real_proxy.messages(tenant.id)
     parts: dict[Any, Any] = {

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,8 +23,9 @@ from celery.bin.worker import worker as worker_command
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.receiver import listener
 from tests.harness.services import CeleryWorker
+from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 HEADERS = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
 POOLS = ["solo", "threads", "prefork", "gevent", "eventlet"]
@@ -99,17 +99,10 @@ class Worker(CeleryWorker):
         return self.wait_for_log(r"mailproxy listener on (http://\S+)")[1]
 
     def report(self, *ids: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/mail-proxy/sync", content=body(*ids), headers=HEADERS, timeout=30)
+        return httpx.post(f"{self.url}/mail-proxy/sync", content=body(*ids), headers=HEADERS, timeout=PATIENCE_SECONDS)
 
     def wait_for_note(self, name: str) -> None:
-        wait_until((self.notes / name).exists, f"no note {name}; the log:\n{self.log[-3000:]}")
-
-
-def wait_until(is_true: Callable[[], bool], problem: str, *, timeout_seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not is_true():
-        assert time.monotonic() < deadline, problem
-        time.sleep(0.02)
+        wait_until((self.notes / name).exists, lambda: f"the note {name}; the log:\n{self.log[-3000:]}")
 
 
 def refuses_connections(url: str) -> bool:
@@ -156,10 +149,10 @@ def test_warm_shutdown_lets_the_request_in_flight_finish(pool: str, tmp_path: Pa
             worker.wait_for_note("hang-1")
             assert worker.process is not None
             worker.process.terminate()
-            wait_until(lambda: refuses_connections(url), "it still takes connections")
+            wait_until(lambda: refuses_connections(url), "it takes no connections")
             (tmp_path / "go").touch()
-            assert answer.result(timeout=20).json()["accepted"] == 1
-        assert worker.process.wait(20) == 0
+            assert answer.result(timeout=PATIENCE_SECONDS).json()["accepted"] == 1
+        assert worker.process.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
@@ -168,7 +161,7 @@ def test_other_signals_end_it_as_well(how: signal.Signals, tmp_path: Path) -> No
         url = worker.url
         assert worker.process is not None
         worker.process.send_signal(how)
-        worker.process.wait(20)
+        worker.process.wait(PATIENCE_SECONDS)
         assert refuses_connections(url)
 
 
@@ -178,8 +171,10 @@ def test_cold_shutdown_does_not_wait_for_requests(tmp_path: Path) -> None:
         worker.wait_for_note("hang-1")
         assert worker.process is not None
         worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(20)
-        assert isinstance(answer.exception(timeout=20), httpx.TransportError), "unanswered is not acknowledged"
+        worker.process.wait(PATIENCE_SECONDS)
+        assert isinstance(answer.exception(timeout=PATIENCE_SECONDS), httpx.TransportError), (
+            "unanswered is not acknowledged"
+        )
 
 
 def test_killed_worker_leaves_neither_port_nor_connections_with_its_children(tmp_path: Path) -> None:
@@ -197,21 +192,21 @@ def test_killed_worker_leaves_neither_port_nor_connections_with_its_children(tmp
             def children() -> list[int]:
                 return [pid for pid in worker.pool_pids() if open_files(pid)]
 
-            wait_until(lambda: len(set(children()) - first_children) == 2, "the children were not replaced")
+            wait_until(lambda: len(set(children()) - first_children) == 2, "other children")
             if sys.platform == "linux":
                 own = open_files(worker.process.pid, kind="socket:")
                 assert len(own) == 2, "the port and the connection"
                 assert not any(own & open_files(child) for child in children())
             worker.kill_parent()
             assert refuses_connections(url)
-            assert isinstance(answer.exception(timeout=5), httpx.TransportError)
+            assert isinstance(answer.exception(timeout=PATIENCE_SECONDS), httpx.TransportError)
 
 
 def test_children_are_replaced_under_load_without_a_deadlock(tmp_path: Path) -> None:
     with Worker(tmp_path, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "1") as worker:
         url = worker.url
         names = [f"task-{index}" for index in range(12)]
-        with httpx.Client(headers=HEADERS, timeout=30) as client, ThreadPoolExecutor(4) as executor:
+        with httpx.Client(headers=HEADERS, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(4) as executor:
             post = lambda name: client.post(f"{url}/mail-proxy/sync", content=body(name)).status_code  # noqa: E731
             assert set(executor.map(post, names)) == {200}
         for name in names:

@@ -18,8 +18,9 @@ from ..harness.door import Door
 from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import CeleryWorker, RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 MODULE = "tests.harness.migrating_app"
 
@@ -38,10 +39,8 @@ class MigratingStack(MailStack):
         args = [(number, f"to{number}@example.com") for number in numbers]
         return [self.app.send_task("shop.send_receipt", each).id for each in args]
 
-    def wait_all_told(self, ids: list[str], *, timeout_seconds: float = 60.0) -> None:
-        self.wait_until(
-            lambda: all(self.told(each)["noted:sent"] for each in ids), what="all sent", timeout_seconds=timeout_seconds
-        )
+    def wait_all_told(self, ids: list[str]) -> None:
+        self.wait_until(lambda: all(self.told(each)["noted:sent"] for each in ids), what="all sent")
 
     def command(self, *args: str) -> str:
         context = CLIContext(app=self.app, no_color=True, workdir=None)
@@ -155,7 +154,7 @@ def test_a_mail_whose_task_is_revoked_or_expires_between_two_tries_ends(
     expiring = stack.app.send_task("shop.send_receipt", (2, "to2@example.com"), expires=4).id
     for each in (revoked, expiring):
         stack.wait_told(each, "mail_deferred")
-    assert stack.app.control.revoke(revoked, reply=True, limit=1, timeout=30)
+    assert stack.app.control.revoke(revoked, reply=True, limit=1, timeout=PATIENCE_SECONDS)
     for each in (revoked, expiring):
         stack.wait_told(each, "mail_error", "noted:error")
     mail_sink.start()

@@ -18,7 +18,7 @@ from ..conftest import required_under_ci
 from ..harness.redis_services import RedisServer
 from ..harness.services import ServiceMissing
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TASK = "djcelery_email_send_multiple"
 

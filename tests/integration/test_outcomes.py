@@ -13,6 +13,7 @@ from celery_mailproxy.testing import MailSink, RealProxy
 
 from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +44,7 @@ def test_a_sent_mail_fires_its_signals_and_its_chained_task_once(stack: MailStac
     stack.wait_told(result.id, "mail_queued", "mail_sent", "noted:sent")
     stack.settle(0.5)
     assert stack.told(result.id) == {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
-    assert result.get(timeout=5) == {"id": result.id, "queued": 1, "rejected": []}
+    assert result.get(timeout=PATIENCE_SECONDS) == {"id": result.id, "queued": 1, "rejected": []}
     assert [mail.message["Subject"] for mail in sink.mails_to(recipient)] == ["Grüße"]
     delivery = stack.delivery(result.id)
     assert delivery.status is Status.SENT
@@ -106,7 +107,7 @@ def test_a_rejected_mail_ends_at_once_and_fires_error(stack: MailStack) -> None:
         return
     stack.wait_told(result.id, "mail_rejected", "noted:error")
     with pytest.raises(Exception, match="account not found"):
-        result.get(timeout=10)
+        result.get(timeout=PATIENCE_SECONDS)
     stack.settle(0.5)
     assert stack.told(result.id) == {"mail_rejected": 1, "noted:error": 1}
     assert stack.delivery(result.id).status is Status.REJECTED
@@ -117,7 +118,7 @@ def test_many_mails_go_in_chunks_and_each_is_told(stack: MailStack, sink: MailSi
     recipients = [f"many{n}-{stack.tenant.suffix}@example.com" for n in range(25)]
     mails = [{"to": [recipient], "subject": "x", "body": "x"} for recipient in recipients]
     group = task.delay(mails)
-    results = group.get(timeout=30, disable_sync_subtasks=False)
+    results = group.get(timeout=PATIENCE_SECONDS, disable_sync_subtasks=False)
     assert [result["queued"] for result in results] == [10, 10, 5]
     ids = [message_id for result in results for message_id in result["ids"]]
     assert len(set(ids)) == 25
@@ -130,7 +131,7 @@ def test_a_rejected_message_does_not_take_its_neighbours_down(stack: MailStack, 
     task = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
     mails: list[dict[str, Any]] = [{"to": [f"neighbour{n}@example.com"], "subject": "x", "body": "x"} for n in range(3)]
     mails[1]["account_id"] = "nobody"
-    (result,) = task.delay(mails).get(timeout=30, disable_sync_subtasks=False)
+    (result,) = task.delay(mails).get(timeout=PATIENCE_SECONDS, disable_sync_subtasks=False)
     expected = 2 if stack.tenant.proxy.api == "commands" else 3
     assert result["queued"] == expected
     stack.wait_told(result["ids"][0], "mail_sent")

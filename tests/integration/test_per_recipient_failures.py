@@ -23,8 +23,10 @@ from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.relay import Relay
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
+from .conftest import Broker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 S = SuspensionState
 _numbers = itertools.count(30001)
@@ -41,23 +43,13 @@ def proxy() -> Iterator[FakeProxy]:
         yield proxy
 
 
-@pytest.fixture
-def relay(proxy: FakeProxy) -> Iterator[Relay]:
-    with Relay(proxy.url) as relay:
-        yield relay
-
-
-@pytest.fixture(params=["redis", "rabbitmq"])
-def stack(
-    request: pytest.FixtureRequest, proxy: FakeProxy, relay: Relay, redis_server: RedisServer
-) -> Iterator[MailStack]:
-    fixture = {"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param]
+@pytest.fixture(scope="module")
+def stack(proxy: FakeProxy, relay: Relay, broker: Broker, redis_server: RedisServer) -> Iterator[MailStack]:
     tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
     tenant.add()
     # One message a call: a worker can die between two of them.
     conf = {"result_backend": redis_server.url_of(7), "mail_proxy_chunk_size": 1, "mail_proxy_max_retries": 2}
-    broker_url = request.getfixturevalue(fixture).url
-    with MailStack(tenant, broker_url=broker_url, proxy_url=relay.url, conf=conf) as stack:
+    with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url, conf=conf) as stack:
         yield stack
 
 
@@ -95,7 +87,7 @@ class Flow:
 
     def assert_once(self, proxy: FakeProxy, *, is_sent: bool = True) -> None:
         """All were sent, the link ran once, and each recipient got one mail."""
-        report = self.result.get(timeout=60)
+        report = self.result.get(timeout=PATIENCE_SECONDS)
         assert (len(report["sent"]), report["error"]) == (3, {})
         self.wait_state(S.DONE)
         self.stack.settle(1)
@@ -113,12 +105,11 @@ def test_killed_between_the_last_end_and_the_report_of_the_whole(stack: MailStac
     flow.report(0, 2)
     flow.wait_sent(0, 2)
     hung = stack.hang_at("join", flow.result.id)
-    flow.report(1)
-    stack.wait_until(hung.exists, what="the look at the members")
-    assert stack.delivery(flow.ids[1]).status is Status.SENT
-    assert stack.delivery(flow.result.id).status is Status.QUEUED
-    stack.worker.kill()
-    stack.worker.start()
+    with stack.killed_when(hung.exists, what="the look at the members"):
+        flow.report(1)
+        stack.wait_until(hung.exists, what="the look at the members")
+        assert stack.delivery(flow.ids[1]).status is Status.SENT
+        assert stack.delivery(flow.result.id).status is Status.QUEUED
     flow.assert_once(proxy, is_sent=False)
 
 
@@ -126,11 +117,10 @@ def test_killed_between_the_report_of_the_whole_and_its_publication(stack: MailS
     flow = Flow(stack, *SILENT)
     flow.wait_state(S.WAITING)
     hung = stack.hang_at("resume", flow.result.id)
-    flow.report(0, 1, 2)
-    stack.wait_until(hung.exists, what="the publication")
-    assert stack.delivery(flow.result.id).suspension.state is S.REPORTED
-    stack.worker.kill()
-    stack.worker.start()
+    with stack.killed_when(hung.exists, what="the publication"):
+        flow.report(0, 1, 2)
+        stack.wait_until(hung.exists, what="the publication")
+        assert stack.delivery(flow.result.id).suspension.state is S.REPORTED
     flow.assert_once(proxy, is_sent=False)
 
 
@@ -138,30 +128,25 @@ def test_killed_in_the_resumed_run(stack: MailStack, proxy: FakeProxy) -> None:
     flow = Flow(stack, *SILENT)
     flow.wait_state(S.WAITING)
     hung = stack.hang_at("publish", flow.result.id)
-    flow.report(0, 1, 2)
-    stack.wait_until(hung.exists, what="the publication of the link")
-    stack.worker.kill()
-    stack.worker.start()
+    with stack.killed_when(hung.exists, what="the publication of the link"):
+        flow.report(0, 1, 2)
     flow.assert_once(proxy, is_sent=False)
 
 
 def test_killed_in_the_midst_of_the_submission(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
-    with relay.hold():
+    passed = relay.passed
+    with stack.killed_when(lambda: relay.passed > passed, what="the first of three calls", held=relay.hold()):
         flow = Flow(stack)
-        stack.wait_until(lambda: relay.passed == 1, what="the first of three calls")
-        stack.worker.kill()
-    # All are known, whether they have been submitted or not.
-    assert all(stack.delivery(message_id) is not None for message_id in flow.ids)
-    stack.worker.start()
+        # All are known, whether they have been submitted or not.
+        stack.wait_until(lambda: relay.passed > passed, what="the first of three calls")
+        assert all(stack.delivery(message_id) is not None for message_id in flow.ids)
     flow.assert_once(proxy)
 
 
 def test_killed_before_the_first_submission(stack: MailStack, proxy: FakeProxy, relay: Relay) -> None:
-    with relay.drop():
+    came = relay.came
+    with stack.killed_when(lambda: relay.came > came, what="the submission", held=relay.drop()):
         flow = Flow(stack)
-        stack.wait_until(lambda: relay.came, what="the submission")
-        stack.worker.kill()
-    stack.worker.start()
     flow.assert_once(proxy)
 
 
@@ -180,7 +165,7 @@ def test_reports_that_overtake_the_answer_are_taken_by_the_submitting_task(
         with relay.hold():
             flow = Flow(stack)
             flow.wait_state(S.EARLY)
-            stack.worker.kill()
+            stack.kill_worker()
         stack.worker.start()
         flow.assert_once(proxy)
 
@@ -189,13 +174,13 @@ def test_a_proxy_that_stays_away_ends_them_all(stack: MailStack, proxy: FakeProx
     with proxy.down():
         flow = Flow(stack)
         with pytest.raises(DeliveryError, match="3 of 3 recipients"):
-            flow.result.get(timeout=60)
+            flow.result.get(timeout=PATIENCE_SECONDS)
         assert [stack.delivery(each).status for each in flow.ids] == [Status.ERROR] * 3
         sent = stack.app.tasks["celery_mailproxy.send_via_proxy"].delay(
             to=["ann@example.com", "bob@example.com"], subject="S", body="B", per_recipient=True
         )
         with pytest.raises(Exception, match="proxy"):
-            sent.get(timeout=60)
+            sent.get(timeout=PATIENCE_SECONDS)
         stack.wait_until(lambda: stack.delivery(sent.id).status is Status.ERROR, what="the end")
 
 
@@ -212,9 +197,9 @@ def test_a_lost_submission_is_taken_up_by_the_janitor(stack: MailStack, proxy: F
     runtime.store.register([replace(lost, message_id=task_id, task_id=task_id, suspension=suspension, history=())])
     counts = stalled.move_on_stalled(runtime, now=utcnow(), lease_seconds=600, limit=10)
     assert counts["submitted"] == 1
-    report: Any = AsyncResult(task_id, app=stack.app).get(timeout=60)
+    report: Any = AsyncResult(task_id, app=stack.app).get(timeout=PATIENCE_SECONDS)
     assert report["ids"] == {f"{name}@example.com": f"{task_id}-{n}" for n, name in enumerate(NAMES)}
     assert len(report["sent"]) == 3
     # The mail itself is none of the proxy's messages.
     assert not [message for message in proxy.received if message["id"] in (task_id, flow.result.id)]
-    assert len(flow.result.get(timeout=60)["sent"]) == 3
+    assert len(flow.result.get(timeout=PATIENCE_SECONDS)["sent"]) == 3

@@ -12,6 +12,7 @@ from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -41,14 +42,16 @@ def test_a_refused_recipient_does_not_take_the_others_down(redis_server: RedisSe
         with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
             first = deliver(stack, "ann", "bob", account_id="nobody").delay()
             with pytest.raises(DeliveryError, match="account not found"):
-                first.get(timeout=30)
-            collected = deliver(stack, "ann", "bob", account_id="nobody", collect=True).delay().get(timeout=30)
+                first.get(timeout=PATIENCE_SECONDS)
+            collected = (
+                deliver(stack, "ann", "bob", account_id="nobody", collect=True).delay().get(timeout=PATIENCE_SECONDS)
+            )
             assert collected["error"] == dict.fromkeys([address("ann"), address("bob")], "account not found")
             sent_result = stack.app.tasks["celery_mailproxy.send_via_proxy"].delay(
                 **mail("ann", "bob", account_id="nobody")
             )
             with pytest.raises(MessageRejected, match="account not found"):
-                sent_result.get(timeout=30)
+                sent_result.get(timeout=PATIENCE_SECONDS)
             stack.wait_until(lambda: stack.delivery(sent_result.id).status is Status.ERROR, what="the end")
 
 
@@ -61,7 +64,7 @@ def test_on_the_real_proxy_each_gets_the_mail_that_all_see(
         to, cc, bcc = ["Ann Dö <ann@example.com>", address("spam")], [address("cid")], [address("dan")]
         arguments = mail(cc=cc, bcc=bcc, return_path="bounces@example.com", **callbacks(stack)) | {"to": to}
         result = stack.app.tasks["celery_mailproxy.deliver_via_proxy"].delay(**arguments)
-        report = result.get(timeout=60)
+        report = result.get(timeout=PATIENCE_SECONDS)
         assert report["sent"] == [address(name) for name in ("ann", "cid", "dan")]
         assert list(report["error"]) == [address("spam")]
         assert "554" in report["error"][address("spam")]
@@ -70,7 +73,7 @@ def test_on_the_real_proxy_each_gets_the_mail_that_all_see(
         hidden = stack.app.tasks["celery_mailproxy.send_via_proxy"].delay(
             **mail(bcc=[address("eve"), address("fay")]) | {"to": []}
         )
-        assert hidden.get(timeout=30)["queued"] == 2
+        assert hidden.get(timeout=PATIENCE_SECONDS)["queued"] == 2
         stack.wait_until(lambda: stack.delivery(hidden.id).status is Status.SENT, what="the blind copies")
     mails = {each.rcpt_to: each for each in mail_sink.mails}
     shown = [each for recipients, each in mails.items() if recipients in {(to,) for to in report["sent"]}]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
-import time
 import traceback
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -206,10 +206,8 @@ def test_unix_socket() -> None:
 @pytest.mark.filterwarnings("ignore:.*AF_UNIX:ResourceWarning")
 def test_no_server_is_a_store_error_without_the_password(url: str) -> None:
     store = open_store(url.format(port=free_port()), retention=Retention())
-    started = time.monotonic()
     with pytest.raises(StoreError) as caught:
         store.get("m")
-    assert time.monotonic() - started < 5
     logged = "".join(traceback.format_exception(caught.value))
     assert "s3cret" not in logged + repr(store)
     assert "***" in str(caught.value)
@@ -218,14 +216,25 @@ def test_no_server_is_a_store_error_without_the_password(url: str) -> None:
     gc.collect()
 
 
+def _callers(server: socket.socket) -> int:
+    """How many have connected to a server that accepts nobody."""
+    server.setblocking(False)
+    number = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            number += 1
+    return number
+
+
 def test_server_that_hangs_is_a_store_error_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}?socket_timeout=0.3", retention=Retention())
-        started = time.monotonic()
         with pytest.raises(StoreError, match=r"TimeoutError"):
             store.get("m")
-        assert time.monotonic() - started < 3
         store.close()
+        # Each try waits for the time-out.
+        assert 1 <= _callers(silent) <= 3
 
 
 @pytest.mark.parametrize(

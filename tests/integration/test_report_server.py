@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from celery_mailproxy.receiver import asgi
 from celery_mailproxy.receiver.receiver import ReportReceiver
 from celery_mailproxy.receiver.server import ReportServer
 from celery_mailproxy.testing.ports import free_port
+from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -62,17 +62,14 @@ def serving(receiver: ReportReceiver, host: str = "127.0.0.1") -> Iterator[Repor
 
 
 def exchange(url: str, *pieces: bytes) -> bytes:
-    """What the server answers to these bytes, until it closes the connection or half a second passes."""
+    """What the server answers to these bytes, until it closes the connection."""
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=0.5) as client:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as client:
         for piece in pieces:
             client.sendall(piece)
         answer = b""
-        try:
-            while piece := client.recv(65536):
-                answer += piece
-        except TimeoutError:
-            answer += b"<still open>"
+        while piece := client.recv(65536):
+            answer += piece
     return answer
 
 
@@ -92,7 +89,6 @@ def test_large_body_without_a_token_is_refused_before_it_is_sent(receiver: Repor
             assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
             assert answer.lower().count(b"www-authenticate") == 2
             assert answer.count(b"Content-Length") == 1
-            assert b"<still open>" not in answer
     assert receiver.counts.responses == {("reports", 401): 2}
 
 
@@ -131,9 +127,8 @@ def test_largest_body_is_taken_also_in_chunks(receiver: ReportReceiver, kept: li
 def test_stop_closes_idle_connections_at_once(receiver: ReportReceiver) -> None:
     with serving(receiver) as server, httpx.Client() as client:
         client.get(f"{server.urls[0]}/health")
-        started = time.monotonic()
-        server.stop(drain_seconds=10)
-        assert time.monotonic() - started < 3
+        # If it waited for them, it would do so until the test is given up.
+        server.stop(drain_seconds=3600)
 
 
 def test_stop_gives_up_requests_that_take_too_long(receiver: ReportReceiver) -> None:
@@ -141,16 +136,18 @@ def test_stop_gives_up_requests_that_take_too_long(receiver: ReportReceiver) -> 
 
     def accept(reports: Sequence[DeliveryReport]) -> None:
         began.set()
-        gate.wait(20)
+        gate.wait(PATIENCE_SECONDS)
 
     receiver = ReportReceiver(accept=accept, tokens={None: ("secret",)})
     with serving(receiver) as server:
         url = f"{server.urls[0]}/mail-proxy/sync"
         with ThreadPoolExecutor(1) as executor:
-            answer = executor.submit(lambda: httpx.post(url, content=body("m1"), headers=HEADERS, timeout=20))
-            assert began.wait(10)
+            answer = executor.submit(
+                lambda: httpx.post(url, content=body("m1"), headers=HEADERS, timeout=PATIENCE_SECONDS)
+            )
+            assert began.wait(PATIENCE_SECONDS)
             server.stop(drain_seconds=0.2)
-            assert isinstance(answer.exception(timeout=5), httpx.TransportError)
+            assert isinstance(answer.exception(timeout=PATIENCE_SECONDS), httpx.TransportError)
             gate.set()
 
 
@@ -183,9 +180,7 @@ def test_uvicorn_serves_the_asgi_application(receiver: ReportReceiver, kept: lis
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: server.started, "uvicorn")
         url = f"http://127.0.0.1:{port}"
         assert httpx.head(f"{url}/health").status_code == 200
         assert httpx.post(f"{url}/mail-proxy/sync/", content=body("m1"), headers=HEADERS).status_code == 200
@@ -194,5 +189,5 @@ def test_uvicorn_serves_the_asgi_application(receiver: ReportReceiver, kept: lis
         assert exchange(url, head(Content_Length=150_000)).startswith(b"HTTP/1.1 401")
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join()
     assert [report.message_id for report in kept] == ["m1"]

@@ -21,6 +21,7 @@ from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_st
 from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from tests.contract.store_values import START, delivery, report, sent_entry
+from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +67,7 @@ def test_processes_record_each_report_once(url: str) -> None:
     store = open_store(url, retention=Retention())
     store.register([delivery(f"m-{number}") for number in range(200)])
     processes = [start(RECORD, url, f"task-{number}") for number in range(4)]
-    outputs = [process.communicate("go\n", timeout=60) for process in processes]
+    outputs = [process.communicate("go\n", timeout=PATIENCE_SECONDS) for process in processes]
     assert [error for _, error in outputs] == [""] * 4
     assert Counter(" ".join(text for text, _ in outputs).split()) == Counter(f"m-{n}" for n in range(200))
     store.close()
@@ -75,10 +76,7 @@ def test_processes_record_each_report_once(url: str) -> None:
 def test_killed_writer_loses_nothing_that_was_acknowledged(url: str) -> None:
     processes = [start(REGISTER, url, f"w{number}") for number in range(3)]
     store = open_store(url, retention=Retention())
-    deadline = time.monotonic() + 60
-    while any(store.get(f"w{number}-20-0") is None for number in range(3)):
-        assert time.monotonic() < deadline, "the writers write nothing"
-        time.sleep(0.05)
+    wait_until(lambda: all(store.get(f"w{number}-20-0") for number in range(3)), "what the writers write")
     for process in processes:
         process.send_signal(signal.SIGKILL)
     # A line that the kill cut off was not acknowledged.

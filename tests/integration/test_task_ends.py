@@ -15,6 +15,7 @@ from celery_mailproxy.testing import FakeProxy
 from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import CeleryWorker, RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,7 @@ def test_a_mail_that_a_chain_makes_invalid_tells_its_callback(stack: MailStack) 
     render = stack.app.signature(f"{MODULE}.render", args=(1,))
     result = chain(render, send.s(to=["not an address"], **callbacks(stack))).apply_async()
     stack.wait_told(result.id, "mail_rejected", "noted:error")
-    assert result.parent.get(timeout=5)["subject"] == "Rendered 1"
+    assert result.parent.get(timeout=PATIENCE_SECONDS)["subject"] == "Rendered 1"
     assert "not an address" not in stack.worker.log
 
 
@@ -63,7 +64,7 @@ def test_one_server_that_fails_takes_no_other_servers_mail_down(stack: MailStack
         {"to": ["b@example.com"], "subject": "x", "server": "broken"},
     ]
     task = stack.app.tasks["celery_mailproxy.send_many_via_proxy"]
-    (result,) = task.delay(mails, **callbacks(stack)).get(timeout=20, disable_sync_subtasks=False)
+    (result,) = task.delay(mails, **callbacks(stack)).get(timeout=PATIENCE_SECONDS, disable_sync_subtasks=False)
     good, bad = result["ids"]
     assert result["queued"] == 1
     assert [entry["id"] for entry in result["failed"]] == [bad]
@@ -89,8 +90,8 @@ def test_an_id_that_another_tenant_has_is_refused_and_harms_nobody(stack: MailSt
     stack.wait_told(message_id, "mail_sent")
     second = stack.send(message_id=message_id, tenant_id=other.id, account_id=other.account_id)
     with pytest.raises(Exception, match="in use for another mail"):
-        second.get(timeout=10)
-    assert first.get(timeout=5)["queued"] == 1
+        second.get(timeout=PATIENCE_SECONDS)
+    assert first.get(timeout=PATIENCE_SECONDS)["queued"] == 1
     assert stack.told(message_id)["mail_rejected"] == 0
 
 
@@ -100,8 +101,8 @@ def test_a_chain_goes_on_once_after_many_mails(stack: MailStack) -> None:
     report = {"message_id": "chained", "kind": "none"}
     after = stack.app.signature(f"{MODULE}.noted", args=(report,), kwargs={"tag": "after"}, immutable=True)
     result = chain(many.s(mails), after).apply_async()
-    assert result.get(timeout=20) == "after"
-    assert result.parent.get(timeout=5)["queued"] == 5
+    assert result.get(timeout=PATIENCE_SECONDS) == "after"
+    assert result.parent.get(timeout=PATIENCE_SECONDS)["queued"] == 5
     assert stack.told("chained") == {"noted:after": 1}
 
 
@@ -139,9 +140,9 @@ def test_a_worker_killed_while_it_gives_a_mail_up_tells_of_it_later(
         hung = stack.hang_where_told(message_id, "error")
         stack.send(message_id=message_id)
         stack.wait_until(hung.exists, what="the handler")
-        stack.worker.kill()
+        stack.kill_worker()
         stack.worker.start()
-        stack.wait_until(lambda: stack.told(message_id)["mail_error"] == 2, what="the second try", timeout_seconds=60)
+        stack.wait_until(lambda: stack.told(message_id)["mail_error"] == 2, what="the second try")
         stack.wait_told(message_id, "noted:error")
 
 

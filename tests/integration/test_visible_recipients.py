@@ -12,6 +12,7 @@ from celery_mailproxy.testing import MailSink, RealProxy
 from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +40,9 @@ def test_the_arguments_get_the_mail_that_the_headers_show(
     with MailStack(tenant, broker_url=redis_server.url, conf={}) as stack:
         for mail in mails:
             stack.app.tasks[send_via_proxy.name].delay(**mail)
-        found = {each.message["Subject"]: each for each in mail_sink.wait_for(len(mails))}
+        found = {
+            each.message["Subject"]: each for each in mail_sink.wait_for(len(mails), timeout_seconds=PATIENCE_SECONDS)
+        }
     assert {subject: sorted(each.rcpt_to) for subject, each in found.items()} == {
         "another": ["ann@example.com", "bob@example.com"],
         "nobody": ["ann@example.com"],

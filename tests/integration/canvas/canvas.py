@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections import Counter
 from typing import Any
@@ -14,11 +13,9 @@ from celery_mailproxy.deliveries.suspension import SuspensionState
 
 from ...harness.mail_stack import MODULE, MailStack
 from ...harness.relay import Relay
+from ...harness.waiting import PATIENCE_SECONDS
 
 __all__ = ["Canvas"]
-
-#: How long anything is waited for. The machine may be busy; nothing here is about speed.
-_PATIENCE_SECONDS = 90
 
 
 class Canvas:
@@ -35,8 +32,6 @@ class Canvas:
         self.backend = backend
         self._once: list[str] = []
         self._never: list[str] = []
-        self._events: list[dict[str, Any]] = []
-        self._read_to = 0
 
     # What a canvas is made of
 
@@ -76,7 +71,7 @@ class Canvas:
 
     def get(self, result: Any, **options: Any) -> Any:
         # Backends that have to be asked are asked more often than Celery would.
-        return result.get(timeout=_PATIENCE_SECONDS, interval=0.1, **options)
+        return result.get(timeout=PATIENCE_SECONDS, interval=0.1, **options)
 
     def returns(self, result: Any, value: Any) -> None:
         """Where there are results: this one is that value, or what another step returns."""
@@ -125,7 +120,7 @@ class Canvas:
         return self.wait_until(reached, what=f"{states} of {result.id}")
 
     def wait_until(self, condition: Any, *, what: str) -> Any:
-        return self.stack.wait_until(condition, what=what, timeout_seconds=_PATIENCE_SECONDS)
+        return self.stack.wait_until(condition, what=what)
 
     def report(self, *results: Any, error: str | None = None, **fields: Any) -> None:
         """Report the mails in one POST: as sent, unless something else is said."""
@@ -142,15 +137,7 @@ class Canvas:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """`MailStack.events`, each read once."""
-        if self.stack.events_path.exists():
-            with self.stack.events_path.open("rb") as file:
-                file.seek(self._read_to)
-                whole, _, _ = file.read().rpartition(b"\n")
-            if whole:
-                self._read_to += len(whole) + 1
-                self._events += map(json.loads, whole.split(b"\n"))
-        return self._events
+        return self.stack.events
 
     def assert_all_ran(self) -> None:
         """Every step of all tests ran as often as said, and no mail was sent or ended twice."""

@@ -170,7 +170,7 @@ def test_killed_in_a_chord(canvas: Canvas) -> None:
     canvas.report(resumed)
     # Its result is stored and counted, and the broker still waits for the acknowledgement.
     canvas.wait_until(hung.exists, what="the end of a resumed run")
-    canvas.stack.worker.kill()
+    canvas.stack.kill_worker()
     canvas.stack.worker.start()
     canvas.report(waiting, reported)
     assert canvas.get(result) == body.kwargs["number"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,6 +17,8 @@ from celery_mailproxy.dispatch.resumer import resumer_of
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 
+from ...harness.heard_events import heard_events
+from ...harness.waiting import PATIENCE_SECONDS
 from .canvas import Canvas
 
 pytestmark = [
@@ -203,32 +203,11 @@ def test_hooks_and_signals_of_a_task_of_ones_own(canvas: Canvas) -> None:
     assert [len(canvas.told(bad, name)) for name in names] == [2, 0, 1, 0, 1, 0]
 
 
-@contextmanager
-def listening(canvas: Canvas) -> Iterator[Any]:
-    """Celery's own picture of the cluster, and the events that it was made of."""
-    state = canvas.app.events.State()
-    seen: list[dict[str, Any]] = []
-
-    def note(event: dict[str, Any]) -> None:
-        seen.append(event)
-        state.event(event)
-
-    with canvas.app.connection_for_read() as connection:
-        receiver = canvas.app.events.Receiver(connection, handlers={"*": note})
-        thread = threading.Thread(target=receiver.capture, kwargs={"limit": None, "timeout": None, "wakeup": False})
-        thread.start()
-        try:
-            canvas.wait_until(lambda: seen, what="the worker's heartbeat")
-            yield state, seen
-        finally:
-            receiver.should_stop = True
-            thread.join()
-
-
 @pytest.mark.smoke
 def test_events_as_flower_sees_them(canvas: Canvas) -> None:
     expected = {"received": 2, "started": 2, "queued": 1, "deferred": 1, "succeeded": 1}
-    with listening(canvas) as (state, seen):
+    state = canvas.app.events.State()
+    with heard_events(canvas.app) as seen:
         result = canvas.mail("silent").delay()
 
         def count() -> Counter[str]:
@@ -241,6 +220,8 @@ def test_events_as_flower_sees_them(canvas: Canvas) -> None:
         canvas.wait_until(lambda: count().total() >= 7, what="all events")
         canvas.stack.settle(0.3)
         assert count() == expected
+        for event in seen:
+            state.event(event)
         assert state.tasks[result.id].state == "SUCCESS"
 
 
@@ -299,7 +280,7 @@ def test_a_task_that_is_revoked_while_its_mail_is_under_way(canvas: Canvas) -> N
     for each in revoked:
         canvas.wait_state(each, S.WAITING)
     # The answer says that the worker knows.
-    assert canvas.app.control.revoke([each.id for each in revoked], reply=True, limit=1, timeout=30)
+    assert canvas.app.control.revoke([each.id for each in revoked], reply=True, limit=1, timeout=PATIENCE_SECONDS)
     canvas.report(*revoked)
     for each in revoked:
         canvas.wait_told(each, "task_revoked")
@@ -358,7 +339,7 @@ def test_killed_at_each_of_five_points_at_once(canvas: Canvas) -> None:
         before_post = begin(0, "ann")
         canvas.wait_until(lambda: canvas.relay.came > came, what="the submission that is dropped")
         canvas.wait_until(lambda: all(each.exists() for each in hung), what="the others")
-        worker.kill()
+        canvas.stack.kill_worker()
     worker.start()
     canvas.report(posted, marked)
     results = (before_post, posted, marked, early, resumed)

@@ -9,6 +9,7 @@ from celery.exceptions import TaskRevokedError
 from celery_mailproxy import DeliveryError
 from celery_mailproxy.deliveries.suspension import SuspensionState
 
+from ...harness.waiting import PATIENCE_SECONDS
 from .canvas import Canvas
 
 
@@ -56,7 +57,7 @@ def test_the_children_of_a_mail_are_those_that_went_on(canvas: Canvas) -> None:
 def test_a_revoked_mail_raises_so(canvas: Canvas) -> None:
     result = canvas.mail("silent").delay()
     canvas.wait_state(result, SuspensionState.WAITING)
-    assert canvas.app.control.revoke(result.id, reply=True, limit=1, timeout=30)
+    assert canvas.app.control.revoke(result.id, reply=True, limit=1, timeout=PATIENCE_SECONDS)
     canvas.report(result)
     with pytest.raises(TaskRevokedError):
         canvas.get(result)

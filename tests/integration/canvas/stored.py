@@ -9,6 +9,7 @@ from celery_mailproxy.deliveries.suspension import SuspensionState
 import pytest
 
 
+from ...harness.waiting import PATIENCE_SECONDS
 from .canvas import Canvas
 
 
@@ -29,7 +30,7 @@ def test_the_states_of_a_mail(canvas: Canvas) -> None:
 def test_a_task_that_is_revoked_shows_so(canvas: Canvas) -> None:
     result = canvas.mail("silent").delay()
     canvas.wait_state(result, SuspensionState.WAITING)
-    assert canvas.app.control.revoke(result.id, reply=True, limit=1, timeout=30)
+    assert canvas.app.control.revoke(result.id, reply=True, limit=1, timeout=PATIENCE_SECONDS)
     canvas.report(result)
     canvas.wait_told(result, "task_revoked")
     canvas.wait_until(lambda: result.state == "REVOKED", what="the state REVOKED")

@@ -1,0 +1,28 @@
+"""What several files need of brokers and relays. A module says by a fixture `proxy` which proxy it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from celery_mailproxy.testing import FakeProxy, RealProxy
+
+from ..harness.relay import Relay
+from ..harness.services import RabbitServer, RedisServer
+
+Broker = RedisServer | RabbitServer
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker, one after the other. The test does not stop it."""
+    server: Broker = request.getfixturevalue({"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param])
+    return server
+
+
+@pytest.fixture(scope="module")
+def relay(proxy: FakeProxy | RealProxy) -> Iterator[Relay]:
+    """Between the workers and the module's proxy."""
+    with Relay(proxy.url) as relay:
+        yield relay
