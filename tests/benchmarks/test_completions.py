@@ -17,7 +17,7 @@ from tests.harness.mail_stack import MailStack
 from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 
 COUNT = 500
 TURNS = 6
@@ -103,7 +103,7 @@ def completion_rate(stack: MailStack, reporter: Reporter, count: int = COUNT) ->
     with reporter.silence():
         result = group([mail(stack).clone() for _ in range(count)]).apply_async()
         for each in result.results:
-            stack.wait_until(partial(is_waiting, stack, each.id), what="the mail waits", timeout_seconds=60)
+            stack.wait_until(partial(is_waiting, stack, each.id), what="the mail waits")
         started = time.perf_counter()
         reporter.proxy.send_reports()
         result.get(timeout=120)

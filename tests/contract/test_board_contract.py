@@ -8,7 +8,6 @@ from datetime import timedelta
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from tests.harness.waiting import PATIENCE_SECONDS
 
-
 from .store_values import START, Clock, MakeStore
 
 

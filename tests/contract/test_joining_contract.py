@@ -17,7 +17,6 @@ from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.joining import Joiner
 from tests.harness.waiting import PATIENCE_SECONDS
 
-
 from .store_values import START, MakeStore, delivery, new_id, report
 
 S = SuspensionState

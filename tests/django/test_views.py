@@ -29,8 +29,9 @@ from celery_mailproxy.django import views
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 from tests.django.default_app import default_app
-from tests.django.servers import SERVERS, wait_until
+from tests.django.servers import SERVERS
 from tests.harness.proxy_tenant import ProxyTenant
+from tests.harness.waiting import wait_until
 
 TOKEN = "a-sync-token"
 BODY = json.dumps({"delivery_report": [{"id": "m1", "sent_ts": 1795324468}]})

@@ -26,6 +26,10 @@ from .conftest import Broker
 pytestmark = pytest.mark.integration
 
 
+def is_done(stack: MailStack, message_id: str) -> bool:
+    return bool(stack.delivery(message_id).suspension.state is SuspensionState.DONE)
+
+
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[FakeProxy]:
     # This API refuses a mail of an unknown account at once; the other one reports it as an error later.
@@ -68,9 +72,7 @@ def test_the_body_runs_once_when_the_last_mail_has_ended(stack: MailStack) -> No
     assert len(set(by_task.values())) == 3
     for task_id, message_id in by_task.items():
         # Its record is written after the result is stored, which lets the body run.
-        stack.wait_until(
-            lambda id=message_id: stack.delivery(id).suspension.state is SuspensionState.DONE, what="the end of each"
-        )
+        stack.wait_until(partial(is_done, stack, message_id), what="the end of each")
         assert stack.delivery(message_id).task_id == task_id
 
 

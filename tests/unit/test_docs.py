@@ -26,6 +26,7 @@ from celery_mailproxy.receiver.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.tasks.sending.base_tasks import SendTask
 from celery_mailproxy.tasks.sending.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.testing import pytest_plugin
+from tests.harness.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -261,7 +262,7 @@ def test_python_code_runs(tmp_path: Path) -> None:
         cwd=tmp_path,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -280,7 +281,7 @@ def test_the_tests_that_the_guide_shows_pass(tmp_path: Path) -> None:
         cwd=tmp_path,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from celery_mailproxy.errors import redact
@@ -21,10 +19,3 @@ from celery_mailproxy.errors import redact
 )
 def test_addresses_are_replaced(text: str, expected: str) -> None:
     assert redact(text) == expected
-
-
-@pytest.mark.parametrize("text", ["x", "<x", "x@", "<", "@"])
-def test_a_long_text_takes_no_time(text: str) -> None:
-    begun = time.monotonic()
-    redact(text * 200_000)
-    assert time.monotonic() - begun < 5

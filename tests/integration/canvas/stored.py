@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from celery_mailproxy.deliveries.suspension import SuspensionState
 import pytest
 
+from celery_mailproxy.deliveries.suspension import SuspensionState
 
 from ...harness.waiting import PATIENCE_SECONDS
 from .canvas import Canvas

@@ -18,6 +18,7 @@ from kombu import Connection
 
 from celery_mailproxy.cli import mailproxy
 from celery_mailproxy.cli.command import shown_url
+from tests.harness.waiting import PATIENCE_SECONDS
 
 
 def test_celery_still_finds_commands_by_their_entry_point() -> None:
@@ -48,7 +49,7 @@ def test_celery_still_reads_log_levels_by_name() -> None:
 def test_celery_still_calls_the_app_that_nobody_made_default() -> None:
     # In a process of its own: here, other tests have made apps.
     code = "from celery import current_app; assert current_app.main == 'default', current_app.main"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
 
 
 def test_kombu_still_asks_a_consumers_broker_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.harness.waiting import PATIENCE_SECONDS
 from tests.unit.cli.shop import Run
 
 COMMANDS = ["check", "migration", "prune", "receiver", "replay", "send", "share", "status", "tail"]
@@ -39,4 +40,4 @@ def test_importing_the_plugin_loads_no_command() -> None:
         "assert not loaded, loaded\n"
         "assert 'mailproxy_listen' in [parameter.name for parameter in worker.params]\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from io import StringIO
 from typing import Any
 
@@ -19,6 +18,7 @@ from celery_mailproxy.migration.backlog import Held, held_by_workers, legacy_que
 from celery_mailproxy.migration.figures import Outcomes, outcomes
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing.ports import free_port
+from tests.harness.waiting import wait_until
 from tests.unit.cli.migrating import run
 from tests.unit.migration.migrated_app import Migrated, migrated, working
 from tests.unit.migration.test_wrapping import task_of
@@ -86,17 +86,16 @@ def test_what_workers_hold_is_shown_beside_what_waits(one: Migrated) -> None:
     for number in range(3):
         task.apply_async((number,), countdown=180)
     with working(one):
-        deadline = time.monotonic() + 10
-        while (held := held_by_workers(one.app, [task.name])) is None or held.tasks[task.name] < 3:
-            assert time.monotonic() < deadline
-        lines = run(one, "migration").output.splitlines()
-        assert lines[-2:] == [
+        # A worker on a busy machine may answer too late to be counted: it is asked again.
+        expected = [
             f"queue {one.app.conf.task_default_queue}: 0 waiting",
             "task shop.receipt: 3 held by workers (1 worker answered)",
         ]
-        answer = json.loads(run(one, "migration", "--json").output)
-        assert answer["held_by_workers"] == {"shop.receipt": 3}
-        assert held_by_workers(one.app, ["another"]) == Held(workers=1, tasks={"another": 0})
+        wait_until(lambda: run(one, "migration").output.splitlines()[-2:] == expected, str(expected))
+        wait_until(
+            lambda: json.loads(run(one, "migration", "--json").output)["held_by_workers"] == {"shop.receipt": 3}, "JSON"
+        )
+        wait_until(lambda: held_by_workers(one.app, ["another"]) == Held(workers=1, tasks={"another": 0}), "none")
 
 
 def test_without_a_broker_the_rest_is_shown(one: Migrated) -> None:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from celery_mailproxy.receiver.fork_gate import ForkGate
+from tests.harness.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def test_fork_waits_for_a_busy_thread(gate: ForkGate) -> None:
             events.append("done")
 
     thread = in_thread(work)
-    assert is_busy.wait(5)
+    assert is_busy.wait(PATIENCE_SECONDS)
     gate.before_fork()
     events.append("forked")
     gate.after_fork_in_parent()
-    thread.join(5)
+    thread.join()
     assert events == ["done", "forked"]
 
 
@@ -51,7 +52,7 @@ def test_thread_waits_for_a_fork(gate: ForkGate) -> None:
     time.sleep(0.2)
     events.append("forked")
     gate.after_fork_in_parent()
-    thread.join(5)
+    thread.join()
     assert events == ["forked", "busy"]
 
 
@@ -62,23 +63,22 @@ def test_fork_is_not_held_up_for_ever(gate: ForkGate) -> None:
     def work() -> None:
         with gate.busy():
             is_busy.set()
-            end.wait(10)
+            end.wait()
 
     thread = in_thread(work)
-    assert is_busy.wait(5)
-    started = time.monotonic()
+    assert is_busy.wait(PATIENCE_SECONDS)
     gate.before_fork()
-    assert time.monotonic() - started < 5
+    assert thread.is_alive()
     gate.after_fork_in_parent()
     end.set()
-    thread.join(5)
+    thread.join()
 
 
 def test_busy_thread_may_fork_itself(gate: ForkGate) -> None:
+    # If it waited for itself, it would do so until the test is given up.
+    gate.limit_seconds = 3600
     with gate.busy():
-        started = time.monotonic()
         gate.before_fork()
-        assert time.monotonic() - started < gate.limit_seconds / 2
         gate.after_fork_in_parent()
 
 

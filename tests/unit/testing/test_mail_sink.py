@@ -10,6 +10,7 @@ import pytest
 from celery_mailproxy import testing
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.testing import MailSink
+from tests.harness.waiting import PATIENCE_SECONDS
 
 
 class TestMailSink:
@@ -17,7 +18,7 @@ class TestMailSink:
         with smtplib.SMTP(mail_sink.host, mail_sink.port) as client:
             client.sendmail("from@example.com", ["a@example.com", "b@example.com"], "Subject: Hi\n\nBody\n")
             assert not client.has_extn("smtputf8")
-        (mail,) = mail_sink.wait_for(1)
+        (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
         assert (mail.mail_from, mail.rcpt_to) == ("from@example.com", ("a@example.com", "b@example.com"))
         assert mail.raw == b"Subject: Hi\r\n\r\nBody\r\n"
         assert mail.message["Subject"] == "Hi"
