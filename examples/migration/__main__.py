@@ -26,7 +26,7 @@ from celery_mailproxy.testing.ports import free_port
 
 from .counting import show_counts
 from .old_side import RELEASES, install_old_side
-from .processes import Side, Worker, start_redis, tasks_in_hand
+from .processes import Side, Worker, give_out_again, start_redis, tasks_in_hand
 from .sink import ShopSink
 
 #: Which part of the mails each step has.
@@ -123,7 +123,7 @@ class Move:
             number = len(self.ranges["refused"])
             self.wait("refused", self._all_wait, total=number, done=lambda: len(self.sink.refused))
             # Now nothing is in its hands: it acknowledges early, and what it is sending when it dies is lost.
-            worker.kill() if self.options.kill else worker.stop()
+            self._kill(worker) if self.options.kill else worker.stop()
         self.sink.refuses = False
         console.print(f"  the old worker is {'killed' if self.options.kill else 'stopped'}")
 
@@ -167,10 +167,15 @@ class Move:
     def _kill_new_worker(self) -> None:
         with self._everything_held():
             in_hand = tasks_in_hand(self.broker_url)
-            self.new_worker.kill()
+            self._kill(self.new_worker)
             self.sink.limit = None
         self.new_worker.start()
         console.print(f"  the worker is killed with {in_hand} tasks in its hands, and another started")
+
+    def _kill(self, worker: Worker) -> None:
+        worker.kill()
+        # Nobody waits an hour here.
+        give_out_again(self.broker_url)
 
     @contextmanager
     def _everything_held(self) -> Iterator[None]:
@@ -183,11 +188,19 @@ class Move:
         self.sink.holds = True
         os.kill(self.proxy.pid, signal.SIGSTOP)
         try:
-            time.sleep(1)
+            self._wait_quiet()
             yield
         finally:
             os.kill(self.proxy.pid, signal.SIGCONT)
             self.sink.holds = False
+
+    def _wait_quiet(self) -> None:
+        """Until nobody has noted anything for a while: whoever could go on has done so."""
+        seen, since = "", time.monotonic()
+        while time.monotonic() - since < QUIET_SECONDS:
+            if (now := self._logs()) != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.1)
 
     def arrived(self) -> int:
         return len(self.sink.arrived)
@@ -210,9 +223,9 @@ class Move:
             progress.update(bar, completed=min(total, (done or self.arrived)()))
 
     def settle(self) -> None:
-        """Give a second copy the time to come: what a killed worker had is given out again by now."""
+        """Give a second copy the time to come."""
         with console.status("waiting for what might come twice …"):
-            time.sleep(15 if self.options.kill else 3)
+            time.sleep(3)
 
     def step(self, what: str) -> None:
         console.print(f"[bold]{what}[/]")

@@ -14,10 +14,10 @@ import redis
 
 from celery_mailproxy.testing.ports import free_port
 
-__all__ = ["Side", "Worker", "start_redis", "tasks_in_hand"]
+__all__ = ["Side", "Worker", "give_out_again", "start_redis", "tasks_in_hand"]
 
 _HERE = Path(__file__).parent
-_START_SECONDS = 60
+_START_SECONDS = 180
 
 
 class Side:
@@ -112,7 +112,7 @@ class Worker:
         else:
             process.send_signal(how)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -132,6 +132,13 @@ def start_redis(folder: Path) -> tuple[str, subprocess.Popen[bytes]] | None:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     return f"redis://127.0.0.1:{port}/0", process
+
+
+def give_out_again(broker_url: str) -> None:
+    """Let a Redis give out what a dead worker had, as if the `visibility_timeout` had passed."""
+    with redis.Redis.from_url(broker_url) as client:
+        for tag in client.zrange("unacked_index", 0, -1):
+            client.zadd("unacked_index", {tag: 1}, xx=True)
 
 
 def tasks_in_hand(broker_url: str) -> int:

@@ -27,7 +27,7 @@ else:
     # Redis gives the tasks of a dead worker back after this time. It has to be longer than a retry waits, which the
     # worker holds as long: else that one is given out twice. An hour is the default.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "visibility_timeout": 12,
+        "visibility_timeout": 3600,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
     }
