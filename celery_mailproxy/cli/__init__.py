@@ -24,15 +24,15 @@ with suppress(ImportError):
 
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {
-    "check": "Test each link of the chain, and say how to mend what fails.",
-    "migration": "Show how a migration to the proxy goes.",
-    "prune": "Forget deliveries that have expired.",
-    "receiver": "Receive delivery reports in a process of its own.",
+    "check": "Test each link of the chain and say how to fix what fails.",
+    "migration": "Show the progress of a migration to the proxy.",
+    "prune": "Delete expired deliveries.",
+    "receiver": "Receive delivery reports in a standalone process.",
     "replay": "Run failed handlers again.",
     "send": "Send one mail.",
-    "share": "Set the part of the mails that goes by the proxy.",
-    "status": "Show what became of a message.",
-    "tail": "Show what happens to mails, as it happens.",
+    "share": "Set the share of mail sent through the proxy.",
+    "status": "Show a message's status.",
+    "tail": "Follow mail events as they happen.",
 }
 
 
@@ -57,8 +57,8 @@ class _LazyGroup(DYMMixin, click.Group):  # type: ignore[misc]
 @click.pass_context
 @handle_preload_options  # type: ignore[untyped-decorator]
 def mailproxy(ctx: click.Context, **preload_options: Any) -> None:
-    """Send mail through genro-mail-proxy, and look after its deliveries.
+    """Send mail through genro-mail-proxy and follow its deliveries.
 
-    Begin with `celery -A proj mailproxy check`: it tests the settings, the broker, the workers, the store, the proxy
-    and the way back from it.
+    Start with `celery -A proj mailproxy check`: it tests the settings, the broker, the workers, the store, the proxy
+    and its route back to your application.
     """

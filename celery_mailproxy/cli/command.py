@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from celery import Celery
@@ -13,15 +12,13 @@ from kombu.exceptions import OperationalError
 from ..errors import InvalidMessage, MailProxyError
 from .terminal import Terminal
 
-__all__ = ["MailProxyCommand", "app_of", "shown_url", "timeout_option"]
-
-Decorated = TypeVar("Decorated", bound="Callable[..., Any] | click.Command")
+__all__ = ["MailProxyCommand", "app_of", "shown_url"]
 
 _TRACEBACK = f"{__name__}.traceback"
 
 
 class MailProxyCommand(click.Command):
-    """A command that tells `MailProxyError` and an unreachable broker in one line.
+    """A command that reports a `MailProxyError` or an unreachable broker in one line.
 
     `argument_options` of a command's context maps arguments of `send_via_proxy` to the options that set them.
     """
@@ -54,19 +51,6 @@ def shown_url(connection: Any) -> str:
     return str(connection.as_uri()).replace("://:**@", "://")
 
 
-def timeout_option(text: str) -> Callable[[Decorated], Decorated]:
-    """The option `--timeout`, as the argument `timeout_seconds`, of a command that follows a mail."""
-    return click.option(
-        "--timeout",
-        "timeout_seconds",
-        type=click.FloatRange(min=0),
-        default=60.0,
-        show_default=True,
-        metavar="SECONDS",
-        help=text,
-    )
-
-
 def _set_up_django() -> None:
     """What Celery itself does for a worker only: a Django project's settings and models are those of our commands."""
     if os.environ.get("DJANGO_SETTINGS_MODULE"):
@@ -95,5 +79,5 @@ def _traceback_option() -> click.Option:
         is_flag=True,
         expose_value=False,
         callback=remember,
-        help="Show the traceback of an error (also with CELERY_MAILPROXY_DEBUG=1).",
+        help="Show the traceback of an error; CELERY_MAILPROXY_DEBUG=1 does the same.",
     )

@@ -22,7 +22,7 @@ _MAX_WIDTH = 110
 def show_delivery(terminal: Terminal, delivery: Delivery, *, now: datetime) -> None:
     """Print one delivery."""
     fields = list(_fields(delivery, now))
-    entries = [(*_moment(entry, delivery), *_told_text(terminal, entry)) for entry in delivery.history]
+    entries = [(*_moment(entry, delivery), *_dispatched_text(terminal, entry)) for entry in delivery.history]
     hints = _hints(terminal, delivery)
     if terminal.is_plain:
         _show_plain(terminal, delivery, fields, entries, hints)
@@ -82,7 +82,7 @@ def _fields(delivery: Delivery, now: datetime) -> Iterator[tuple[str, Text]]:
     if recipients := delivery.summary.get("recipients"):
         yield "To", Text(f"{recipients} recipient{'' if recipients == 1 else 's'}")
     if delivery.members:
-        # The ids as the operator can ask for them; the addresses are not for the terminal's memory.
+        # The ids as the operator can ask for them; the addresses should not stay in a terminal's history.
         first, last = delivery.member_ids[0], delivery.member_ids[-1]
         yield "Messages", Text(plain(f"{first} to {last}, one for each" if first != last else first))
     if delivery.parent_id:
@@ -98,7 +98,7 @@ def _fields(delivery: Delivery, now: datetime) -> Iterator[tuple[str, Text]]:
         yield "Batch", Text(plain(delivery.batch_code))
     if delivery.task_id:
         is_same = delivery.task_id == delivery.message_id
-        yield "Task", Text("the message id is its id", "dim") if is_same else Text(plain(delivery.task_id))
+        yield "Task", Text("same as the message id", "dim") if is_same else Text(plain(delivery.task_id))
 
 
 def _since(delivery: Delivery, now: datetime) -> str:
@@ -131,12 +131,12 @@ def entry_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
     return kind, Text(" ").join(remarks)
 
 
-def _told_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
-    """`entry_text`, and whether the application has been told of it."""
+def _dispatched_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
+    """`entry_text`, and whether it has been dispatched to the application."""
     kind, remark = entry_text(terminal, entry)
     remarks = [remark] if remark else []
     if not entry.is_stale and not entry.is_dispatched:
-        remarks.append(Text("(not told yet: its handlers run, or will when its task comes again)", "yellow"))
+        remarks.append(Text("(not dispatched yet: its handlers run, or will when its task is redelivered)", "yellow"))
     remarks += [Text(f"{terminal.symbol('✗', 'x')} {plain(name)} failed", "red") for name in entry.failed]
     return kind, Text(" ").join(remarks)
 

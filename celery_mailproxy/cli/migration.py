@@ -20,6 +20,7 @@ from ..migration.figures import Outcomes, breaker_states, outcomes, own_shares, 
 from ..migration.routing import Router, get_router
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
+from .options import json_option
 from .share import share_lines
 from .terminal import Terminal, ago
 
@@ -29,16 +30,17 @@ _SHADOW = ("passed", "failed", "skipped")
 
 
 @click.command("migration", cls=MailProxyCommand)
-@click.option("--queue", "queues", multiple=True, help="A queue of the legacy way; may be repeated.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Queue of legacy tasks; may be repeated.")
+@json_option()
 @click.pass_context
 def command(ctx: click.Context, queues: tuple[str, ...], is_json: bool) -> None:
-    """Show how a migration goes: mails by way and outcome, share, breaker, queues.
+    """Show the progress of a migration to the proxy.
 
-    Counted is what was told of while mail_proxy_migration was set, in steps of
-    ten minutes. Without --queue those queues are shown where the tasks of the
-    legacy way wait. What workers hold has left its queue: such as a retry until
-    its time. It is shown by task, as far as workers answer within a second.
+    Shows mails by transport and outcome, the share, the breakers and the queues.
+    Mails are counted while mail_proxy_migration is set, in steps of ten minutes.
+    Without --queue, the queues are those where the legacy tasks are published. A
+    task that a worker holds, such as a retry until its time, has left its queue:
+    these are shown by task, as far as workers answer within a second.
 
     \b
     Example:

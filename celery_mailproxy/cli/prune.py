@@ -12,18 +12,26 @@ __all__ = ["command"]
 
 
 @click.command("prune", cls=MailProxyCommand)
-@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Forget at most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Delete at most N.",
+)
 @click.pass_context
 def command(ctx: click.Context, limit: int) -> None:
-    """Forget deliveries that have expired, oldest first.
+    """Delete expired deliveries.
 
-    Needed with SQLite and without Celery beat only: Redis forgets by itself, and
-    beat may run the task celery_mailproxy.prune_deliveries.
+    Deletes the oldest first. Only SQLite without Celery beat needs this: Redis
+    expires deliveries itself, and beat can run the task
+    celery_mailproxy.prune_deliveries.
 
     \b
     Example:
       celery -A proj mailproxy prune
     """
     pruned = get_runtime(app_of(ctx)).store.prune(limit=limit)
-    rest = "; there may be more, run it again" if pruned == limit else ""
-    Terminal.of(ctx).line(f"{pruned} expired {'delivery' if pruned == 1 else 'deliveries'} forgotten{rest}.")
+    rest = "; there may be more: run it again" if pruned == limit else ""
+    Terminal.of(ctx).line(f"{pruned} expired {'delivery' if pruned == 1 else 'deliveries'} deleted{rest}.")

@@ -28,16 +28,17 @@ __all__ = ["command"]
     envvar=ENVIRONMENT_VARIABLE,
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where to listen. :9100 is every address, port 0 a free one.",
+    help="Address to listen on; :9100 is every interface, port 0 a free port.",
 )
-@click.option("-l", "--loglevel", type=LOG_LEVEL, default="INFO", show_default=True, help="How much to log.")
+@click.option("-l", "--loglevel", type=LOG_LEVEL, default="INFO", show_default=True, help="Logging level.")
 @click.pass_context
 def command(ctx: click.Context, listen: str, loglevel: int) -> None:
-    """Receive delivery reports in a process of its own, in the foreground. Ctrl-C or SIGTERM ends it.
+    """Receive delivery reports in a standalone process.
 
-    A team that would rather not run one more process lets a worker do it, with
-    celery -A proj worker --mailproxy-listen HOST:PORT, or mounts
-    celery_mailproxy.receiver.wsgi or .asgi in its web application.
+    Runs in the foreground until Ctrl-C or SIGTERM. To save a process, let a
+    worker receive the reports (celery -A proj worker --mailproxy-listen
+    HOST:PORT), or mount celery_mailproxy.receiver.wsgi or .asgi in your web
+    application.
 
     \b
     Example:
@@ -57,7 +58,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
         terminal = Terminal.of(ctx)
         for url in server.urls:
             terminal.line(f"Receiving delivery reports at {url.rstrip('/')}{receiver.report_path}")
-        terminal.note("Ctrl-C ends.")
+        terminal.note("Press Ctrl-C to stop.")
         stop.wait()
         server.stop()
     logging.getLogger(__name__).info("receiver stopped")

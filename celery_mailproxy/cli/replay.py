@@ -37,13 +37,14 @@ class _Replayed:
 
 @click.command("replay", cls=MailProxyCommand)
 @click.argument("message_ids", nargs=-1, metavar="[ID]...")
-@click.option("--all", "is_all", is_flag=True, help="Every message that has a failed handler.")
+@click.option("--all", "is_all", is_flag=True, help="Replay every message that has a failed handler.")
 @click.pass_context
 def command(ctx: click.Context, message_ids: tuple[str, ...], is_all: bool) -> None:
-    """Run signal handlers and callbacks again that raised; those that succeeded are not run twice.
+    """Run failed handlers again.
 
-    They run in this process. Exit code 1 if one failed again: its traceback is
-    in this command's log, on standard error.
+    Runs the signal handlers and callbacks that raised, in this process; those
+    that succeeded are not run twice. Exits with code 1 if one fails again: its
+    traceback is logged to standard error.
 
     \b
     Examples:
@@ -51,7 +52,7 @@ def command(ctx: click.Context, message_ids: tuple[str, ...], is_all: bool) -> N
       celery -A proj mailproxy replay --all
     """
     if is_all == bool(message_ids):
-        raise click.UsageError("Give the ids of messages, or --all.", ctx)
+        raise click.UsageError("Give message ids or --all.", ctx)
     terminal = Terminal.of(ctx)
     runtime = get_runtime(app_of(ctx, with_handlers=True))
     ids = runtime.store.failed(limit=_AT_ONCE) if is_all else message_ids

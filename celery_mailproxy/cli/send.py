@@ -18,8 +18,9 @@ from ..mail.message import Attachment
 from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import one_outgoing
 from ..tasks.sending.submitter import submitter_of
-from .command import MailProxyCommand, app_of, timeout_option
+from .command import MailProxyCommand, app_of
 from .follow import follow
+from .options import json_option, sender_options, timeout_option
 from .terminal import Terminal, span
 
 __all__ = ["command", "publish", "submit"]
@@ -46,40 +47,38 @@ _TEXT_FILE = click.File("r", encoding="utf-8")
 
 
 @click.command("send", cls=MailProxyCommand)
-@click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient; may be repeated.")
-@click.option("--cc", multiple=True, metavar="ADDRESS", help="A recipient in copy; may be repeated.")
-@click.option("--bcc", multiple=True, metavar="ADDRESS", help="A recipient whom the others do not see.")
-@click.option("--from", "from_email", metavar="ADDRESS", help="The sender.  [default: mail_proxy_from_email]")
+@click.option("--to", multiple=True, metavar="ADDRESS", help="Recipient; may be repeated.")
+@click.option("--cc", multiple=True, metavar="ADDRESS", help="Copy recipient; may be repeated.")
+@click.option("--bcc", multiple=True, metavar="ADDRESS", help="Blind-copy recipient; may be repeated.")
+@sender_options
 @click.option("--subject", default="", help="The subject.")
-@click.option("--body", help="The text.")
-@click.option("--body-file", type=_TEXT_FILE, metavar="FILE", help="A file with the text; - is standard input.")
-@click.option("--html-file", type=_TEXT_FILE, metavar="FILE", help="A file with the HTML body.")
+@click.option("--body", help="The text body.")
+@click.option("--body-file", type=_TEXT_FILE, metavar="FILE", help="File with the text body; - is standard input.")
+@click.option("--html-file", type=_TEXT_FILE, metavar="FILE", help="File with the HTML body; - is standard input.")
 @click.option(
     "--attach",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A file to attach; may be repeated.",
+    help="File to attach; may be repeated.",
 )
 @click.option("--priority", metavar="PRIORITY", help="immediate, high, medium or low.  [default: medium]")
-@click.option("--account", "account_id", metavar="ID", help="The SMTP account, if not the configured one.")
-@click.option("--tenant", "tenant_id", metavar="ID", help="The tenant, if not the configured one.")
-@click.option("--server", metavar="NAME", help="One of mail_proxy_servers.")
+@click.option("--server", metavar="NAME", help="Send through this one of mail_proxy_servers.")
 @click.option("--id", "message_id", metavar="ID", help="The message id.  [default: a new one]")
-@click.option("--send-at", metavar="TIME", help="Not before: 2030-01-31T09:00+01:00, or unix seconds.")
-@click.option("--direct", is_flag=True, help="Submit from this process, without broker and worker.")
-@click.option("--wait", is_flag=True, help="Follow the mail until it is sent or has failed.")
-@timeout_option("How long to --wait.")
-@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@click.option("--send-at", metavar="TIME", help="Send no earlier than 2030-01-31T09:00+01:00, or Unix seconds.")
+@click.option("--direct", is_flag=True, help="Submit from this process, bypassing broker and worker.")
+@click.option("--wait", is_flag=True, help="Wait until the mail is sent or has failed, and show its progress.")
+@timeout_option("How long --wait waits.")
+@json_option()
 @click.pass_context
 def command(
     ctx: click.Context, /, *, direct: bool, wait: bool, timeout_seconds: float, is_json: bool, **arguments: Any
 ) -> None:
-    """Send one mail, and print its message id.
+    """Send one mail.
 
-    It goes through the broker and a worker, as a mail of your application does;
-    with --direct this process submits it itself. Exit code 1 if the mail is
-    refused or, with --wait, is not sent in time.
+    Prints its message id. The mail goes through the broker and a worker, as your
+    application's mail does; with --direct this process submits it. Exits with
+    code 1 if the mail is refused or, with --wait, is not sent in time.
 
     \b
     Examples:

@@ -27,14 +27,15 @@ class _Share(click.FloatRange):
 
 @click.command("share", cls=MailProxyCommand)
 @click.argument("share", type=_Share(0, 1), required=False)
-@click.option("--reset", is_flag=True, help="Let the share of the settings hold again.")
+@click.option("--reset", is_flag=True, help="Return to the share in the settings.")
 @click.pass_context
 def command(ctx: click.Context, share: float | None, reset: bool) -> None:
-    """Set the part of the mails that goes by the proxy, from 0 to 1, for all workers.
+    """Set the share of mail sent through the proxy.
 
-    It holds within five seconds, and until it is set anew; without SHARE it is
-    shown. Mails that have begun keep their way. Workers and this command must
-    share a store: with SQLite, one file by its absolute path.
+    SHARE is a number from 0 to 1. All workers follow it within five seconds, until
+    it is set again; without SHARE, the current one is shown. A mail that has been
+    started keeps its transport. Workers and this command must share a store: with
+    SQLite, one file, named by its absolute path.
 
     \b
     Examples:
@@ -42,7 +43,7 @@ def command(ctx: click.Context, share: float | None, reset: bool) -> None:
       celery -A proj mailproxy share --reset
     """
     if reset and share is not None:
-        raise click.UsageError("SHARE and --reset exclude each other.")
+        raise click.UsageError("SHARE and --reset cannot be combined.")
     app = app_of(ctx)
     router = get_router(app)
     if reset or share is not None:

@@ -11,6 +11,7 @@ from ..deliveries.report import utcnow
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .delivery_view import show_delivery
+from .options import json_option
 from .terminal import Terminal
 
 __all__ = ["command"]
@@ -18,14 +19,14 @@ __all__ = ["command"]
 
 @click.command("status", cls=MailProxyCommand)
 @click.argument("message_ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--json", "is_json", is_flag=True, help="One JSON object a message and line.")
+@json_option("Print one JSON object per message, one per line.")
 @click.pass_context
 def command(ctx: click.Context, message_ids: tuple[str, ...], is_json: bool) -> None:
-    """Show what became of a message: its status, times, reason, and every report that came.
+    """Show a message's status.
 
-    ID is the message id: unless you gave one, the id of the task send_via_proxy.
-    Exit code 1 if a message is unknown. What a mail says is never shown, for it
-    is not kept.
+    Shows its times, its reason and every report received. ID is the message id:
+    the id of the send_via_proxy task, unless you set one. A mail's content is
+    never shown: it is not stored. Exits with code 1 if a message is unknown.
 
     \b
     Example:

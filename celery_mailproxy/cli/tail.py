@@ -15,6 +15,7 @@ from rich.text import Text
 from ..deliveries.report import Kind
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of, shown_url
+from .options import json_option
 from .terminal import STYLES, Terminal, clock_time, plain
 
 __all__ = ["command"]
@@ -28,14 +29,14 @@ Show = Callable[[Mapping[str, Any]], None]
 
 
 @click.command("tail", cls=MailProxyCommand)
-@click.option("--status", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
-@click.option("--json", "is_json", is_flag=True, help="One JSON object a line.")
+@click.option("--status", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only this kind; may be repeated.")
+@json_option("Print one JSON object per line.")
 @click.pass_context
 def command(ctx: click.Context, kinds: tuple[str, ...], is_json: bool) -> None:
-    """Show what happens to mails, as it happens. Ctrl-C ends it.
+    """Follow mail events as they happen.
 
-    It listens to the events that the dispatching workers send on Celery's event
-    exchange; what happened before is in `mailproxy status ID`.
+    Listens to the events that the dispatching workers send on Celery's event
+    exchange, until you press Ctrl-C. For earlier events, use mailproxy status ID.
 
     \b
     Examples:
@@ -55,7 +56,7 @@ def command(ctx: click.Context, kinds: tuple[str, ...], is_json: bool) -> None:
 
 
 def _tail(app: Celery, terminal: Terminal, kinds: Collection[str], show: Show) -> None:
-    """Capture for ever; a broker that goes away is asked again until it is back."""
+    """Capture forever; reconnect to a broker that goes away."""
     failures = 0
 
     def on_event(event: Mapping[str, Any]) -> None:
@@ -66,13 +67,13 @@ def _tail(app: Celery, terminal: Terminal, kinds: Collection[str], show: Show) -
         with app.connection_for_read() as connection:
             try:
                 connection.ensure_connection(max_retries=1, interval_start=0)
-                terminal.note(f"Listening for mail events on {shown_url(connection)}. Ctrl-C ends.")
+                terminal.note(f"Listening for mail events on {shown_url(connection)}. Press Ctrl-C to stop.")
                 failures = 0
                 _capture(app, connection, on_event)
             except (*connection.connection_errors, *connection.channel_errors, OperationalError) as exc:
                 pause = _RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)]
                 failures += 1
-                terminal.note(f"The broker is gone ({plain(str(exc))}); trying again in {pause:g} s.")
+                terminal.note(f"Lost the broker ({plain(str(exc))}); trying again in {pause:g} s.")
                 time.sleep(pause)
 
 
@@ -84,7 +85,7 @@ def _capture(app: Celery, connection: Any, on_event: Show) -> None:
         routing_key="mail.#",
         app=app,
     )
-    # Else kombu would wait for a broker that goes away just now for ever, and say nothing of it.
+    # Otherwise kombu would wait forever, in silence, for a broker that goes away just now.
     receiver.connect_max_retries = 1
     receiver.capture(limit=None, timeout=None, wakeup=False)
 
@@ -103,7 +104,7 @@ def _line(terminal: Terminal, event: Mapping[str, Any]) -> Text:
     )
     status = event["status"]
     if status is None:
-        line.append("  of another application", "dim")
+        line.append("  from another application", "dim")
     elif status != kind:
         line.append(f"  now {plain(str(status))}", "dim")
     if event["via"] not in (None, "proxy"):

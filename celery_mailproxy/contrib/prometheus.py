@@ -1,7 +1,7 @@
 """Metrics of a migration for Prometheus: `REGISTRY.register(MigrationCollector(app))`. Needs the `prometheus` extra.
 
-They show what `celery mailproxy migration` shows; `docs/reference/metrics.md` lists them. Everything is asked for when
-Prometheus asks: store, broker and workers. It holds for all workers, so one process has to tell it.
+They show what `celery mailproxy migration` shows; `docs/reference/metrics.md` lists them. Each scrape asks the store,
+the broker and the workers. The answer covers all workers, so one process is enough to export it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _Counts = Mapping[str, Mapping[str, int]]
 class MigrationCollector(Collector):
     """Asks the store of an app (by default the current one). Raises `StoreError` where it cannot be reached.
 
-    `queues` are those of the legacy way; by default those where its tasks wait. `workers_timeout_seconds` is how long
-    workers have to tell what they hold; None: they are not asked. What broker or workers do not tell is left out.
+    `queues` are those of the legacy transport; by default those where its tasks wait. `workers_timeout_seconds` is how
+    long workers have to say what they hold; None: they are not asked. What broker or workers do not answer is left out.
     """
 
     def __init__(
@@ -63,23 +63,23 @@ class MigrationCollector(Collector):
         counts = period_counts(runtime)
         yield from _mails(counts)
         yield from _shares(runtime.app)
-        yield _by_name(counts, "shadow", "migration_shadow", "result", "Mails tried as a shadow, in the last period.")
-        yield _by_name(counts, "breaker", "breaker_changes", "change", "Changes of breakers, in the last period.")
+        yield _by_name(counts, "shadow", "migration_shadow", "result", "Mails tried as a shadow in the last period.")
+        yield _by_name(counts, "breaker", "breaker_changes", "change", "State changes of breakers in the last period.")
         yield _breakers(runtime)
         yield from self._backlog(runtime.app)
 
     def _backlog(self, app: Celery) -> Iterator[Metric]:
-        waiting = _gauge("legacy_queue_length", "Messages that wait in a queue of the legacy way.", "queue")
+        waiting = _gauge("legacy_queue_length", "Messages waiting in a queue of legacy tasks.", "queue")
         lengths = {queue: queue_length(app, queue) for queue in self._queues or legacy_queues(app)}
         known = {queue: length for queue, length in lengths.items() if length is not None}
         for queue, length in known.items():
             waiting.add_metric([queue], length)
         yield waiting
-        # Without a broker nobody answers, and a scrape has no time to lose.
+        # Without a broker no worker answers, and a scrape has no time to lose.
         if self._workers_timeout_seconds is None or not known:
             return
         held = held_by_workers(app, legacy_tasks(app), timeout_seconds=self._workers_timeout_seconds)
-        tasks = _gauge("legacy_tasks_held", "Tasks of the legacy way that workers have taken, and not ended.", "task")
+        tasks = _gauge("legacy_tasks_held", "Legacy tasks that workers have taken and not finished.", "task")
         for name, number in (held.tasks if held is not None else {}).items():
             tasks.add_metric([name], number)
         yield tasks
@@ -90,8 +90,8 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 
 def _mails(counts: _Counts) -> Iterator[Metric]:
-    mails = _gauge("migration_mails", "Mails that met an outcome in the last period.", "period", "way", "outcome")
-    ratio = _gauge("migration_error_ratio", "Errors among the mails that ended, from 0 to 1.", "period", "way")
+    mails = _gauge("migration_mails", "Mails by outcome in the last period.", "period", "way", "outcome")
+    ratio = _gauge("migration_error_ratio", "Share of errors among the mails that ended, from 0 to 1.", "period", "way")
     for period, numbers in counts.items():
         for way, each in outcomes(numbers).items():
             for outcome, number in asdict(each).items():
@@ -104,10 +104,10 @@ def _mails(counts: _Counts) -> Iterator[Metric]:
 
 def _shares(app: Celery) -> Iterator[Metric]:
     router = get_router(app)
-    share = _gauge("migration_share", "The part of the mails that goes by the proxy.")
+    share = _gauge("migration_share", "The share of mail sent through the proxy.")
     share.add_metric([], router.share())
     yield share
-    tasks = _gauge("migration_task_share", "The same for a task that has a share of its own.", "task")
+    tasks = _gauge("migration_task_share", "The same for a task that has its own share.", "task")
     for name, own in own_shares(app).items():
         tasks.add_metric([name], router.share(own))
     yield tasks
@@ -123,7 +123,7 @@ def _by_name(counts: _Counts, group: str, name: str, label: str, text: str) -> M
 
 
 def _breakers(runtime: Runtime) -> Metric:
-    family = _gauge("breaker_state", "1 for the state that a breaker is in.", "server", "state")
+    family = _gauge("breaker_state", "1 for the state the breaker is in, else 0.", "server", "state")
     for server, state in breaker_states(runtime).items():
         for name in ("closed", "half-open", "open"):
             family.add_metric([server, name], float(state.name == name))

@@ -138,10 +138,10 @@ class FakeProxy(ProxyAdmin):
         with self._records.lock:
             return [event.entry for events in self._records.pending.values() for event in events]
 
-    # What becomes of it
+    # Its outcome
 
     def plan(self, match: str | Callable[[dict[str, Any]], bool], *steps: Step) -> None:
-        """Say what becomes of the messages that match: these steps; none at all means silence.
+        """Plan the outcome of the messages that match: these steps; none at all means silence.
 
         Args:
             match: a message id, an address among its recipients, or a function of the message.

@@ -1,4 +1,4 @@
-"""What becomes of a mail that a `FakeProxy` takes: steps, each of which the proxy reports.
+"""The outcome of a mail that a `FakeProxy` accepts: steps, each of which the proxy reports.
 
 proxy.plan("late@example.com", deferred("451 try later", delay_seconds=0.2), sent())
 proxy.plan("invoice-7", error("550 no such user"))

@@ -1,4 +1,4 @@
-"""The real genro-mail-proxy as a server of the tests' own: `RealProxy`."""
+"""The real genro-mail-proxy as a test server: `RealProxy`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ProxyInstall", "RealProxy", "install_proxy"]
 
 
 class RealProxy(ProxyAdmin):
-    """A real genro-mail-proxy on a free port of 127.0.0.1, in a process of its own. Enter it to start it.
+    """A real genro-mail-proxy on a free port of 127.0.0.1, in a separate process. Enter it to start it.
 
     Args:
         api: `"commands"` (genro-mail-proxy 0.5.0) or `"entities"` (0.7.0).

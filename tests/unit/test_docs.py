@@ -134,6 +134,14 @@ def test_the_reference_has_a_section_for_every_command() -> None:
     assert set(re.findall(r"^## ([a-z]+)$", page.read_text(), re.M)) == set(COMMANDS)
 
 
+def test_the_reference_sums_up_each_command_as_its_help_does() -> None:
+    page = (DOCS / "reference/command-line.md").read_text()
+    rows = dict(re.findall(r"^\| \[`([a-z]+)`\]\(#[a-z]+\) \| (.*) \|$", page, re.M))
+    context = click.Context(mailproxy)
+    helps = {name: getattr(mailproxy.get_command(context, name), "help", "").splitlines()[0] for name in COMMANDS}
+    assert rows == {name: text[0].lower() + text[1:].rstrip(".") for name, text in helps.items()}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_reference_names_the_options_of(name: str) -> None:
     command = mailproxy.get_command(click.Context(mailproxy), name)

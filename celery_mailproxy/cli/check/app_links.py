@@ -29,7 +29,7 @@ def check_application(app: Celery) -> Link:
     if app.main == "default":
         return warning(
             "application",
-            "none is named: these are Celery's defaults and the environment's settings",
+            "none given: using Celery's defaults and settings from the environment",
             "Name yours: celery -A proj mailproxy check",
         )
     app.loader.import_default_modules()
@@ -49,8 +49,8 @@ def check_settings(settings: Settings) -> Link:
     if settings.sync_token is None:
         return warning(
             "settings",
-            f"{found}; mail_proxy_sync_token is None, so anybody may post reports",
-            "Set mail_proxy_sync_token, unless nobody else can reach the receiver.",
+            f"{found}; mail_proxy_sync_token is None, so anyone may post reports",
+            "Set mail_proxy_sync_token unless only the proxy can reach the receiver.",
         )
     return fine("settings", found)
 
@@ -78,7 +78,7 @@ def check_workers(app: Celery, settings: Settings, *, timeout_seconds: float) ->
         return warning(
             "workers",
             f"none answered within {timeout_seconds:g} s",
-            "Start one: celery -A proj worker. A worker that is too busy to answer is no fault.",
+            "Start one: celery -A proj worker. A worker may also be too busy to answer.",
         )
     names = ", ".join(sorted(registered))
     tasks = [task_names.SEND, *([task_names.DISPATCH] if settings.dispatch == "worker" else [])]
@@ -121,14 +121,14 @@ def check_store(runtime: Runtime) -> Link:
     if runtime.settings.store.startswith("memory:"):
         return warning(
             "store",
-            f"{found}: every process has deliveries of its own, and forgets them",
+            f"{found}: each process has its own deliveries and loses them when it ends",
             "Set mail_proxy_store to a redis:// or sqlite:// URL, unless this is a test.",
         )
     return fine("store", found)
 
 
 def secrets_of(app: Celery, settings: Settings) -> set[str]:
-    """Every secret in the settings, so that none is shown whoever quotes it."""
+    """Every secret in the settings, so that none is shown, whatever quotes it."""
     tokens = [settings.server(name).token for name in settings.server_names()]
     if isinstance(settings.sync_token, Mapping):
         tokens += [token for several in settings.sync_token.values() for token in several]

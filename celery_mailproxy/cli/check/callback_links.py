@@ -1,4 +1,4 @@
-"""The links back from the proxy: where a tenant's reports go, with which credential, and who answers there."""
+"""The links back from the proxy: where a tenant's reports go, with which credential, and what answers there."""
 
 from __future__ import annotations
 
@@ -121,24 +121,24 @@ def _judge(url: str, response: httpx.Response) -> Link:
     status = response.status_code
     found = f"{url} answered {status}"
     if status == 200 and _is_receiver(response):
-        return fine("callback", f"{url} takes reports")
+        return fine("callback", f"{url} accepts reports")
     if status < 300:
-        remedy = "Let the URL lead to the receiver: the proxy forgets the reports that this server answers so."
-        return failed("callback", f"{found}, but it is not our receiver", remedy)
+        remedy = "Point the URL to the receiver: the proxy forgets the reports that such an answer acknowledges."
+        return failed("callback", f"{found}, but it is not the receiver", remedy)
     if status < 400:
-        remedy = "Write the final address into the tenant's client_base_url: a redirect loses the report."
+        remedy = "Set the tenant's client_base_url to the final address: a redirect loses the report."
         return failed("callback", found, remedy)
     sync_path = "set the tenant's client_sync_path to the receiver's mail_proxy_report_path."
     remedies = {
-        401: "The receiver has another mail_proxy_sync_token than this process: use the same settings for both.",
-        403: "Something before the receiver refuses the call: let the proxy's address pass.",
+        401: "The receiver has another mail_proxy_sync_token than this process: use the same settings in both.",
+        403: "Something in front of the receiver refuses the call: allow the proxy's address.",
         404: f"Nothing is mounted at this path: {sync_path}",
-        405: f"This path takes no POST: {sync_path}",
-        415: "Something before the receiver changes the content type.",
+        405: f"This path does not accept POST: {sync_path}",
+        415: "Something in front of the receiver changes the content type.",
         502: "The reverse proxy does not reach the receiver: start it.",
-        503: "The receiver cannot keep reports: look at its broker and store.",
+        503: "The receiver cannot store reports: check its broker and store.",
     }
-    return failed("callback", found, remedies.get(status, "Look into the receiver's log."))
+    return failed("callback", found, remedies.get(status, "Check the receiver's log."))
 
 
 def _no_answer(url: str, exc: httpx.TransportError) -> Link:
@@ -152,7 +152,7 @@ def _no_answer(url: str, exc: httpx.TransportError) -> Link:
     if isinstance(exc, httpx.ConnectError):
         remedy = "Start the receiver (celery -A proj worker --mailproxy-listen HOST:PORT), or correct client_base_url."
         return failed("callback", f"{url}: no connection ({reason})", remedy)
-    return failed("callback", f"{url}: no answer ({reason})", "See whether the receiver is overloaded or firewalled.")
+    return failed("callback", f"{url}: no answer ({reason})", "Check whether the receiver is overloaded or firewalled.")
 
 
 def _is_receiver(response: httpx.Response) -> bool:

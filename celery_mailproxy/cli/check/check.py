@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from ..command import MailProxyCommand, app_of, timeout_option
+from ..command import MailProxyCommand, app_of
+from ..options import json_option, sender_options, timeout_option
 from ..terminal import Terminal
 from .checkup import Checkup, Request
 from .run import run_checkup
@@ -21,27 +22,25 @@ def _http_url(ctx: click.Context, option: click.Parameter, value: str | None) ->
 
 
 @click.command("check", cls=MailProxyCommand)
-@click.option("--server", metavar="NAME", help="Only this one of mail_proxy_servers.")
-@click.option("--tenant", metavar="ID", help="Check for this tenant, not the configured one.")
-@click.option("--account", metavar="ID", help="Check for this SMTP account, not the configured one.")
-@click.option("--send-to", metavar="ADDRESS", help="Send a real mail there, and wait until its delivery is reported.")
-@click.option("--from", "from_email", metavar="ADDRESS", help="Its sender.  [default: mail_proxy_from_email]")
+@click.option("--server", metavar="NAME", help="Check only this one of mail_proxy_servers.")
+@click.option("--send-to", metavar="ADDRESS", help="Send a real mail to this address and wait for its delivery report.")
+@sender_options
 @click.option(
     "--callback-url",
     metavar="URL",
     callback=_http_url,
-    help="The receiver's address as seen from here, path and all.",
+    help="The receiver's URL as seen from this machine, including the path.",
 )
-@timeout_option("How long to wait for the mail's report.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@timeout_option("How long to wait for the mail's delivery report.")
+@json_option()
 @click.pass_context
 def command(ctx: click.Context, /, *, send_to: str | None, is_json: bool, **asked: Any) -> None:
-    """Test each link of the chain, and say how to mend what fails.
+    """Test each link of the chain and say how to fix what fails.
 
-    The application and its settings, the broker, the workers, the store; for
-    each proxy its URL, API, token, tenant and account; and the way back: where
-    the proxy posts its reports, with which token, and who answers there.
-    Exit code 0 only if nothing failed. No secret is shown.
+    The links are the application and its settings, the broker, the workers and
+    the store; for each proxy its URL, API, token, tenant and account; and the
+    route back: where the proxy posts its reports, with which token, and what
+    answers there. Exits with code 0 only if nothing failed. Shows no secrets.
 
     \b
     Examples:

@@ -31,11 +31,11 @@ _NEEDED_FOR_MAIL = frozenset({"settings", "broker", "store", "proxy", "API", "to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked on the command line; None stands for the settings' own."""
+    """The options of the command; None stands for what the settings say."""
 
     server: str | None = None
-    tenant: str | None = None
-    account: str | None = None
+    tenant_id: str | None = None
+    account_id: str | None = None
     from_email: str | None = None
     callback_url: str | None = None
     timeout_seconds: float = 60.0
@@ -97,7 +97,7 @@ class Checkup:
     def _server(self, name: str) -> ServerSettings:
         server = self._settings.server(name)
         return replace(
-            server, tenant=self.request.tenant or server.tenant, account=self.request.account or server.account
+            server, tenant=self.request.tenant_id or server.tenant, account=self.request.account_id or server.account
         )
 
     def _server_links(self, name: str) -> Iterator[Link]:

@@ -17,10 +17,10 @@ _SHORTEST_SECRET = 6
 
 
 class Outcome(str, Enum):
-    """How a link is."""
+    """The result of testing a link."""
 
     OK = "ok"
-    WARNING = "warning"  #: works, or may work; somebody should look at it
+    WARNING = "warning"  #: works, or may work; somebody should check it
     FAILED = "failed"
     SKIPPED = "skipped"  #: could not be tested, or need not be
 

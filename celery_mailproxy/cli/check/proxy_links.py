@@ -73,7 +73,7 @@ class ProxyProbe:
             if configured == "auto":
                 return failed("API", str(exc), "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
             return warning(
-                "API", f"{configured}, as set; the proxy does not tell", "None needed if mails are accepted."
+                "API", f"{configured}, as set; the proxy does not say", "No action is needed if mails are accepted."
             )
         finally:
             probe.close()
@@ -95,8 +95,8 @@ class ProxyProbe:
                 return failed("token", f"the token {what}: the proxy answered {exc.status}", remedy)
             raise
         if not self.server.token:
-            remedy = "Give the proxy an API token (GMP_API_TOKEN), and set mail_proxy_token to it."
-            return warning("token", "none is set, and the proxy asks for none: anybody can send through it", remedy)
+            remedy = "Give the proxy an API token (GMP_API_TOKEN) and set mail_proxy_token to it."
+            return warning("token", "not set, and the proxy requires none: anyone can send through it", remedy)
         return fine("token", "accepted")
 
     def _sending(self) -> Link:
@@ -106,16 +106,16 @@ class ProxyProbe:
             # For an administrator's token only, or not in this release.
             is_active = None
         if is_active is None:
-            return skipped("sending", "the proxy does not tell whether it is active")
+            return skipped("sending", "the proxy does not say whether it is active")
         if not is_active:
             remedy = "Activate it: POST /instance/activate, or start it with start_active=True."
-            return failed("sending", "the proxy takes mails but is not active: it sends none", remedy)
+            return failed("sending", "the proxy accepts mails but is not active: it sends none", remedy)
         return fine("sending", "the proxy is active")
 
     def _tenant(self) -> Link:
         if self.server.tenant is None:
             remedy = "Set mail_proxy_tenant. The entities API refuses a mail without a tenant."
-            return warning("tenant", "mail_proxy_tenant is not set: each mail has to name its own", remedy)
+            return warning("tenant", "mail_proxy_tenant is not set: each mail must name one", remedy)
         name = self.server.tenant
         remedy = "Create it on the proxy, or correct mail_proxy_tenant. Ids are case-sensitive."
         try:
@@ -156,7 +156,7 @@ class ProxyProbe:
         except ProxyUnavailable as exc:
             if exc.status is not None:
                 raise
-        # After a 500 the proxy closes the connection without a word, and the next request on it fails.
+        # After a 500 the proxy silently closes the connection, and the next request on it fails.
         return self.client.accounts(tenant_id)
 
 

@@ -44,7 +44,7 @@ def round_trip(
     # The account's own tenant and account hold: a check for others has them in its server's settings.
     mail |= {name: value for name, value in (("tenant_id", server.tenant), ("account_id", server.account)) if value}
     if through_worker:
-        # A mail that nobody takes from the queue in time must not surprise anybody tomorrow.
+        # A mail that no worker takes in time must not surprise its recipient tomorrow.
         publish(app, mail, message_id, expires=timeout_seconds)
     else:
         submit(app, mail, message_id)
@@ -60,37 +60,37 @@ def _judge(server: ServerSettings, message_id: str, followed: Followed, *, throu
         way = "through broker and worker" if through_worker else "submitted from here"
         return fine(NAME, f"{way}; sent and reported after {after} ({message_id})")
     if status is Status.DEFERRED:
-        remedy = "The links work. The proxy tries again; look at the SMTP account if the reason is not the address's."
+        remedy = "The links work, and the proxy will retry. Check the SMTP account unless the address is the reason."
         return failed(NAME, f"deferred after {after}: {reason}", remedy)
     if status.is_end:
-        return failed(NAME, f"{status} after {after}: {reason}", "Correct what the reason names: account or address.")
+        return failed(NAME, f"{status} after {after}: {reason}", "Fix the account or the address, as the reason says.")
     if status is Status.QUEUED:
         return _without_report(server, message_id, after)
-    remedy = "Start a worker that takes the queue of celery_mailproxy.send_via_proxy, and look into its log."
-    return failed(NAME, f"the proxy had not got the mail after {after}", remedy)
+    remedy = "Start a worker that consumes the queue of celery_mailproxy.send_via_proxy, and check its log."
+    return failed(NAME, f"the mail had not reached the proxy after {after}", remedy)
 
 
 def _without_report(server: ServerSettings, message_id: str, after: str) -> Link:
     """The proxy has the mail, and no report came: only the proxy knows more."""
     found = f"queued, and no report after {after}"
-    told = _told_by_proxy(server, message_id)
-    if told.get("error_ts"):
-        found += f"; the proxy gave it up: {plain(str(told.get('error') or 'no reason'))}"
-    elif told.get("sent_ts") or told.get("smtp_ts"):
+    record = _record_of_proxy(server, message_id)
+    if record.get("error_ts"):
+        found += f"; the proxy gave it up: {plain(str(record.get('error') or 'no reason'))}"
+    elif record.get("sent_ts") or record.get("smtp_ts"):
         found += "; the proxy has sent it"
-    elif deferred := told.get("deferred_ts"):
+    elif deferred := record.get("deferred_ts"):
         # The commands API does not report this.
         until = clock_time(datetime.fromtimestamp(float(deferred), timezone.utc))
-        remedy = "Look at the SMTP account: the proxy's log has the server's answer."
+        remedy = "Check the SMTP account: the proxy's log has the server's answer."
         return failed(NAME, f"{found}; the proxy has deferred it until {until}", remedy)
     else:
-        remedy = "See whether the proxy is active, and can reach its SMTP server. A longer --timeout may do, too."
+        remedy = "Check that the proxy is active and can reach its SMTP server, or try a longer --timeout."
         return failed(NAME, found, remedy)
-    remedy = "Its report does not arrive: mend the callback, and see that a worker takes the queue of dispatch_reports."
+    remedy = "Its report does not arrive: fix the callback, and start a worker that consumes dispatch_reports' queue."
     return failed(NAME, found, remedy)
 
 
-def _told_by_proxy(server: ServerSettings, message_id: str) -> Mapping[str, Any]:
+def _record_of_proxy(server: ServerSettings, message_id: str) -> Mapping[str, Any]:
     if server.tenant is None:
         return {}
     client = ProxyClient(server)

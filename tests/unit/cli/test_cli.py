@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
 import pytest
 
+from celery_mailproxy.cli import _COMMANDS, mailproxy
 from tests.harness.waiting import PATIENCE_SECONDS
 from tests.unit.cli.shop import Run
 
@@ -17,6 +19,17 @@ def test_the_overview_lists_every_command(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert all(f"  {command} " in result.output for command in COMMANDS)
+
+
+def test_the_overview_says_what_each_commands_own_help_begins_with() -> None:
+    context = click.Context(mailproxy)
+    assert {name: _first_line(mailproxy.get_command(context, name)) for name in COMMANDS} == _COMMANDS
+
+
+def _first_line(command: click.Command | None) -> str:
+    assert command is not None
+    assert command.help is not None
+    return command.help.splitlines()[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -12,10 +12,10 @@ from celery_mailproxy.runtime import forget_runtime
 from tests.unit.cli.shop import Run, report
 
 
-def test_prune_says_how_many_it_forgot(run: Run, app: Celery, remember: Callable[..., Delivery]) -> None:
+def test_prune_says_how_many_it_deleted(run: Run, app: Celery, remember: Callable[..., Delivery]) -> None:
     remember("m1", report(Kind.SENT))
     remember("m2")
     app.conf.mail_proxy_store_ttl_seconds = 1e-6
     forget_runtime(app)
-    assert run("prune").stdout == "1 expired delivery forgotten.\n"
-    assert run("prune").stdout == "0 expired deliveries forgotten.\n"
+    assert run("prune").stdout == "1 expired delivery deleted.\n"
+    assert run("prune").stdout == "0 expired deliveries deleted.\n"

@@ -55,10 +55,10 @@ def test_status_names_failed_handlers_and_how_to_run_them_again(
     assert "celery -A proj mailproxy replay m1" in result.stdout
 
 
-def test_status_marks_what_has_not_been_told(run: Run, app: Celery, remember: Callable[..., Delivery]) -> None:
+def test_status_marks_what_has_not_been_dispatched(run: Run, app: Celery, remember: Callable[..., Delivery]) -> None:
     remember("m1")
     get_runtime(app).store.record([report(Kind.SENT)], claim="other")
-    assert "not told yet" in run("status", "m1").stdout
+    assert "not dispatched yet" in run("status", "m1").stdout
 
 
 def test_status_in_json_holds_the_history(run: Run, remember: Callable[..., Delivery]) -> None:

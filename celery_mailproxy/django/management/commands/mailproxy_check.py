@@ -58,10 +58,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         terminal = terminal_of(self, options)
-        names = ("server", "tenant", "account", "from_email", "callback_url")
+        names = ("server", "from_email", "callback_url")
         checkup = _Checkup(
             current_app._get_current_object(),
-            Request(timeout_seconds=options["timeout"], **{name: options[name] for name in names}),
+            Request(
+                tenant_id=options["tenant"],
+                account_id=options["account"],
+                timeout_seconds=options["timeout"],
+                **{name: options[name] for name in names},
+            ),
         )
         try:
             is_fine = run_checkup(checkup, terminal, send_to=options["send_to"], is_json=options["json"])
