@@ -151,8 +151,8 @@ def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Sett
         settings.server(name)
     if settings.migration is not None and LEGACY in settings.servers:
         raise ConfigurationError(
-            f"{PREFIX}servers must not name a proxy {LEGACY!r} beside {PREFIX}migration, where it is the way round "
-            f"the proxies. Name it otherwise."
+            f"{PREFIX}servers must not name a proxy {LEGACY!r} beside {PREFIX}migration, where that means the legacy "
+            f"transport. Rename it."
         )
     return settings
 

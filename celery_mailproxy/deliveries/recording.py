@@ -70,7 +70,7 @@ def record_report(
     is_settled: bool = False,
     only_new: bool = False,
 ) -> tuple[Delivery, Verdict]:
-    """The delivery after the report, and whether the report is to be dispatched by `claim`.
+    """The delivery after the report, and whether `claim` has to dispatch the report.
 
     The same claim may come again (its worker died, the broker redelivered): it goes on. Another claim gets
     `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`. With `only_new` a report

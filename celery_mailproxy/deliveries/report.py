@@ -14,7 +14,7 @@ from ..errors import InvalidReport
 __all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "parse_entry", "parse_reports", "utcnow"]
 
 #: Reasons come from SMTP servers of any temper. Longer ones are cut: a broker refuses headers and some
-#: results of that size, and nobody reads the rest.
+#: results of that size, and no one reads the rest.
 MAX_REASON_LENGTH = 2000
 
 #: The proxy's ids are ours, and ours are at most 255 characters (see `MailMessage`).

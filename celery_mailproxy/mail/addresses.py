@@ -18,7 +18,7 @@ from .headers import read_text
 __all__ = ["Mailbox", "has_line_break", "has_surrogate", "parse_mailbox", "parse_mailboxes"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Also at these does the proxy's Python break lines, and then refuses the header.
+#: The proxy's Python breaks lines at these, too, and then refuses the header.
 _LINE_SEPARATOR = re.compile("[\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\- \u00a1-\U0010ffff]+")
@@ -107,7 +107,7 @@ def _parse(argument: str, text: str, needs_domain: bool) -> AddressHeader:
 
 
 def _is_local(defect: Exception, needs_domain: bool) -> bool:
-    # The parser has a class of its own for many a defect, and for this one only a text.
+    # Most defects have a class; this one has only a text.
     return not needs_domain and "local part with no domain" in str(defect)
 
 

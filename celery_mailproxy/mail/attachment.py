@@ -221,7 +221,7 @@ def _check_source(attachment: Attachment) -> None:
     if attachment.content_id or attachment.headers or attachment.is_part or attachment.disposition != "attachment":
         raise UnsupportedMessage(
             "attachments",
-            "cannot be inline or have headers of its own when it is a reference: give its content instead",
+            "cannot be inline or have its own headers when it is a reference: give its content instead",
         )
     if not attachment.filename:
         raise InvalidMessage("attachments", f"must have a filename with a reference, got {attachment.filename!r}")

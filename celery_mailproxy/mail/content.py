@@ -104,7 +104,7 @@ def _proxy_attachment(index: int, attachment: Attachment) -> dict[str, Any]:
         raise UnsupportedMessage(
             argument,
             "must be a plain file with a name and content to stand beside an attachment given as a reference: the "
-            "proxy cannot give it headers of its own; give the content of the other attachments, too",
+            "proxy cannot give it its own headers; give the content of the other attachments, too",
         )
     else:
         # Without fetch_mode: with it, the commands API would decode the prefix as well.

@@ -1,6 +1,6 @@
-"""Headers that no reader decodes: an encoded word in them would be the end of their use.
+"""Headers that no reader decodes: an encoded word makes them useless.
 
-The proxy makes an encoded word of every word that is longer than a line. So there may be none: a URL in a List header
+The proxy turns every word that is longer than a line into an encoded word. So there may be none: a URL in a List header
 is cut by spaces, which readers ignore (RFC 2369, 2); an id of another message cannot be cut, and is left out.
 """
 
@@ -46,8 +46,8 @@ def shortened(name: str, value: str, *, message_id: str) -> str:
     if _long_words(value):
         raise UnsupportedMessage(
             f"headers[{name!r}]",
-            f"must have no word of more than {_MAX_WORD_LENGTH} characters: the proxy makes encoded words of it, which "
-            f"nobody decodes in this header, got {value!r}",
+            f"must have no word of more than {_MAX_WORD_LENGTH} characters: the proxy turns it into encoded words, "
+            f"which no reader decodes in this header, got {value!r}",
         )
     return value
 

@@ -21,7 +21,7 @@ _AUTH_KEYS = ("method", "token", "user", "password")
 def address_attachments(
     messages: Sequence[Mapping[str, Any]], find_tenant: Callable[[str], Mapping[str, Any] | None]
 ) -> list[Mapping[str, Any]]:
-    """The messages, as `payload.encode` gives them, with address and credentials of what the proxy is to fetch.
+    """The messages, as `payload.encode` gives them, with address and credentials of what the proxy fetches.
 
     `find_tenant` is asked about tenants with such attachments only. Where it knows none, a message stays as it is: the
     proxy says what is wrong with it.
