@@ -45,7 +45,7 @@ PARTS = (
         options=("--ds", "tests.django.settings"),
         processes=_CORES,
     ),
-    Part(name="units", folders=("tests/unit", "tests/contract"), processes=_CORES),
+    Part(name="units", folders=("tests/unit", "tests/contract", "tests/type_tests"), processes=_CORES),
     Part(name="benchmarks", folders=("tests/benchmarks",), options=("-s",), is_alone=True, is_full_only=True),
 )
 
