@@ -26,8 +26,8 @@ from .admin_detail import badge, describe, local_time
 from .admin_filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TenantFilter
 from .admin_narrowing import choices_of, choosing, narrowed
 from .admin_paging import CappedPaginator
-from .models import EmailLog
-from .row_texts import exact
+from .log.models import EmailLog
+from .log.row_texts import exact
 
 __all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin"]
 

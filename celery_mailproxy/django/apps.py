@@ -18,4 +18,8 @@ class MailProxyConfig(AppConfig):
 
     def ready(self) -> None:
         # Registers the system checks, the resolver of kept contents, and the tasks.
-        from . import checks, content, tasks  # noqa: F401
+        from . import (
+            checks,  # noqa: F401
+            tasks,  # noqa: F401
+        )
+        from .log import content  # noqa: F401

@@ -21,7 +21,6 @@ from django.core.files.storage import FileSystemStorage, storages
 from ..conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
 from ..receiver.authenticator import Authenticator
-from . import content
 from .legacy_checks import (
     OURS,
     check_legacy_settings,
@@ -29,6 +28,7 @@ from .legacy_checks import (
     check_migration,
     check_registrations,
 )
+from .log import content
 from .mailers import configured_mailers
 from .mounting import sync_path
 from .options import LegacySettings

@@ -18,8 +18,8 @@ from ..mail.message import MailMessage
 from ..mail.payload import encode
 from ..mail.raw import raw_text
 from ..tasks.sending.outgoing import dump_arguments, one_outgoing
-from . import content
-from .entries import LogEntry
+from .log import content
+from .log.entries import LogEntry
 from .options import LegacySettings, message_options
 
 __all__ = ["ConvertedMail", "InvalidHeader", "convert", "has_log"]

@@ -45,7 +45,7 @@ class Handover:
     def log(self, publications: Sequence[Publication]) -> None:
         """Log the mails as new, where there is a log. Raises Django's database errors."""
         if has_log(self.settings):
-            from .models import EmailLog
+            from .log.models import EmailLog
 
             entries = [entry for publication in publications for entry in publication.entries]
             EmailLog.objects.begin(entries, settings=self.settings)
@@ -98,7 +98,7 @@ class Handover:
         task_ids = {mail.message_id: each.task_id for each in publications for mail in each.mails}
         with _busy():
             if has_log(self.settings):
-                from .unpublished import end_unpublished
+                from .log.unpublished import end_unpublished
 
                 end_unpublished(task_ids, problem, runtime=get_runtime(self.app))
             if is_logged:
@@ -109,7 +109,7 @@ class Handover:
 
 
 def _log_alias() -> str:
-    from .database import log_alias
+    from .log.database import log_alias
 
     return log_alias()
 

@@ -10,7 +10,7 @@ from ..errors import MailProxyError
 from ..mail.payload import encode
 from ..runtime import Runtime
 from ..tasks.sending.outgoing import one_outgoing
-from . import content
+from .log import content
 from .references import separate
 
 __all__ = ["with_references"]

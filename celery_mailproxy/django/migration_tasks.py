@@ -25,9 +25,9 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
 from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
 from ..tasks.sending.submitter import Outgoing, submitter_of
-from . import content
 from .kept_mails import with_references
 from .legacy_transport import LegacyTransport
+from .log import content
 
 __all__ = ["send_migrating"]
 

@@ -22,13 +22,13 @@ from ..conf.settings import LEGACY
 from ..errors import InvalidMessage, MailProxyError
 from ..runtime import get_runtime
 from ..tasks.sending.callbacks import CALLBACK_ARGUMENTS
-from . import content
 from .conversion import convert
-from .database import log_alias
-from .models import EmailLog
+from .log import content
+from .log.database import log_alias
+from .log.models import EmailLog
+from .log.row_codec import message_id_of
 from .options import LegacySettings
 from .publishing import Publication, plan, publish
-from .row_codec import message_id_of
 
 __all__ = ["ResendRefused", "new_token", "refusal", "resend"]
 

@@ -17,8 +17,8 @@ from ..tasks import send_many_via_proxy, send_via_proxy
 from ..tasks.sending.outgoing import SendTask, addressee_of, dump_arguments
 from ..tasks.sending.retrying import DURABLE, retry_in
 from ..tasks.sending.submitter import submitter_of
-from . import content
 from .kept_mails import with_references
+from .log import content
 from .migration_tasks import send_migrating
 from .options import LegacySettings
 

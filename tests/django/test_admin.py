@@ -20,9 +20,9 @@ from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.django import admin as mail_admin
 from celery_mailproxy.django import admin_counts, admin_filters, admin_paging
 from celery_mailproxy.django.admin_narrowing import narrowed
-from celery_mailproxy.django.entries import LogEntry
+from celery_mailproxy.django.log.entries import LogEntry
+from celery_mailproxy.django.log.row_texts import exact
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
-from celery_mailproxy.django.row_texts import exact
 
 pytestmark = pytest.mark.django_db
 

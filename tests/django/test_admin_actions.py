@@ -24,8 +24,9 @@ from kombu.exceptions import OperationalError
 from celery_mailproxy import Delivery, DeliveryReport, Kind
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
-from celery_mailproxy.django import admin_actions, content, resending
+from celery_mailproxy.django import admin_actions, resending
 from celery_mailproxy.django.backends import EmailBackend
+from celery_mailproxy.django.log import content
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation
 from celery_mailproxy.django.tasks import replay_handlers
 from celery_mailproxy.runtime import forget_runtime, get_runtime

@@ -22,7 +22,7 @@ from django.urls import include, path
 from celery_mailproxy.conf.settings import load_settings
 from celery_mailproxy.deliveries.delivery import Delivery
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
-from celery_mailproxy.django.event_feed import EventFeed
+from celery_mailproxy.django.log.event_feed import EventFeed
 from celery_mailproxy.django.management.commands import mailproxy_tail
 from celery_mailproxy.django.models import EmailLogEvent
 from celery_mailproxy.django.smtp_account import smtp_account

@@ -14,8 +14,8 @@ from celery.exceptions import Retry
 from django.core.mail import EmailMessage
 from django.db import transaction
 
-from celery_mailproxy.django import content
 from celery_mailproxy.django.backends import EmailBackend
+from celery_mailproxy.django.log import content
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.references import separate
 from celery_mailproxy.django.tasks import discard_content, send_kept

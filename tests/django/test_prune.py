@@ -16,10 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.stores import Retention
-from celery_mailproxy.django import content
-from celery_mailproxy.django.entries import LogEntry
+from celery_mailproxy.django.log import content
+from celery_mailproxy.django.log.entries import LogEntry
+from celery_mailproxy.django.log.store import DjangoStore
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
-from celery_mailproxy.django.store import DjangoStore
 
 pytestmark = pytest.mark.django_db
 

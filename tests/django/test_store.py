@@ -29,11 +29,11 @@ from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.deliveries.suspension import Step, Suspension
-from celery_mailproxy.django import content, row_texts
-from celery_mailproxy.django.database import explain
-from celery_mailproxy.django.entries import LogEntry
+from celery_mailproxy.django.log import content, row_texts
+from celery_mailproxy.django.log.database import explain
+from celery_mailproxy.django.log.entries import LogEntry
+from celery_mailproxy.django.log.store import DjangoStore
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
-from celery_mailproxy.django.store import DjangoStore
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from tests.contract import test_board_contract, test_joining_contract, test_store_contract, test_suspension_contract
 from tests.contract.store_values import (

@@ -104,7 +104,7 @@ def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None,
         else:
             entries.append(replace(converted.entry, message_id=mail.message_id, task_id=task_id, content_name=""))
     if has_log(settings):
-        from ..models import EmailLog
+        from ..log.models import EmailLog
 
         EmailLog.objects.begin(entries, settings=settings)
     answer = SubmitAnswer()

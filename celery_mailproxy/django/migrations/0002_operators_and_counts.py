@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import migrations, models
 
-import celery_mailproxy.django.fields
+import celery_mailproxy.django.log.fields
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             name="OperatorValue",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", celery_mailproxy.django.fields.ExactCharField(max_length=255, unique=True)),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=255, unique=True)),
                 ("value", models.TextField()),
             ],
         ),
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("span", models.BigIntegerField()),
-                ("name", celery_mailproxy.django.fields.ExactCharField(max_length=100)),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=100)),
                 ("number", models.BigIntegerField()),
             ],
             options={

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import migrations, models
 
-import celery_mailproxy.django.fields
+import celery_mailproxy.django.log.fields
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="emaillog",
             name="return_path",
-            field=celery_mailproxy.django.fields.ShownTextField(blank=True, null=True, verbose_name="envelope sender"),
+            field=celery_mailproxy.django.log.fields.ShownTextField(
+                blank=True, null=True, verbose_name="envelope sender"
+            ),
         ),
         migrations.RemoveIndex(model_name="emaillog", name="mailproxy_failed"),
         migrations.AddIndex(

@@ -10,8 +10,8 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
-from ..conf.settings import Settings
-from ..deliveries.report import utcnow
+from ...conf.settings import Settings
+from ...deliveries.report import utcnow
 from .entries import LogEntry
 from .models import EmailLog, EmailLogEvent, EmailLogRelation
 from .row_codec import envelope_columns

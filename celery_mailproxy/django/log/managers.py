@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, router
 
-from ..conf.settings import Settings
-from ..deliveries.delivery import Status
-from ..deliveries.report import utcnow
+from ...conf.settings import Settings
+from ...deliveries.delivery import Status
+from ...deliveries.report import utcnow
 from .row_texts import exact
 
 if TYPE_CHECKING:

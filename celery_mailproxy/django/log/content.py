@@ -18,7 +18,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, default_storage, storages
 from django.core.signing import BadSignature, Signer
 
-from ..receiver.resolvers import AttachmentParams, attachment_resolver
+from ...receiver.resolvers import AttachmentParams, attachment_resolver
 
 __all__ = ["STORAGE_ALIAS", "discard", "keep", "load", "new_name", "reference", "storage"]
 

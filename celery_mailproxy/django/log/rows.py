@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 
-from ..deliveries.delivery import Delivery
-from ..deliveries.stores.base import Retention
+from ...deliveries.delivery import Delivery
+from ...deliveries.stores.base import Retention
 from .models import EmailLog, EmailLogEvent
 from .row_codec import delivery_of, event_columns, log_columns
 from .row_texts import exact

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connections
 
-from ..deliveries.stores.codec import dump_json
+from ...deliveries.stores.codec import dump_json
 
 __all__ = ["dump_ascii", "exact", "inexact", "is_sayable", "shown", "shown_id"]
 

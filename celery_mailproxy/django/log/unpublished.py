@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ..deliveries.delivery import Status
-from ..deliveries.report import DeliveryReport, Kind, utcnow
-from ..deliveries.stores.base import Recording
-from ..runtime import Runtime
+from ...deliveries.delivery import Status
+from ...deliveries.report import DeliveryReport, Kind, utcnow
+from ...deliveries.stores.base import Recording
+from ...runtime import Runtime
 from .models import EmailLog
 
 __all__ = ["end_unpublished", "is_unpublished"]

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..deliveries.delivery import Delivery, HistoryEntry, Status, failed_entries
-from ..deliveries.report import DeliveryReport, Kind
-from ..deliveries.stores.base import Retention
-from ..deliveries.stores.codec import decode_suspension, encode_suspension
-from ..deliveries.suspension import RESTING, Suspension
-from ..errors import StoreError, redact
+from ...deliveries.delivery import Delivery, HistoryEntry, Status, failed_entries
+from ...deliveries.report import DeliveryReport, Kind
+from ...deliveries.stores.base import Retention
+from ...deliveries.stores.codec import decode_suspension, encode_suspension
+from ...deliveries.suspension import RESTING, Suspension
+from ...errors import StoreError, redact
 from .fields import aware
 from .models import EmailLog, EmailLogEvent
 from .row_texts import dump_ascii, exact, inexact, is_sayable, shown, shown_id

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from django.db import Error
 from django.db.models import F, Sum
 
-from ..conf.settings import Settings
-from ..deliveries.delivery import Delivery, Dispatched, Recorded
-from ..deliveries.report import DeliveryReport, utcnow
-from ..deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
-from ..deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
-from ..deliveries.suspension import Step
-from ..errors import ConfigurationError
-from ..runtime import get_runtime
+from ...conf.settings import Settings
+from ...deliveries.delivery import Delivery, Dispatched, Recorded
+from ...deliveries.report import DeliveryReport, utcnow
+from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
+from ...deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
+from ...deliveries.suspension import Step
+from ...errors import ConfigurationError
+from ...runtime import get_runtime
 from .database import explain, is_lost, is_passing, log_alias, note_use, own_connection, writing
 from .models import EmailLog, MailCount, OperatorValue
 from .pruning import PRUNED_AT_ONCE, prune_batch

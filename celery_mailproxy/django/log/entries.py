@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..conf.settings import DEFAULT_SERVER
-from ..mail.message import Priority
+from ...conf.settings import DEFAULT_SERVER
+from ...mail.message import Priority
 
 if TYPE_CHECKING:
     from django.db.models import Model

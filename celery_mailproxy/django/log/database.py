@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import Error, connections, router, transaction
 
-from ..errors import StoreError, redact
+from ...errors import StoreError, redact
 from .models import EmailLog
 
 __all__ = ["explain", "is_lost", "is_passing", "log_alias", "note_use", "own_connection", "writing"]
