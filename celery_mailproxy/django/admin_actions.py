@@ -18,10 +18,10 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..errors import MailProxyError
 from .admin_detail import link_to
+from .backend.publishing import BROKER_TROUBLE
+from .backend.resending import ResendRefused, new_token, refusal, resend
 from .log.models import EmailLog
 from .log.row_codec import message_id_of
-from .publishing import BROKER_TROUBLE
-from .resending import ResendRefused, new_token, refusal, resend
 from .tasks import replay_handlers
 
 __all__ = ["ACTION_LIMIT", "MailActions"]

@@ -13,11 +13,11 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from ..conf.settings import Settings
 from ..errors import InvalidMessage
 from ..runtime import get_runtime
-from .conversion import ConvertedMail, convert, has_log
-from .handover import Handover, goes_in_circles
-from .off_loop import off_loop
-from .options import LegacySettings, backend_defaults, check_backend
-from .publishing import Publication, plan, publish
+from .backend.conversion import ConvertedMail, convert, has_log
+from .backend.handover import Handover, goes_in_circles
+from .backend.off_loop import off_loop
+from .backend.options import LegacySettings, backend_defaults, check_backend
+from .backend.publishing import Publication, plan, publish
 
 if TYPE_CHECKING:
     from .migration_backend import MigrationEmailBackend

@@ -21,6 +21,8 @@ from django.core.files.storage import FileSystemStorage, storages
 from ..conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
 from ..errors import ConfigurationError
 from ..receiver.authenticator import Authenticator
+from .backend.mailers import configured_mailers
+from .backend.options import LegacySettings
 from .legacy_checks import (
     OURS,
     check_legacy_settings,
@@ -29,9 +31,7 @@ from .legacy_checks import (
     check_registrations,
 )
 from .log import content
-from .mailers import configured_mailers
 from .mounting import sync_path
-from .options import LegacySettings
 
 __all__ = ["TAG", "check_app", "check_mailers", "check_servers", "check_settings", "check_storage", "check_urls"]
 

@@ -15,9 +15,9 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from ..conf.settings import MigrationSettings, load_settings
 from ..errors import ConfigurationError
+from .backend.mailers import Mailer, configured_mailers
+from .backend.options import LegacySettings
 from .legacy_transport import LegacyTransport
-from .mailers import Mailer, configured_mailers
-from .options import LegacySettings
 
 __all__ = ["check_legacy_settings", "check_loops", "check_migration", "check_registrations"]
 

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from ..errors import ConfigurationError, UnsupportedMessage
 from ..mail.message import MailMessage
 from ..mail.parts import parse_tree
-from .mailers import Mailer, configured_mailers, has_mailers
+from .backend.mailers import Mailer, configured_mailers, has_mailers
 
 __all__ = ["LegacyTransport", "SourceMessage"]
 

@@ -8,9 +8,9 @@ from typing import Any
 from celery import Celery
 
 from ..conf.settings import Settings
+from .backend.publishing import Publication, task_arguments
 from .backends import EmailBackend
 from .migration_tasks import send_migrating
-from .publishing import Publication, task_arguments
 
 __all__ = ["MigrationEmailBackend"]
 

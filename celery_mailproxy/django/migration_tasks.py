@@ -25,7 +25,7 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
 from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
 from ..tasks.sending.submitter import Outgoing, submitter_of
-from .kept_mails import with_references
+from .backend.kept_mails import with_references
 from .legacy_transport import LegacyTransport
 from .log import content
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigurationError
-from .mailers import smtp_options
+from .backend.mailers import smtp_options
 
 __all__ = ["IMPLICIT_TLS_PORT", "smtp_account"]
 

@@ -17,10 +17,10 @@ from ..tasks import send_many_via_proxy, send_via_proxy
 from ..tasks.sending.outgoing import SendTask, addressee_of, dump_arguments
 from ..tasks.sending.retrying import DURABLE, retry_in
 from ..tasks.sending.submitter import submitter_of
-from .kept_mails import with_references
+from .backend.kept_mails import with_references
+from .backend.options import LegacySettings
 from .log import content
 from .migration_tasks import send_migrating
-from .options import LegacySettings
 
 __all__ = ["discard_content", "replay_handlers", "send_kept", "send_migrating"]
 

@@ -11,9 +11,9 @@ from celery import Celery
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
+from celery_mailproxy.django.backend.options import LegacySettings
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
-from celery_mailproxy.django.options import LegacySettings
 from celery_mailproxy.errors import ConfigurationError
 
 from .default_app import default_app

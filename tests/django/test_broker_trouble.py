@@ -18,10 +18,10 @@ from django.utils.log import AdminEmailHandler
 from kombu.exceptions import OperationalError
 
 from celery_mailproxy.dispatch.signals import mail_error
+from celery_mailproxy.django.backend.publishing import Publication, publish
+from celery_mailproxy.django.backend.resending import refusal
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
-from celery_mailproxy.django.publishing import Publication, publish
-from celery_mailproxy.django.resending import refusal
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.tasks.sending.submitter import Outgoing, submitter_of
 
@@ -99,7 +99,7 @@ def test_an_error_of_the_project_is_tried_to_be_mailed_once(
     admins: None, dead_broker: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("shop").error("no bicycles left")
-    assert {record.name for record in caplog.records} == {"shop", "celery_mailproxy.django.handover"}
+    assert {record.name for record in caplog.records} == {"shop", "celery_mailproxy.django.backend.handover"}
     assert len(caplog.records) == 2
     # The failure itself would fail in the same way.
     assert EmailLog.objects.count() == 1

@@ -20,9 +20,9 @@ from django.test import override_settings
 from django.urls import include, path
 
 from celery_mailproxy.django import backends, mounting
+from celery_mailproxy.django.backend.mailers import Mailer
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
-from celery_mailproxy.django.mailers import Mailer
 from tests.django.default_app import default_app
 
 OURS = "celery_mailproxy.django.backends.EmailBackend"

@@ -14,10 +14,10 @@ from celery.exceptions import Retry
 from django.core.mail import EmailMessage
 from django.db import transaction
 
+from celery_mailproxy.django.backend.references import separate
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.log import content
 from celery_mailproxy.django.models import EmailLog
-from celery_mailproxy.django.references import separate
 from celery_mailproxy.django.tasks import discard_content, send_kept
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.receiver.resolvers import DEFAULT_REGISTRY, AttachmentNotFound

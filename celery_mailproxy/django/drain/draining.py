@@ -15,9 +15,9 @@ from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
 from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
 from ...tasks.sending.submitter import Outgoing, submitter_of
-from ..conversion import ConvertedMail, convert, has_log
-from ..mailers import configured_mailers
-from ..options import BACKEND_OPTIONS, LegacySettings
+from ..backend.conversion import ConvertedMail, convert, has_log
+from ..backend.mailers import configured_mailers
+from ..backend.options import BACKEND_OPTIONS, LegacySettings
 from . import letters
 from .models import DeadLetter
 from .queued import QueuedMail, QueuedTask, unpack

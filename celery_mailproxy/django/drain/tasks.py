@@ -12,7 +12,7 @@ from ... import tasks as core_tasks  # noqa: F401 - a worker that drains also di
 from ...errors import ConfigurationError
 from ...tasks.sending.outgoing import SendTask
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
-from ..options import LegacySettings
+from ..backend.options import LegacySettings
 from .draining import PASSING, drain, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN

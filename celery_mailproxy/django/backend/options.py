@@ -20,9 +20,9 @@ from django.db import connections
 from kombu import compression
 from kombu.serialization import registry
 
-from ..errors import ConfigurationError, InvalidMessage
-from ..mail.message import normalise_arguments
-from ..runtime import get_runtime
+from ...errors import ConfigurationError, InvalidMessage
+from ...mail.message import normalise_arguments
+from ...runtime import get_runtime
 
 __all__ = [
     "BACKEND_OPTIONS",

@@ -12,14 +12,14 @@ from uuid import uuid4
 from django.core.mail import message as django_message
 from django.db.models import Model
 
-from ..conf.settings import DJANGO_STORE, Settings
-from ..errors import ConfigurationError, InvalidMessage
-from ..mail.message import MailMessage
-from ..mail.payload import encode
-from ..mail.raw import raw_text
-from ..tasks.sending.outgoing import dump_arguments, one_outgoing
-from .log import content
-from .log.entries import LogEntry
+from ...conf.settings import DJANGO_STORE, Settings
+from ...errors import ConfigurationError, InvalidMessage
+from ...mail.message import MailMessage
+from ...mail.payload import encode
+from ...mail.raw import raw_text
+from ...tasks.sending.outgoing import dump_arguments, one_outgoing
+from ..log import content
+from ..log.entries import LogEntry
 from .options import LegacySettings, message_options
 
 __all__ = ["ConvertedMail", "InvalidHeader", "convert", "has_log"]

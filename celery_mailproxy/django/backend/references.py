@@ -10,8 +10,8 @@ from email.message import Message
 from io import StringIO
 from typing import Any, cast
 
-from ..errors import InvalidMessage
-from ..mail.attachment import Attachment
+from ...errors import InvalidMessage
+from ...mail.attachment import Attachment
 
 __all__ = ["SeparateFile", "separate"]
 

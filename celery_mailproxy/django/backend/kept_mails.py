@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ..errors import MailProxyError
-from ..mail.payload import encode
-from ..runtime import Runtime
-from ..tasks.sending.outgoing import one_outgoing
-from .log import content
+from ...errors import MailProxyError
+from ...mail.payload import encode
+from ...runtime import Runtime
+from ...tasks.sending.outgoing import one_outgoing
+from ..log import content
 from .references import separate
 
 __all__ = ["with_references"]

@@ -11,7 +11,7 @@ import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 __all__ = ["Mailer", "configured_mailers", "has_mailers", "smtp_options"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from celery import Celery
 from django.db import Error, transaction
 
-from ..conf.settings import Settings
-from ..runtime import get_runtime
+from ...conf.settings import Settings
+from ...runtime import get_runtime
 from .conversion import has_log
 from .publishing import BROKER_TROUBLE, Publication
 
@@ -22,7 +22,7 @@ __all__ = ["Handover", "goes_in_circles"]
 logger = logging.getLogger(__name__)
 
 #: Whether a mail is being published in this context, or its failure seen to.
-_is_busy: ContextVar[bool] = ContextVar("celery_mailproxy.django.handover", default=False)
+_is_busy: ContextVar[bool] = ContextVar("celery_mailproxy.django.backend.handover", default=False)
 
 
 def goes_in_circles() -> bool:
@@ -45,7 +45,7 @@ class Handover:
     def log(self, publications: Sequence[Publication]) -> None:
         """Log the mails as new, where there is a log. Raises Django's database errors."""
         if has_log(self.settings):
-            from .log.models import EmailLog
+            from ..log.models import EmailLog
 
             entries = [entry for publication in publications for entry in publication.entries]
             EmailLog.objects.begin(entries, settings=self.settings)
@@ -98,7 +98,7 @@ class Handover:
         task_ids = {mail.message_id: each.task_id for each in publications for mail in each.mails}
         with _busy():
             if has_log(self.settings):
-                from .log.unpublished import end_unpublished
+                from ..log.unpublished import end_unpublished
 
                 end_unpublished(task_ids, problem, runtime=get_runtime(self.app))
             if is_logged:
@@ -109,7 +109,7 @@ class Handover:
 
 
 def _log_alias() -> str:
-    from .log.database import log_alias
+    from ..log.database import log_alias
 
     return log_alias()
 

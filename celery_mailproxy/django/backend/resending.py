@@ -18,15 +18,15 @@ from celery import current_app
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from ..conf.settings import LEGACY
-from ..errors import InvalidMessage, MailProxyError
-from ..runtime import get_runtime
-from ..tasks.sending.callbacks import CALLBACK_ARGUMENTS
+from ...conf.settings import LEGACY
+from ...errors import InvalidMessage, MailProxyError
+from ...runtime import get_runtime
+from ...tasks.sending.callbacks import CALLBACK_ARGUMENTS
+from ..log import content
+from ..log.database import log_alias
+from ..log.models import EmailLog
+from ..log.row_codec import message_id_of
 from .conversion import convert
-from .log import content
-from .log.database import log_alias
-from .log.models import EmailLog
-from .log.row_codec import message_id_of
 from .options import LegacySettings
 from .publishing import Publication, plan, publish
 

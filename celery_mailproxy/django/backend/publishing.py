@@ -12,12 +12,12 @@ from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
 from celery import Celery
 from kombu.exceptions import ChannelError, LimitExceeded, OperationalError
 
-from ..conf.settings import Settings
-from ..tasks import send_many_via_proxy, send_via_proxy
+from ...conf.settings import Settings
+from ...tasks import send_many_via_proxy, send_via_proxy
+from ..log import content
+from ..log.entries import LogEntry
+from ..tasks import discard_content, send_kept
 from .conversion import ConvertedMail, has_log
-from .log import content
-from .log.entries import LogEntry
-from .tasks import discard_content, send_kept
 
 __all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish", "task_arguments"]
 
@@ -109,7 +109,7 @@ def keep(mail: ConvertedMail, app: Celery, settings: Settings) -> dict[str, Any]
 
 def _rename(message_id: str, name: str) -> None:
     """Let the log know under which name the storage has the source, where that is another than it was asked for."""
-    from .log.models import EmailLog
-    from .log.row_texts import exact
+    from ..log.models import EmailLog
+    from ..log.row_texts import exact
 
     EmailLog.objects.filter(message_id=exact(message_id)).update(content_name=name)
