@@ -17,9 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from celery_mailproxy.conf.settings import Settings
-from celery_mailproxy.django import admin as mail_admin
-from celery_mailproxy.django import admin_counts, admin_filters, admin_paging
-from celery_mailproxy.django.admin_narrowing import narrowed
+from celery_mailproxy.django.admin import counts as admin_counts
+from celery_mailproxy.django.admin import filters as admin_filters
+from celery_mailproxy.django.admin import mail_admin
+from celery_mailproxy.django.admin import paging as admin_paging
+from celery_mailproxy.django.admin.narrowing import narrowed
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.row_texts import exact
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation

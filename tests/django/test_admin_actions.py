@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 from celery_mailproxy import Delivery, DeliveryReport, Kind
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
-from celery_mailproxy.django import admin_actions
+from celery_mailproxy.django.admin import actions as admin_actions
 from celery_mailproxy.django.backend import resending
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.log import content

@@ -22,7 +22,7 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from celery_mailproxy.django.admin_preview import html_response, read_content
+from celery_mailproxy.django.admin.preview import html_response, read_content
 from celery_mailproxy.testing.ports import free_port
 from tests.conftest import required_under_ci
 from tests.harness.services import ServiceMissing

@@ -17,7 +17,7 @@ import celery_mailproxy.django
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries import delivery as deliveries
 from celery_mailproxy.deliveries import report as reports
-from celery_mailproxy.django.admin_narrowing import narrowed
+from celery_mailproxy.django.admin.narrowing import narrowed
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
 from celery_mailproxy.mail import message as messages

@@ -1,6 +1,6 @@
 """The filters of the admin's list. None of them asks the database for the distinct values of a column.
 
-Those for the value of a column only note it: `admin_narrowing` asks for all of them together.
+Those for the value of a column only note it: `narrowing` asks for all of them together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 
-from .admin_narrowing import choose
+from .narrowing import choose
 
 __all__ = [
     "PERIODS",

@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from ..deliveries.delivery import Status
-from .admin_filters import period_begin
-from .admin_paging import COUNT_LIMIT, AtLeast
+from ...deliveries.delivery import Status
+from .filters import period_begin
+from .paging import COUNT_LIMIT, AtLeast
 
 __all__ = ["StatusCount", "count_by_status"]
 

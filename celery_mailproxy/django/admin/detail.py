@@ -16,9 +16,9 @@ from django.utils.formats import date_format, localize
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from .log.models import EmailLog, EmailLogEvent
-from .log.row_codec import delivery_of
-from .log.row_texts import exact
+from ..log.models import EmailLog, EmailLogEvent
+from ..log.row_codec import delivery_of
+from ..log.row_texts import exact
 
 __all__ = ["badge", "describe", "link_to", "local_time"]
 

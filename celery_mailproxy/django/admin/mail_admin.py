@@ -19,15 +19,15 @@ from django.utils.text import Truncator, format_lazy
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from . import admin_preview
-from .admin_actions import ACTION_LIMIT, MailActions
-from .admin_counts import count_by_status
-from .admin_detail import badge, describe, local_time
-from .admin_filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TenantFilter
-from .admin_narrowing import choices_of, choosing, narrowed
-from .admin_paging import CappedPaginator
-from .log.models import EmailLog
-from .log.row_texts import exact
+from ..log.models import EmailLog
+from ..log.row_texts import exact
+from . import preview
+from .actions import ACTION_LIMIT, MailActions
+from .counts import count_by_status
+from .detail import badge, describe, local_time
+from .filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TenantFilter
+from .narrowing import choices_of, choosing, narrowed
+from .paging import CappedPaginator
 
 __all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin"]
 
@@ -164,7 +164,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
         context |= {
             **describe(mail, request=request, site=self.admin_site),
             "subtitle": None,
-            "content": admin_preview.read_content(bytes(mail.content)) if mail.content is not None else None,
+            "content": preview.read_content(bytes(mail.content)) if mail.content is not None else None,
             "content_urls": {part: self._url("content", mail, part) for part in ("html", "source")},
             "resend_url": self._url("resend", mail) if may_act and mail.is_ended else "",
             "replay_url": self._url("replay", mail) if may_act and mail.has_failed else "",
@@ -178,7 +178,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
             raise Http404
         source = bytes(mail.content)
         if part == "html":
-            return admin_preview.html_response(admin_preview.read_content(source))
+            return preview.html_response(preview.read_content(source))
         if part == "source":
-            return admin_preview.source_response(source, name=mail.message_id)
+            return preview.source_response(source, name=mail.message_id)
         raise Http404

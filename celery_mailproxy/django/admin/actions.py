@@ -16,13 +16,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..errors import MailProxyError
-from .admin_detail import link_to
-from .backend.publishing import BROKER_TROUBLE
-from .backend.resending import ResendRefused, new_token, refusal, resend
-from .log.models import EmailLog
-from .log.row_codec import message_id_of
-from .tasks import replay_handlers
+from ...errors import MailProxyError
+from ..backend.publishing import BROKER_TROUBLE
+from ..backend.resending import ResendRefused, new_token, refusal, resend
+from ..log.models import EmailLog
+from ..log.row_codec import message_id_of
+from ..tasks import replay_handlers
+from .detail import link_to
 
 __all__ = ["ACTION_LIMIT", "MailActions"]
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 
-from .admin_paging import AtLeast, capped_count
+from .paging import AtLeast, capped_count
 
 __all__ = ["choices_of", "choose", "choosing", "narrowed"]
 
