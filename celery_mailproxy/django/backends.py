@@ -20,7 +20,7 @@ from .backend.options import LegacySettings, backend_defaults, check_backend
 from .backend.publishing import Publication, plan, publish
 
 if TYPE_CHECKING:
-    from .migration_backend import MigrationEmailBackend
+    from .legacy.publishing import MigrationEmailBackend
 
 __all__ = ["EmailBackend", "MigrationEmailBackend"]
 
@@ -163,7 +163,7 @@ class EmailBackend(BaseEmailBackend):
 def __getattr__(name: str) -> Any:
     # On demand: it is made of the class above.
     if name == "MigrationEmailBackend":
-        from .migration_backend import MigrationEmailBackend
+        from .legacy.publishing import MigrationEmailBackend
 
         return MigrationEmailBackend
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

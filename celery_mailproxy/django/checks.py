@@ -23,15 +23,15 @@ from ..errors import ConfigurationError
 from ..receiver.authenticator import Authenticator
 from .backend.mailers import configured_mailers
 from .backend.options import LegacySettings
-from .legacy_checks import (
+from .log import content
+from .setup.celery_email_checks import (
     OURS,
     check_legacy_settings,
     check_loops,
     check_migration,
     check_registrations,
 )
-from .log import content
-from .mounting import sync_path
+from .setup.mounting import sync_path
 
 __all__ = ["TAG", "check_app", "check_mailers", "check_servers", "check_settings", "check_storage", "check_urls"]
 

@@ -19,8 +19,8 @@ from ..tasks.sending.retrying import DURABLE, retry_in
 from ..tasks.sending.submitter import submitter_of
 from .backend.kept_mails import with_references
 from .backend.options import LegacySettings
+from .legacy.migrating_task import send_migrating
 from .log import content
-from .migration_tasks import send_migrating
 
 __all__ = ["discard_content", "replay_handlers", "send_kept", "send_migrating"]
 

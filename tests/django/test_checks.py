@@ -19,10 +19,11 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.urls import include, path
 
-from celery_mailproxy.django import backends, mounting
+from celery_mailproxy.django import backends
 from celery_mailproxy.django.backend.mailers import Mailer
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
+from celery_mailproxy.django.setup import mounting
 from tests.django.default_app import default_app
 
 OURS = "celery_mailproxy.django.backends.EmailBackend"

@@ -25,7 +25,7 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.django.log.event_feed import EventFeed
 from celery_mailproxy.django.management.commands import mailproxy_tail
 from celery_mailproxy.django.models import EmailLogEvent
-from celery_mailproxy.django.smtp_account import smtp_account
+from celery_mailproxy.django.setup.smtp_account import smtp_account
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.proxy.administration import ProxyAdministration
 from celery_mailproxy.runtime import get_runtime

@@ -21,7 +21,7 @@ from celery_mailproxy.cli.terminal import Terminal, plain
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.django.management.terminals import terminal_of
-from celery_mailproxy.django.mounting import sync_path
+from celery_mailproxy.django.setup.mounting import sync_path
 from celery_mailproxy.errors import MailProxyError
 from celery_mailproxy.runtime import get_runtime
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from celery import Celery
 
-from ..conf.settings import Settings
-from .backend.publishing import Publication, task_arguments
-from .backends import EmailBackend
-from .migration_tasks import send_migrating
+from ...conf.settings import Settings
+from ..backend.publishing import Publication, task_arguments
+from ..backends import EmailBackend
+from .migrating_task import send_migrating
 
 __all__ = ["MigrationEmailBackend"]
 

@@ -15,10 +15,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 from django.utils.module_loading import import_string
 
-from ..errors import ConfigurationError, UnsupportedMessage
-from ..mail.message import MailMessage
-from ..mail.parts import parse_tree
-from .backend.mailers import Mailer, configured_mailers, has_mailers
+from ...errors import ConfigurationError, UnsupportedMessage
+from ...mail.message import MailMessage
+from ...mail.parts import parse_tree
+from ..backend.mailers import Mailer, configured_mailers, has_mailers
 
 __all__ = ["LegacyTransport", "SourceMessage"]
 

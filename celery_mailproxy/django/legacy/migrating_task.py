@@ -14,20 +14,20 @@ from uuid import uuid4
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
-from ..conf.settings import MigrationSettings
-from ..deliveries.report import Kind
-from ..errors import InvalidMessage, redact
-from ..migration.legacy import LegacyAnswer, LegacyMail, send_legacy
-from ..migration.routing import LEGACY, PROXY, get_router, pinned_path
-from ..migration.shadow import shadow
-from ..migration.submitting import submit
-from ..runtime import Runtime, get_runtime
-from ..tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
-from ..tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
-from ..tasks.sending.submitter import Outgoing, submitter_of
-from .backend.kept_mails import with_references
-from .legacy_transport import LegacyTransport
-from .log import content
+from ...conf.settings import MigrationSettings
+from ...deliveries.report import Kind
+from ...errors import InvalidMessage, redact
+from ...migration.legacy import LegacyAnswer, LegacyMail, send_legacy
+from ...migration.routing import LEGACY, PROXY, get_router, pinned_path
+from ...migration.shadow import shadow
+from ...migration.submitting import submit
+from ...runtime import Runtime, get_runtime
+from ...tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
+from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
+from ...tasks.sending.submitter import Outgoing, submitter_of
+from ..backend.kept_mails import with_references
+from ..log import content
+from .transport import LegacyTransport
 
 __all__ = ["send_migrating"]
 

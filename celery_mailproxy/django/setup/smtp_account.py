@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConfigurationError
-from .backend.mailers import smtp_options
+from ...errors import ConfigurationError
+from ..backend.mailers import smtp_options
 
 __all__ = ["IMPLICIT_TLS_PORT", "smtp_account"]
 

@@ -13,11 +13,11 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from ..conf.settings import MigrationSettings, load_settings
-from ..errors import ConfigurationError
-from .backend.mailers import Mailer, configured_mailers
-from .backend.options import LegacySettings
-from .legacy_transport import LegacyTransport
+from ...conf.settings import MigrationSettings, load_settings
+from ...errors import ConfigurationError
+from ..backend.mailers import Mailer, configured_mailers
+from ..backend.options import LegacySettings
+from ..legacy.transport import LegacyTransport
 
 __all__ = ["check_legacy_settings", "check_loops", "check_migration", "check_registrations"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
-from . import views
+from .. import views
 
 __all__ = ["attachments_path", "sync_path"]
 
