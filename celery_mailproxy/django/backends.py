@@ -13,11 +13,12 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from ..conf.settings import Settings
 from ..errors import InvalidMessage
 from ..runtime import get_runtime
-from .backend.conversion import ConvertedMail, convert, has_log
+from .backend.conversion import ConvertedMail, convert
 from .backend.handover import Handover, goes_in_circles
 from .backend.off_loop import off_loop
 from .backend.options import LegacySettings, backend_defaults, check_backend
 from .backend.publishing import Publication, plan, publish
+from .log.opening import has_log
 
 if TYPE_CHECKING:
     from .legacy.publishing import MigrationEmailBackend

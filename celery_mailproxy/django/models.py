@@ -1,7 +1,8 @@
-"""The Django models of the log; `log.models` defines them."""
+"""The Django models of the log; `log.models` and `log.values` define them."""
 
 from __future__ import annotations
 
-from .log.models import EmailLog, EmailLogEvent, EmailLogRelation, MailCount, OperatorValue
+from .log.models import EmailLog, EmailLogEvent, EmailLogRelation
+from .log.values import MailCount, OperatorValue
 
 __all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue"]

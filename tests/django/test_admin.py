@@ -22,6 +22,7 @@ from celery_mailproxy.django.admin import filters as admin_filters
 from celery_mailproxy.django.admin import mail_admin
 from celery_mailproxy.django.admin import paging as admin_paging
 from celery_mailproxy.django.admin.narrowing import narrowed
+from celery_mailproxy.django.log import beginning
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.row_texts import exact
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
@@ -211,8 +212,8 @@ def test_the_list_is_filtered_and_searched(viewer: Client, query: dict[str, str]
 def test_an_odd_id_is_found_as_it_is_and_not_as_the_database_has_it(viewer: Client) -> None:
     now = datetime.now(timezone.utc)
     # In a subject the search would find it in any case.
-    EmailLog.objects.begin([LogEntry(message_id="a\\b")], settings=Settings())
-    EmailLog.objects.begin([LogEntry(message_id="x" * 300)], settings=Settings())
+    beginning.begin([LogEntry(message_id="a\\b")], settings=Settings())
+    beginning.begin([LogEntry(message_id="x" * 300)], settings=Settings())
     EmailLog.objects.update(created_at=now - timedelta(days=1))
     EmailLog.objects.bulk_create([_row(number) for number in range(3)])
     for message_id in ("a\\b", "x" * 300):

@@ -18,6 +18,7 @@ from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries import delivery as deliveries
 from celery_mailproxy.deliveries import report as reports
 from celery_mailproxy.django.admin.narrowing import narrowed
+from celery_mailproxy.django.log import beginning
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
 from celery_mailproxy.mail import message as messages
@@ -38,7 +39,7 @@ ENTRY = LogEntry(
 
 
 def begin(*entries: LogEntry, **fields: Any) -> list[EmailLog]:
-    return EmailLog.objects.begin(entries, settings=Settings(**fields))
+    return beginning.begin(entries, settings=Settings(**fields))
 
 
 def test_begun_mail_is_new_and_nothing_of_its_body_is_kept() -> None:

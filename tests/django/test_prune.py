@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.stores import Retention
-from celery_mailproxy.django.log import content
+from celery_mailproxy.django.log import beginning, content
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.store import DjangoStore
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
@@ -141,7 +141,7 @@ def test_contents_go_with_their_mails(settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = str(tmp_path)
     name = content.keep(content.new_name(), b"x")
     entry = LogEntry(message_id="m", content_name=name, content=b"x" * 100_000)
-    (log,) = EmailLog.objects.begin([entry], settings=Settings(log_content=True))
+    (log,) = beginning.begin([entry], settings=Settings(log_content=True))
     EmailLogRelation.objects.create(log=log, content_object=log)
     with CaptureQueriesContext(connection) as captured:
         assert EmailLog.objects.order_by("id").prune() == 1
@@ -156,7 +156,7 @@ def test_contents_go_with_their_mails(settings: Any, tmp_path: Path) -> None:
 def test_contents_stay_where_the_transaction_is_undone(settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = str(tmp_path)
     name = content.keep(content.new_name(), b"x")
-    EmailLog.objects.begin([LogEntry(message_id="m", content_name=name)], settings=Settings())
+    beginning.begin([LogEntry(message_id="m", content_name=name)], settings=Settings())
     with transaction.atomic():
         assert EmailLog.objects.order_by("id").prune() == 1
         transaction.set_rollback(True)

@@ -29,7 +29,7 @@ from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.deliveries.suspension import Step, Suspension
-from celery_mailproxy.django.log import content, row_texts
+from celery_mailproxy.django.log import beginning, content, row_texts
 from celery_mailproxy.django.log.database import explain
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.store import DjangoStore
@@ -233,7 +233,7 @@ def test_worker_completes_the_row_that_the_web_process_began(store: DeliveryStor
     entry = LogEntry(
         message_id="m", sender="s@e.com", recipients=["a@e.com"], subject="Hello", tenant_id="t1", content=b"x"
     )
-    (row,) = EmailLog.objects.begin([entry], settings=Settings(log_content=True))
+    (row,) = beginning.begin([entry], settings=Settings(log_content=True))
     assert (row.status, row.is_known) == ("new", False)
     summary = {"subject": "Hello", "recipients": 1, "from": "s@e.com", "to": ["a@e.com"], "priority": 2}
     found = store.get("m")
@@ -271,7 +271,7 @@ def queries_spent(store: DeliveryStore, number: int) -> dict[str, int]:
         "register": lambda: store.register([delivery(each) for each in ids]),
         "record": lambda: store.record([sent_entry(each) for each in ids], claim="c"),
         "mark": lambda: store.mark_dispatched(told),
-        "begin": lambda: EmailLog.objects.begin(entries, settings=Settings()),
+        "begin": lambda: beginning.begin(entries, settings=Settings()),
     }
     spent: dict[str, int] = {}
     for name, call in calls.items():
@@ -494,7 +494,7 @@ def test_kept_content_is_deleted_when_its_mail_has_ended(store: DeliveryStore, s
     settings.MEDIA_ROOT = str(tmp_path)
     names = [content.keep(content.new_name(), b"x") for _ in range(2)]
     entries = [LogEntry(message_id=str(number), content_name=name) for number, name in enumerate(names)]
-    EmailLog.objects.begin(entries, settings=Settings())
+    beginning.begin(entries, settings=Settings())
     store.register([delivery("0"), delivery("1")])
     store.record([report("0", Kind.DEFERRED), report("1", Kind.SENT)], claim="c")
     assert [content.load(name) for name in names] == [b"x", None]
@@ -506,7 +506,7 @@ def test_kept_content_outlives_a_transaction_that_is_undone(
 ) -> None:
     settings.MEDIA_ROOT = str(tmp_path)
     name = content.keep(content.new_name(), b"x")
-    EmailLog.objects.begin([LogEntry(message_id="m", content_name=name)], settings=Settings())
+    beginning.begin([LogEntry(message_id="m", content_name=name)], settings=Settings())
     with transaction.atomic():
         store.record([report("m")], claim="c")
         transaction.set_rollback(True)

@@ -12,7 +12,7 @@ from uuid import uuid4
 from django.core.mail import message as django_message
 from django.db.models import Model
 
-from ...conf.settings import DJANGO_STORE, Settings
+from ...conf.settings import Settings
 from ...errors import ConfigurationError, InvalidMessage
 from ...mail.message import MailMessage
 from ...mail.payload import encode
@@ -20,9 +20,10 @@ from ...mail.raw import raw_text
 from ...tasks.sending.outgoing import dump_arguments, one_outgoing
 from ..log import content
 from ..log.entries import LogEntry
+from ..log.opening import has_log
 from .options import LegacySettings, message_options
 
-__all__ = ["ConvertedMail", "InvalidHeader", "convert", "has_log"]
+__all__ = ["ConvertedMail", "InvalidHeader", "convert"]
 
 #: Django 6.1 has made it a plain `ValueError`, and deprecates the name in `django.core.mail`.
 _BadHeaderError: type[ValueError] = getattr(django_message, "BadHeaderError", ValueError)
@@ -82,11 +83,6 @@ def convert(message: Any, *, defaults: Mapping[str, Any], legacy: LegacySettings
         has_own_id=own_id is not None,
     )
     return _kept(mail, encoded) if 0 < settings.attachment_inline_bytes < len(encoded) else mail
-
-
-def has_log(settings: Settings) -> bool:
-    """Whether mails are logged in Django's database."""
-    return settings.store.startswith(DJANGO_STORE)
 
 
 def _source(message: Any) -> str:

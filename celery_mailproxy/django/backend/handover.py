@@ -14,7 +14,7 @@ from django.db import Error, transaction
 
 from ...conf.settings import Settings
 from ...runtime import get_runtime
-from .conversion import has_log
+from ..log.opening import open_log
 from .publishing import BROKER_TROUBLE, Publication
 
 __all__ = ["Handover", "goes_in_circles"]
@@ -44,11 +44,8 @@ class Handover:
 
     def log(self, publications: Sequence[Publication]) -> None:
         """Log the mails as new, where there is a log. Raises Django's database errors."""
-        if has_log(self.settings):
-            from ..log.models import EmailLog
-
-            entries = [entry for publication in publications for entry in publication.entries]
-            EmailLog.objects.begin(entries, settings=self.settings)
+        if log := open_log(self.settings):
+            log.begin([entry for publication in publications for entry in publication.entries])
 
     def publish_each(self, publications: Sequence[Publication], *, is_silent: bool) -> Iterator[Publication]:
         """Those that were published. After the first that was not, the others are given up, too.
@@ -73,7 +70,8 @@ class Handover:
 
         Nothing is raised then: what has been committed has not failed, and others' functions are to run after it.
         """
-        is_logged_apart = has_log(self.settings) and _log_alias() != using
+        log = open_log(self.settings)
+        is_logged_apart = log is not None and log.alias != using
         if not is_logged_apart:
             self.log(publications)
 
@@ -97,21 +95,13 @@ class Handover:
     def _give_up(self, publications: Sequence[Publication], problem: Exception, *, is_logged: bool) -> None:
         task_ids = {mail.message_id: each.task_id for each in publications for mail in each.mails}
         with _busy():
-            if has_log(self.settings):
-                from ..log.unpublished import end_unpublished
-
-                end_unpublished(task_ids, problem, runtime=get_runtime(self.app))
+            if log := open_log(self.settings):
+                log.end_unpublished(task_ids, problem, runtime=get_runtime(self.app))
             if is_logged:
                 # Without its text: whatever it is, it may quote what it failed to take.
                 logger.error(
                     "%d mails are not sent (%s): %s", len(task_ids), type(problem).__name__, ", ".join(task_ids)
                 )
-
-
-def _log_alias() -> str:
-    from ..log.database import log_alias
-
-    return log_alias()
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from ...conf.settings import Settings
 from ...tasks import send_many_via_proxy, send_via_proxy
 from ..log import content
 from ..log.entries import LogEntry
+from ..log.opening import open_log
 from ..tasks import discard_content, send_kept
-from .conversion import ConvertedMail, has_log
+from .conversion import ConvertedMail
 
 __all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish", "task_arguments"]
 
@@ -97,19 +98,13 @@ def keep(mail: ConvertedMail, app: Celery, settings: Settings) -> dict[str, Any]
     """Write the mail's source to the file storage; the arguments of its task."""
     name = content.keep(mail.content_name, mail.source)
     arguments = {**mail.arguments, "content_name": name}
-    if not has_log(settings):
+    log = open_log(settings)
+    if log is None:
         # Nobody else knows of the file. What is rejected ends in `on_error`, too.
         discard = app.signature(discard_content.name, args=(name,), immutable=True)
         for callback in ("on_sent", "on_error"):
             arguments[callback] = [*arguments.get(callback, ()), discard]
     elif name != mail.content_name:
-        _rename(mail.message_id, name)
+        # The storage may choose another name than it is asked for.
+        log.rename_content(mail.message_id, name)
     return arguments
-
-
-def _rename(message_id: str, name: str) -> None:
-    """Let the log know under which name the storage has the source, where that is another than it was asked for."""
-    from ..log.models import EmailLog
-    from ..log.row_texts import exact
-
-    EmailLog.objects.filter(message_id=exact(message_id)).update(content_name=name)

@@ -23,8 +23,9 @@ from ...errors import InvalidMessage, MailProxyError
 from ...runtime import get_runtime
 from ...tasks.sending.callbacks import CALLBACK_ARGUMENTS
 from ..log import content
-from ..log.database import log_alias
+from ..log.beginning import begin
 from ..log.models import EmailLog
+from ..log.routing import log_alias
 from ..log.row_codec import message_id_of
 from .conversion import convert
 from .options import LegacySettings
@@ -75,7 +76,7 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
         converted = convert(_Copy(mail, message_id), defaults={}, legacy=legacy, settings=settings)
     except InvalidMessage as exc:
         raise ResendRefused(str(exc)) from exc
-    (publication,) = plan([replace(converted, entry=replace(converted.entry, resent_from=mail))])
+    (publication,) = plan([replace(converted, entry=replace(converted.entry, resent_from_id=mail.pk))])
 
     def hand_over() -> None:
         try:
@@ -88,7 +89,7 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
 
     alias = log_alias()
     with transaction.atomic(using=alias):
-        (again,) = EmailLog.objects.begin(publication.entries, settings=settings)
+        (again,) = begin(publication.entries, settings=settings)
         transaction.on_commit(hand_over, using=alias)
     return again
 

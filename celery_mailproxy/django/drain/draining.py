@@ -15,9 +15,10 @@ from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
 from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
 from ...tasks.sending.submitter import Outgoing, submitter_of
-from ..backend.conversion import ConvertedMail, convert, has_log
+from ..backend.conversion import ConvertedMail, convert
 from ..backend.mailers import configured_mailers
 from ..backend.options import BACKEND_OPTIONS, LegacySettings
+from ..log.opening import open_log
 from . import letters
 from .models import DeadLetter
 from .queued import QueuedMail, QueuedTask, unpack
@@ -103,10 +104,8 @@ def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None,
             unreadable[mail.message_id] = f"cannot be read: {type(exc).__name__}"
         else:
             entries.append(replace(converted.entry, message_id=mail.message_id, task_id=task_id, content_name=""))
-    if has_log(settings):
-        from ..log.models import EmailLog
-
-        EmailLog.objects.begin(entries, settings=settings)
+    if log := open_log(settings):
+        log.begin(entries)
     answer = SubmitAnswer()
     for start in range(0, len(outgoing), settings.chunk_size):
         answer += submitter_of(runtime).submit(outgoing[start : start + settings.chunk_size], task_id=task_id)

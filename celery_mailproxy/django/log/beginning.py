@@ -1,4 +1,4 @@
-"""What `EmailLog.objects.begin` writes before a mail is published."""
+"""`begin`: mails are logged as new before they are published."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ...conf.settings import Settings
 from ...deliveries.report import utcnow
 from .entries import LogEntry
 from .models import EmailLog, EmailLogEvent, EmailLogRelation
+from .routing import log_alias
 from .row_codec import envelope_columns
 from .row_texts import exact, shown
 from .unpublished import is_unpublished
@@ -21,8 +22,16 @@ from .unpublished import is_unpublished
 __all__ = ["begin"]
 
 
-def begin(entries: Sequence[LogEntry], *, settings: Settings, alias: str) -> list[EmailLog]:
-    """See `EmailLogManager.begin`."""
+def begin(entries: Sequence[LogEntry], *, settings: Settings) -> list[EmailLog]:
+    """Log mails as new, in the caller's transaction and before they are published; the rows, in this order.
+
+    A fixed number of queries, however many they are. A message id that is there already keeps its row as it is: an id
+    is sent once however often it is asked for. What the settings switch off is not written. Raises Django's database
+    errors.
+    """
+    if not entries:
+        return []
+    alias = log_alias()
     rows = [_row(entry, settings, alias) for entry in entries]
     logs = EmailLog.objects.using(alias).defer("content")
     with transaction.atomic(using=alias):
@@ -62,7 +71,7 @@ def _row(entry: LogEntry, settings: Settings, alias: str) -> EmailLog:
         content=entry.content if settings.log_content else None,
         content_name=entry.content_name,
         return_path=_return_path(entry, settings, alias),
-        resent_from=entry.resent_from,
+        resent_from_id=entry.resent_from_id,
         **envelope_columns(entry, _summary(entry, settings), alias=alias),
     )
 

@@ -1,4 +1,4 @@
-"""The database connection of the log: which one, whose, and what its errors mean."""
+"""The log's database connection: whose it is, its transactions, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import Error, connections, router, transaction
+from django.db import Error, connections, transaction
+from django.db.models import Model
 
 from ...errors import StoreError, redact
-from .models import EmailLog
 
-__all__ = ["explain", "is_lost", "is_passing", "log_alias", "note_use", "own_connection", "writing"]
+__all__ = ["explain", "is_lost", "is_passing", "note_use", "own_connection", "writing"]
 
 # SQLSTATE of PostgreSQL: serialization failure, deadlock, unique violation (two begin one row).
 _PASSING_STATES = frozenset({"40001", "40P01", "23505"})
@@ -24,11 +24,6 @@ _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 # Closing a connection that a fork copied would end it for the parent, too: such ones are kept for good, untouched.
 _inherited: list[Any] = []
-
-
-def log_alias() -> str:
-    """The alias of the database that the log is written to; also read from, for a replica lags behind."""
-    return router.db_for_write(EmailLog)
 
 
 def own_connection(alias: str) -> Any:
@@ -88,8 +83,11 @@ _used_in_thread = _UsedInThread()
 
 
 @contextmanager
-def writing(alias: str) -> Iterator[Any]:
-    """A transaction, or a savepoint in the caller's, whose statements see what others have committed before each."""
+def writing(model: type[Model], alias: str) -> Iterator[Any]:
+    """A transaction, or a savepoint in the caller's, whose statements see what others have committed before each.
+
+    `model` is one whose table it writes.
+    """
     connection = own_connection(alias)
     is_ours = not connection.in_atomic_block
     # The level is known once there is a connection.
@@ -104,7 +102,7 @@ def writing(alias: str) -> Iterator[Any]:
             _execute(connection, _READ_COMMITTED)
         if connection.vendor == "sqlite":
             # A transaction that begins by reading could not wait for another writer later on.
-            EmailLog.objects.using(alias).filter(pk=0).update(attempts=0)
+            model._base_manager.using(alias).filter(pk=0).update(id=0)
         yield connection
 
 

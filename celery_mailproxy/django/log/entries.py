@@ -12,8 +12,6 @@ from ...mail.message import Priority
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from .models import EmailLog
-
 __all__ = ["LogEntry"]
 
 
@@ -23,7 +21,7 @@ class LogEntry:
 
     `recipients` are all of them, as they stand in headers. `related` are saved objects that the mail is about.
     `return_path` is the envelope's sender. `content` is its source (RFC 5322); `content_name` the name of a file to be
-    deleted when the mail has ended.
+    deleted when the mail has ended. `resent_from_id` is the key of the row that this one repeats.
     """
 
     message_id: str
@@ -41,4 +39,4 @@ class LogEntry:
     content: bytes | None = field(default=None, repr=False)
     content_name: str = ""
     return_path: str | None = field(default=None, repr=False)
-    resent_from: EmailLog | None = None
+    resent_from_id: int | None = None

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
-from .database import log_alias
 from .fields import aware
 from .models import EmailLogEvent
+from .routing import log_alias
 from .row_texts import exact
 
 __all__ = ["EventFeed"]

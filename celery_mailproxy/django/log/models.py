@@ -6,12 +6,13 @@ always the id itself.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -20,12 +21,50 @@ from ...deliveries import delivery as deliveries
 from ...deliveries import report as reports
 from ...mail import message as messages
 from .fields import ExactCharField, MomentField, ShownTextField
-from .managers import EmailLogManager
-from .row_texts import inexact
+from .pruning import PRUNED_AT_ONCE, prune_batch
+from .row_texts import exact, inexact
 
-__all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue"]
+__all__ = ["EmailLog", "EmailLogEvent", "EmailLogQuerySet", "EmailLogRelation"]
 
 _LENGTH = 255
+
+#: The statuses after which nothing more is awaited.
+_ENDS = tuple(status.value for status in deliveries.Status if status.is_end)
+
+
+class EmailLogQuerySet(models.QuerySet["EmailLog"]):
+    """What can be asked of the log beside Django's own."""
+
+    def for_object(self, related: models.Model) -> EmailLogQuerySet:
+        """The mails that are about this object; see `related=` of `send_mail`."""
+        return self.filter(
+            relations__content_type=ContentType.objects.get_for_model(related, for_concrete_model=True),
+            relations__object_id=exact(str(related.pk)),
+        )
+
+    def ended(self) -> EmailLogQuerySet:
+        """Mails of which nothing more is awaited."""
+        return self.filter(status__in=_ENDS)
+
+    def expired(self, now: datetime | None = None) -> EmailLogQuerySet:
+        """Mails whose time to be kept is over."""
+        return self.filter(expires_at__lte=now or reports.utcnow())
+
+    def prune(self, *, batch_size: int = PRUNED_AT_ONCE) -> int:
+        """Delete these mails with their history and kept contents, a transaction each batch; the number deleted.
+
+        In the order of the query, which should be one of an index. A mail that somebody is writing to may be left.
+        """
+        # Where it is written to: what is deleted is locked first.
+        rows = self.using(self._db or router.db_for_write(self.model))  # type: ignore[attr-defined]
+        number = 0
+        while deleted := prune_batch(rows, limit=batch_size):
+            number += deleted
+        return number
+
+
+class _EmailLogManager(models.Manager.from_queryset(EmailLogQuerySet)):  # type: ignore[misc]
+    """The manager of `EmailLog`."""
 
 
 class EmailLog(models.Model):
@@ -113,7 +152,7 @@ class EmailLog(models.Model):
     #: JSON of what its own column cannot say exactly; mostly "". See `row_texts`.
     details = models.TextField(blank=True, default="", editable=False)
 
-    objects: ClassVar[EmailLogManager] = EmailLogManager()
+    objects: ClassVar[_EmailLogManager] = _EmailLogManager()
 
     class Meta:
         verbose_name = _("e-mail")
@@ -241,33 +280,3 @@ class EmailLogRelation(models.Model):
             # An id of another kind: the model's key has changed.
             return None
         return found
-
-
-class OperatorValue(models.Model):
-    """A short text that operators have set for every process; see `DeliveryStore.set_value`."""
-
-    name = ExactCharField(max_length=_LENGTH, unique=True)
-    value = models.TextField()
-
-    objects: ClassVar[models.Manager[OperatorValue]] = models.Manager()
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class MailCount(models.Model):
-    """What has been counted in ten minutes; `span` is their beginning in unix seconds. See `DeliveryStore.count`."""
-
-    span = models.BigIntegerField()
-    name = ExactCharField(max_length=100)
-    number = models.BigIntegerField()
-
-    objects: ClassVar[models.Manager[MailCount]] = models.Manager()
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["span", "name"], name="mailproxy_count_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.number})"

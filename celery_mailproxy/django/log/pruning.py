@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
+from . import content
 from .database import writing
-from .models import EmailLog
 
 __all__ = ["PRUNED_AT_ONCE", "prune_batch"]
 
@@ -17,26 +16,21 @@ __all__ = ["PRUNED_AT_ONCE", "prune_batch"]
 PRUNED_AT_ONCE = 500
 
 
-def prune_batch(rows: QuerySet[EmailLog], *, limit: int = PRUNED_AT_ONCE) -> int:
+def prune_batch(rows: QuerySet[Model], *, limit: int = PRUNED_AT_ONCE) -> int:
     """Delete up to `limit` of these rows in their order, with their events and kept contents; the number deleted.
 
-    Rows that somebody is writing to are left to the next time. Raises Django's database errors.
+    `rows` are of `EmailLog`. Those that somebody is writing to are left to the next time. Raises Django's database
+    errors.
     """
     alias = rows.db
     skips_locked = connections[alias].features.has_select_for_update_skip_locked
-    with writing(alias):
+    with writing(rows.model, alias):
         chosen = rows.select_for_update(skip_locked=skips_locked).values_list("pk", "content_name")[:limit]
         names = dict(chosen)
         if not names:
             return 0
         # Only the keys: contents are large.
-        EmailLog.objects.using(alias).filter(pk__in=list(names)).only("pk").delete()
+        rows.model._base_manager.using(alias).filter(pk__in=list(names)).only("pk").delete()
         if kept := [name for name in names.values() if name]:
-            transaction.on_commit(partial(_discard, kept), using=alias)
+            transaction.on_commit(partial(content.discard, kept), using=alias)
     return len(names)
-
-
-def _discard(names: list[Any]) -> None:
-    from . import content
-
-    content.discard(names)

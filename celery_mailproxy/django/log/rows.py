@@ -10,6 +10,7 @@ from django.db import connections, models, transaction
 
 from ...deliveries.delivery import Delivery
 from ...deliveries.stores.base import Retention
+from . import content
 from .models import EmailLog, EmailLogEvent
 from .row_codec import delivery_of, event_columns, log_columns
 from .row_texts import exact
@@ -181,8 +182,6 @@ def _assign(row: models.Model, columns: dict[str, Any]) -> set[str]:
 
 
 def _discard(names: Sequence[str], alias: str) -> None:
-    from . import content
-
     content.discard(names)
     # After the files: a name that is left over is tried again when its row is pruned.
     EmailLog.objects.using(alias).filter(content_name__in=names).update(content_name="")

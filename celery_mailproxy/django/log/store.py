@@ -22,11 +22,13 @@ from ...deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
-from .database import explain, is_lost, is_passing, log_alias, note_use, own_connection, writing
-from .models import EmailLog, MailCount, OperatorValue
+from .database import explain, is_lost, is_passing, note_use, own_connection, writing
+from .models import EmailLog
 from .pruning import PRUNED_AT_ONCE, prune_batch
+from .routing import log_alias
 from .row_codec import message_id_of
 from .rows import LogRows, read, read_ids
+from .values import MailCount, OperatorValue
 
 __all__ = ["DjangoStore"]
 
@@ -145,7 +147,7 @@ class DjangoStore(RowStore):
         self._run(lambda: self._count(numbers, count_span(at)))
 
     def _count(self, numbers: Mapping[str, int], span: int) -> None:
-        with writing(log_alias()):
+        with writing(MailCount, log_alias()):
             rows = MailCount.objects.using(log_alias()).filter(span=span)
             # In one order, or two processes would wait for each other.
             for name, number in sorted(numbers.items()):
@@ -180,7 +182,7 @@ class DjangoStore(RowStore):
         raw = None
         is_complete = False
         try:
-            with writing(alias) as connection:
+            with writing(EmailLog, alias) as connection:
                 raw = connection.connection
                 yield LogRows(connection, self.retention, hides_addresses=not self._settings().log_recipients)
                 is_complete = True

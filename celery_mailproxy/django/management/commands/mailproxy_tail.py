@@ -18,10 +18,10 @@ from rich.text import Text
 from celery_mailproxy.cli.terminal import STYLES, Terminal, local_time, plain
 from celery_mailproxy.conf.settings import DJANGO_STORE, load_settings
 from celery_mailproxy.deliveries.report import utcnow
-from celery_mailproxy.django.log.database import log_alias
 from celery_mailproxy.django.log.event_feed import EventFeed
 from celery_mailproxy.django.log.fields import aware
 from celery_mailproxy.django.log.models import EmailLogEvent
+from celery_mailproxy.django.log.routing import log_alias
 from celery_mailproxy.django.log.row_texts import inexact
 from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.errors import ConfigurationError
