@@ -11,7 +11,7 @@ from celery import Celery
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
-from celery_mailproxy.django.backend.options import LegacySettings
+from celery_mailproxy.django.backend.celery_email import CeleryEmailSettings
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
 from celery_mailproxy.errors import ConfigurationError
@@ -83,7 +83,7 @@ def test_a_wrong_value_in_the_task_config_is_named_by_a_check(name: str, value: 
     messages = [message.msg for message in run_checks(tags=[TAG]) if message.id == "celery_mailproxy.E001"]
     assert [f"CELERY_EMAIL_TASK_CONFIG[{name!r}] must be" in message for message in messages] == [True]
     with pytest.raises(ConfigurationError, match=f"CELERY_EMAIL_TASK_CONFIG.'{name}'"):
-        LegacySettings.load()
+        CeleryEmailSettings.load()
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_a_wrong_value_in_the_task_config_is_named_by_a_check(name: str, value: 
 )
 def test_what_celery_takes_is_taken(name: str, value: Any, settings: Any) -> None:
     settings.CELERY_EMAIL_TASK_CONFIG = {name: value}
-    LegacySettings.load()
+    CeleryEmailSettings.load()

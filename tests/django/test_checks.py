@@ -19,7 +19,6 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.urls import include, path
 
-from celery_mailproxy.django import backends
 from celery_mailproxy.django.backend.mailers import Mailer
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
@@ -248,10 +247,7 @@ def test_a_backend_that_leads_back_to_celery_is_told(mailer: Any, backend: str, 
 
 
 @pytest.mark.parametrize(("backend", "wrapped"), [(MIGRATION, SMTP), (LEGACY, SMTP), (SMTP, LEGACY)])
-def test_a_backend_that_ends_in_smtp_is_fine(
-    mailer: Any, monkeypatch: pytest.MonkeyPatch, backend: str, wrapped: str
-) -> None:
-    monkeypatch.setattr(backends, "MigrationEmailBackend", EmailBackend, raising=False)
+def test_a_backend_that_ends_in_smtp_is_fine(mailer: Any, backend: str, wrapped: str) -> None:
     mailer(backend)
     with override_settings(CELERY_EMAIL_BACKEND=wrapped):
         assert found() == {}

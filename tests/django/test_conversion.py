@@ -16,8 +16,8 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.utils.translation import gettext_lazy
 
 from celery_mailproxy.conf.settings import Settings
+from celery_mailproxy.django.backend.celery_email import CeleryEmailSettings
 from celery_mailproxy.django.backend.conversion import ConvertedMail, convert
-from celery_mailproxy.django.backend.options import LegacySettings
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
@@ -141,7 +141,7 @@ MESSAGES: dict[str, Callable[[], EmailMessage]] = {
 
 
 def converted(mail: EmailMessage, settings: Settings = SETTINGS, **defaults: Any) -> ConvertedMail:
-    return convert(mail, defaults=defaults, legacy=LegacySettings(), settings=settings)
+    return convert(mail, defaults=defaults, legacy=CeleryEmailSettings(), settings=settings)
 
 
 def on_the_wire(mail: EmailMessage) -> SourceMessage:

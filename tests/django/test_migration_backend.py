@@ -17,8 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from celery_mailproxy.dispatch import signals
-from celery_mailproxy.django.backends import EmailBackend
-from celery_mailproxy.django.legacy.publishing import MigrationEmailBackend
+from celery_mailproxy.django.backends import EmailBackend, MigrationEmailBackend
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink

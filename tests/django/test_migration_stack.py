@@ -10,7 +10,7 @@ import pytest
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 
-from celery_mailproxy.django.backends import MigrationEmailBackend  # type: ignore[attr-defined]
+from celery_mailproxy.django.backends import MigrationEmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
 from celery_mailproxy.migration import get_router
 from celery_mailproxy.testing import MailSink

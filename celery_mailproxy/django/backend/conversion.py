@@ -21,7 +21,8 @@ from ...tasks.sending.outgoing import dump_arguments, one_outgoing
 from ..log import content
 from ..log.entries import LogEntry
 from ..log.opening import has_log
-from .options import LegacySettings, message_options
+from .celery_email import CeleryEmailSettings
+from .options import message_options
 
 __all__ = ["ConvertedMail", "InvalidHeader", "convert"]
 
@@ -63,7 +64,9 @@ class ConvertedMail:
         return bool(self.content_name)
 
 
-def convert(message: Any, *, defaults: Mapping[str, Any], legacy: LegacySettings, settings: Settings) -> ConvertedMail:
+def convert(
+    message: Any, *, defaults: Mapping[str, Any], legacy: CeleryEmailSettings, settings: Settings
+) -> ConvertedMail:
     """The mail that `message.message()` builds now, to whom `message.recipients()` names.
 
     `defaults` hold for what the message's own `mail_proxy` leaves open. Raises `InvalidMessage` for what cannot be

@@ -17,8 +17,8 @@ from ...tasks import send_many_via_proxy, send_via_proxy
 from ..log import content
 from ..log.entries import LogEntry
 from ..log.opening import open_log
-from ..tasks import discard_content, send_kept
 from .conversion import ConvertedMail
+from .kept_tasks import discard_content, send_kept
 
 __all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish", "task_arguments"]
 

@@ -27,8 +27,8 @@ from ..log.beginning import begin
 from ..log.models import EmailLog
 from ..log.routing import log_alias
 from ..log.row_codec import message_id_of
+from .celery_email import CeleryEmailSettings
 from .conversion import convert
-from .options import LegacySettings
 from .publishing import Publication, plan, publish
 
 __all__ = ["ResendRefused", "new_token", "refusal", "resend"]
@@ -70,7 +70,7 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
     if reason := refusal(mail):
         raise ResendRefused(str(reason))
     app = current_app._get_current_object()
-    settings, legacy = get_runtime(app).settings, LegacySettings.load()
+    settings, legacy = get_runtime(app).settings, CeleryEmailSettings.load()
     message_id = _new_id(message_id_of(mail.message_id, mail.details), token or new_token())
     try:
         converted = convert(_Copy(mail, message_id), defaults={}, legacy=legacy, settings=settings)

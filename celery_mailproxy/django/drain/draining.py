@@ -15,9 +15,10 @@ from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
 from ...tasks.sending.retrying import TROUBLE, retry_later, retry_or_give_up
 from ...tasks.sending.submitter import Outgoing, submitter_of
+from ..backend.celery_email import CeleryEmailSettings
 from ..backend.conversion import ConvertedMail, convert
 from ..backend.mailers import configured_mailers
-from ..backend.options import BACKEND_OPTIONS, LegacySettings
+from ..backend.options import BACKEND_OPTIONS
 from ..log.opening import open_log
 from . import letters
 from .models import DeadLetter
@@ -81,7 +82,7 @@ def send_letter(task: Any, letter: DeadLetter) -> bool:
 
 
 def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None, task_id: str) -> _Outcome:
-    settings, legacy, defaults = runtime.settings, LegacySettings.load(), _defaults(using)
+    settings, legacy, defaults = runtime.settings, CeleryEmailSettings.load(), _defaults(using)
     outgoing: list[Outgoing] = []
     entries = []
     unreadable: dict[str, str] = {}

@@ -12,7 +12,7 @@ from ... import tasks as core_tasks  # noqa: F401 - a worker that drains also di
 from ...errors import ConfigurationError
 from ...tasks.sending.outgoing import SendTask
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
-from ..backend.options import LegacySettings
+from ..backend.celery_email import CeleryEmailSettings
 from .draining import PASSING, drain, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN
@@ -50,7 +50,7 @@ def _configuration() -> dict[str, Any]:
     config = getattr(django_settings, "CELERY_EMAIL_TASK_CONFIG", None)
     name = config.get("name") if isinstance(config, Mapping) else None
     try:
-        attributes = dict(LegacySettings.load().publish_options)
+        attributes = dict(CeleryEmailSettings.load().publish_options)
     except ConfigurationError:
         # The system check says so (E001), and the tasks themselves; nothing may fail where they are only imported.
         attributes = {}

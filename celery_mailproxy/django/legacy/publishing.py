@@ -1,4 +1,4 @@
-"""`MigrationEmailBackend`: mails go by the proxy or as before, as `MAIL_PROXY_MIGRATION` says; both by Celery."""
+"""`publish_migrating`: how `MigrationEmailBackend` hands mails over to the broker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from celery import Celery
 
 from ...conf.settings import Settings
 from ..backend.publishing import Publication, task_arguments
-from ..backends import EmailBackend
 from .migrating_task import send_migrating
 
-__all__ = ["MigrationEmailBackend"]
+__all__ = ["publish_migrating"]
 
 
 def publish_migrating(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
@@ -21,13 +20,3 @@ def publish_migrating(publication: Publication, *, app: Celery, settings: Settin
         ids = (mail.message_id for mail in publication.mails)
         messages = [{**each, "message_id": own_id} for each, own_id in zip(arguments, ids, strict=True)]
         app.tasks[send_migrating.name].apply_async((messages,), task_id=publication.task_id, **options)
-
-
-class MigrationEmailBackend(EmailBackend):
-    """As `EmailBackend`, and takes the same options; a worker sends each mail the way that `Router` says.
-
-    The legacy way is the backend that `MAIL_PROXY_MIGRATION["legacy"]` names, with the signals and callbacks of the
-    proxy: `report.via` is then "legacy".
-    """
-
-    _publish_one = staticmethod(publish_migrating)

@@ -1,6 +1,6 @@
 """System checks of what is left of django-celery-email, and of mailers that lead back to themselves.
 
-`checks.py` registers them.
+`celery_mailproxy.django.checks` registers them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from ...conf.settings import MigrationSettings, load_settings
 from ...errors import ConfigurationError
+from ..backend.celery_email import CeleryEmailSettings
 from ..backend.mailers import Mailer, configured_mailers
-from ..backend.options import LegacySettings
 from ..legacy.transport import LegacyTransport
 
 __all__ = ["check_legacy_settings", "check_loops", "check_migration", "check_registrations"]
@@ -109,7 +109,7 @@ def _lost_settings(mailers: Sequence[Mailer]) -> Iterator[CheckMessage]:
 
 def _lost_task_options() -> Iterator[CheckMessage]:
     try:
-        legacy = LegacySettings.load()
+        legacy = CeleryEmailSettings.load()
     except ConfigurationError:
         return
     # The name is that of the mails that are still on the broker.
