@@ -17,13 +17,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 from ...conf.settings import MigrationSettings
 from ...deliveries.report import Kind
 from ...errors import InvalidMessage, redact
-from ...migration.legacy import LegacyAnswer, LegacyMail, send_legacy
-from ...migration.routing import LEGACY, PROXY, get_router, pinned_path
-from ...migration.shadow import shadow
-from ...migration.submitting import submit
+from ...migration.legacy import LegacyAnswer
+from ...migration.routing import LEGACY, PROXY
+from ...migration.run import MigrationRun, RunMail
 from ...runtime import Runtime, get_runtime
 from ...tasks.sending.outgoing import SendTask, addressee_of, one_outgoing
-from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retries_left, retry_later
+from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, TROUBLE, retry_later
 from ...tasks.sending.submitter import Outgoing, submitter_of
 from ..backend.kept_mails import with_references
 from ..log import content
@@ -93,14 +92,15 @@ class _Chunk:
         self._messages = messages
         self._runtime: Runtime = get_runtime(task.app)
         self._task_id = task.request.id or str(uuid4())
+        self._run = MigrationRun(task, self._runtime, task_id=self._task_id, has_own_limit=True)
         self._result = _Result()
 
     def run(self) -> dict[str, Any]:
         mails = self._mails()
-        ways = self._ways(mails)
-        spared = self._by_proxy([mail for mail in mails if ways[mail.message_id] == PROXY])
-        legacy = [mail for mail in mails if ways[mail.message_id] == LEGACY or mail.message_id in spared]
-        self._by_legacy(legacy, spared)
+        paths = self._run.paths([mail.in_run for mail in mails])
+        fallback_ids = self._by_proxy([mail for mail in mails if paths[mail.message_id] == PROXY])
+        legacy = [mail for mail in mails if paths[mail.message_id] == LEGACY or mail.message_id in fallback_ids]
+        self._by_legacy(legacy, fallback_ids)
         result = self._result
         if result.trouble is not None:
             # With the same arguments: the store knows which mails have ended.
@@ -124,62 +124,39 @@ class _Chunk:
                     self._result.failed[message_id] = reason
         return mails
 
-    def _ways(self, mails: Sequence[_Mail]) -> dict[str, str]:
-        router = get_router(self._task.app)
-        known = self._runtime.store.get_many([mail.message_id for mail in mails])
-        return {
-            mail.message_id: pinned_path(delivery) or router.path_for(mail.outgoing.message)
-            for mail, delivery in zip(mails, known, strict=True)
-        }
-
     def _by_proxy(self, mails: Sequence[_Mail]) -> frozenset[str]:
-        """Submit these; the ids of those that are to go the legacy way after all."""
+        """Submit these; the ids of those that fall back to the legacy transport."""
         if not mails:
             return frozenset()
-        outgoing = [mail.for_proxy(self._runtime) for mail in mails]
-        submission = submit(self._runtime, outgoing, task_id=self._task_id)
-        answer = submission.answer
-        if answer.unsettled and retries_left(self._task, self._runtime):
-            self._result.trouble = next(iter(answer.unsettled.values()))
-        else:
-            for message_id, error in answer.unsettled.items():
-                submitter_of(self._runtime).give_up([message_id], f"given up: {error}", task_id=self._task_id)
-                self._result.failed[message_id] = str(error)
+        outcome = self._run.submit([mail.for_proxy(self._runtime) for mail in mails])
+        answer = outcome.answer
+        self._result.trouble = outcome.retry
+        if outcome.retry is None:
+            self._result.failed |= {message_id: str(error) for message_id, error in answer.unsettled.items()}
         self._result.proxy = len(answer.accepted)
         self._result.failed |= answer.rejected
         self._result.failed |= {message_id: str(error) for message_id, error in answer.failed.items()}
-        return submission.spared
+        return outcome.fallback_ids
 
-    def _by_legacy(self, mails: Sequence[_Mail], spared: frozenset[str]) -> None:
+    def _by_legacy(self, mails: Sequence[_Mail], fallback_ids: frozenset[str]) -> None:
         if not mails:
             return
         settings = self._runtime.settings.migration or MigrationSettings()
         for mail in mails:
-            if mail.message_id in spared:
+            if mail.message_id in fallback_ids:
                 # All of them now: where SMTP is away as well, the next run is to know which way they go.
-                LegacyMail(
-                    self._runtime, message_id=mail.message_id, task_id=self._task_id, outgoing=mail.outgoing
-                ).begin()
+                self._run.begin_fallback(mail.in_run)
         with closing(LegacyTransport(settings.legacy)) as transport:
             for mail in mails:
-                answer = self._send(mail, transport)
+                send = partial(transport.send, mail.outgoing.message)
+                answer = self._run.send_legacy(mail.in_run, send, is_last_try=not self._run.has_retries)
                 self._note(mail, answer)
                 # What the proxy cannot be reached for needs no shadow.
-                if answer.is_news and answer.kind is not Kind.DEFERRED and mail.message_id not in spared:
-                    shadow(self._runtime, mail.outgoing)
+                if answer.kind is not Kind.DEFERRED and mail.message_id not in fallback_ids:
+                    self._run.shadow(mail.in_run, answer)
                 if answer.kind is Kind.DEFERRED and _concerns_all(answer.error):
                     # The others would wait for it in vain, one after another.
                     break
-
-    def _send(self, mail: _Mail, transport: LegacyTransport) -> LegacyAnswer:
-        return send_legacy(
-            self._runtime,
-            message_id=mail.message_id,
-            task_id=self._task_id,
-            transport=partial(transport.send, mail.outgoing.message),
-            outgoing=mail.outgoing,
-            is_last_try=not retries_left(self._task, self._runtime),
-        )
 
     def _note(self, mail: _Mail, answer: LegacyAnswer) -> None:
         if answer.kind is Kind.DEFERRED:
@@ -201,6 +178,10 @@ class _Mail:
     @property
     def message_id(self) -> str:
         return self.outgoing.message.message_id
+
+    @property
+    def in_run(self) -> RunMail:
+        return RunMail(message_id=self.message_id, outgoing=self.outgoing)
 
     def for_proxy(self, runtime: Runtime) -> Outgoing:
         if self.content_name is None:
