@@ -19,6 +19,14 @@ class Migration(migrations.Migration):
 
     operations: ClassVar[list[Any]] = [
         migrations.CreateModel(
+            name="OperatorValue",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=255, unique=True)),
+                ("value", models.TextField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="EmailLog",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -64,6 +72,12 @@ class Migration(migrations.Migration):
                 (
                     "sender",
                     celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="sender"),
+                ),
+                (
+                    "return_path",
+                    celery_mailproxy.django.log.fields.ShownTextField(
+                        blank=True, null=True, verbose_name="envelope sender"
+                    ),
                 ),
                 (
                     "recipients",
@@ -276,6 +290,18 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "related objects",
             },
         ),
+        migrations.CreateModel(
+            name="MailCount",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("span", models.BigIntegerField()),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=100)),
+                ("number", models.BigIntegerField()),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("span", "name"), name="mailproxy_count_once")],
+            },
+        ),
         migrations.AddIndex(
             model_name="emaillog",
             index=models.Index(fields=["created_at", "id"], name="mailproxy_created"),
@@ -302,7 +328,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="emaillog",
-            index=models.Index(fields=["has_failed", "id"], name="mailproxy_failed"),
+            index=models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
         ),
         migrations.AddIndex(
             model_name="emaillog",
