@@ -27,8 +27,8 @@ from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django import views
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
-from tests.django.default_app import default_app
-from tests.django.servers import SERVERS, wait_until
+from tests.django.harness.default_app import default_app
+from tests.django.harness.servers import SERVERS, wait_until
 from tests.harness.proxy_tenant import ProxyTenant
 
 TOKEN = "a-sync-token"

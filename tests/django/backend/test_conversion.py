@@ -1,0 +1,310 @@
+"""Django's messages through the backend and the real proxy's builder: what its SMTP backend would send comes out."""
+
+from __future__ import annotations
+
+import email.policy
+import json
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage as SourceMessage
+from email.message import MIMEPart
+from email.mime.image import MIMEImage
+from typing import Any, cast
+
+import django
+import pytest
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.utils.translation import gettext_lazy
+
+from celery_mailproxy.conf.settings import Settings
+from celery_mailproxy.django.backend.celery_email import CeleryEmailSettings
+from celery_mailproxy.django.backend.conversion import ConvertedMail, convert
+from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.mail.message import MailMessage
+from celery_mailproxy.mail.payload import encode
+from tests.harness import read_mail
+from tests.harness.proxy_builder import ProxyBuilder
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+SETTINGS = Settings(store="memory://")
+FIXED = {"Date": "Sun, 22 Nov 2026 10:00:00 +0100", "Message-ID": "<fixed@example.com>"}
+
+# -------------------------------------------------------------------- messages
+
+
+def message(**arguments: Any) -> EmailMultiAlternatives:
+    given = {"subject": "Subject", "body": "Body\n", "from_email": "from@example.com", "to": ["to@example.com"]}
+    headers = {**FIXED, **arguments.pop("headers", {})}
+    return EmailMultiAlternatives(**{**given, **arguments}, headers=headers)
+
+
+def with_alternative() -> EmailMessage:
+    made = message(body="Für alle\n")
+    made.attach_alternative("<p>Für <b>alle</b></p>", "text/html")
+    return made
+
+
+def with_two_alternatives() -> EmailMessage:
+    made = with_alternative()
+    made.attach_alternative("BEGIN:VCALENDAR\nEND:VCALENDAR\n", "text/calendar")  # type: ignore[attr-defined]
+    return made
+
+
+def only_alternative() -> EmailMessage:
+    made = message(body="")
+    made.attach_alternative("<p>Hi</p>", "text/html")
+    return made
+
+
+def with_files() -> EmailMessage:
+    made = message(attachments=[("rép rt.pdf", PNG, "application/pdf"), ("notes.txt", "Größe\n", "text/plain")])
+    made.attach("x" * 100 + ".bin", b"\x00\xff" * 600)
+    made.attach("table.csv", b"a,b\n1,\xe9\n", "text/csv")
+    return made
+
+
+def with_inline_image() -> EmailMessage:
+    made = with_alternative()
+    if django.VERSION < (6,):
+        part: Any = MIMEImage(PNG, "png")
+    else:
+        part = MIMEPart()
+        part.set_content(PNG, maintype="image", subtype="png")
+    part["Content-ID"] = "<logo>"
+    part.add_header("Content-Disposition", "inline", filename="lögo.png")
+    part["X-Own"] = "header of the part"
+    made.attach(part)
+    return made
+
+
+def with_message(content: Any) -> EmailMessage:
+    made = message()
+    made.attach("forwarded.eml", content, "message/rfc822")
+    return made
+
+
+def forwarded() -> SourceMessage:
+    inner = SourceMessage()
+    inner["From"], inner["To"], inner["Subject"] = "a@example.com", "b@example.com", "Grüße"
+    inner.set_content("Größe\n" * 3)
+    return inner
+
+
+def encoded(charset: str) -> EmailMessage:
+    made = message(subject="Grüße", body="Größe\n")
+    made.encoding = charset
+    return made
+
+
+def html_only() -> EmailMessage:
+    made = message(body="<p>Größe</p>")
+    made.content_subtype = "html"
+    return made
+
+
+MESSAGES: dict[str, Callable[[], EmailMessage]] = {
+    "plain": message,
+    "no body": lambda: message(body=""),
+    "no subject": lambda: message(subject=""),
+    "unicode": lambda: message(subject="Chère maman", body="Je t'aime très fort"),
+    "long lines": lambda: message(body="В южных морях " * 100 + "\n" + "x" * 3000),
+    "from lines": lambda: message(body="From here\n.\nFrom there\n"),
+    "lazy": lambda: message(subject=gettext_lazy("Subject"), to=[gettext_lazy("to@example.com")]),
+    "html only": html_only,
+    "alternative": with_alternative,
+    "two alternatives": with_two_alternatives,
+    "only an alternative": only_alternative,
+    "files": with_files,
+    "files only": lambda: message(body="", attachments=[("a.pdf", b"%PDF", "application/pdf")]),
+    "inline image": with_inline_image,
+    "django message": lambda: with_message(with_files()),
+    "python message": lambda: with_message(forwarded()),
+    "text message": lambda: with_message("Subject: Inner\nFrom: a@example.com\n\nText\n"),
+    "latin": lambda: encoded("iso-8859-1"),
+    "many recipients": lambda: message(
+        to=["Ann <ann@example.com>", '"Doe, Jané" <j@example.com>'],
+        cc=["Zoë Müller <zoe@example.com>"],
+        bcc=["bcc@example.com", "ann@example.com"],
+        reply_to=["Büro <office@example.com>", "other@example.com"],
+    ),
+    "idn": lambda: message(from_email="Ä <from@öäü.com>", to=["to@öäü.com"], cc=["cc@öäü.com"]),
+    "visible sender": lambda: message(headers={"From": "Shop <shop@example.com>"}),
+    "headers": lambda: message(
+        headers={
+            "X-Long": "words " * 60,
+            "X-Ünicode".replace("Ü", "U"): "Größe",
+            "List-Unsubscribe": "<https://e.com/x>",
+        }
+    ),
+    "nobody to be seen": lambda: message(to=[], bcc=["bcc@example.com"]),
+}
+
+
+def converted(mail: EmailMessage, settings: Settings = SETTINGS, **defaults: Any) -> ConvertedMail:
+    return convert(mail, defaults=defaults, legacy=CeleryEmailSettings(), settings=settings)
+
+
+def on_the_wire(mail: EmailMessage) -> SourceMessage:
+    """As Django's SMTP backend would write it."""
+    if django.VERSION < (6,):
+        return read_mail.parse(mail.message().as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
+    return read_mail.parse(mail.message(policy=email.policy.SMTP).as_bytes())  # type: ignore[call-arg]
+
+
+def seen(mail: SourceMessage) -> dict[str, Any]:
+    """What a reader sees of it, but for an empty To."""
+    headers: dict[str, Any] = {
+        name.lower(): read_mail.header(mail, name)
+        for name in mail
+        if not name.lower().startswith("content-") and name.lower() not in ("x-genro-mail-id", "mime-version")
+    }
+    headers |= {name: read_mail.addresses(mail, name) for name in ("from", "to", "cc", "reply-to")}
+    return {**headers, "tree": read_mail.tree(mail)}
+
+
+@pytest.fixture(scope="module", params=["commands", "entities"])
+def builder(request: pytest.FixtureRequest) -> Iterator[ProxyBuilder]:
+    from celery_mailproxy.testing.proxy_install import install_proxy
+
+    installed = install_proxy(cast(Any, request.param))
+    with ProxyBuilder(request.param, python=installed.python, sys_path=installed.python_path) as running:
+        yield running
+
+
+# -------------------------------------------------------------------- the same mail
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_mail_that_djangos_smtp_backend_sends_comes_out(name: str, builder: ProxyBuilder) -> None:
+    mail = MESSAGES[name]()
+    made = converted(mail)
+    payload = {"tenant_id": "t", "account_id": "a", **encode(made.message)}
+    built = builder.build(json.loads(json.dumps(payload)))
+    assert seen(read_mail.parse(built.data)) == seen(on_the_wire(mail))
+    sender = on_the_wire(message(from_email=mail.from_email))["From"].addresses[0].addr_spec
+    assert built.sender == sender
+    assert {one.lower() for one in built.recipients} == {
+        address.addr_spec for one in mail.recipients() for address in on_the_wire(message(to=[one]))["To"].addresses
+    }
+
+
+def test_date_and_message_id_are_those_of_the_moment_of_sending() -> None:
+    mail = EmailMessage("Subject", "Body", "from@example.com", ["to@example.com"])
+    first, second = (read_mail.parse(converted(mail).arguments["raw"].encode()) for _ in range(2))
+    assert first["Date"]
+    assert first["Message-ID"] != second["Message-ID"]
+    assert converted(mail).message_id != converted(mail).message_id
+
+
+def test_bcc_is_in_no_header_even_where_an_application_put_it_there() -> None:
+    mail = message(bcc=["hidden@example.com"])
+    if django.VERSION < (6,):
+        mail.extra_headers["Bcc"] = "nobody@example.com"
+    made = converted(mail)
+    assert "hidden" not in made.arguments["raw"]
+    assert "nobody" not in made.arguments["raw"]
+    assert made.message.recipients == ("to@example.com", "hidden@example.com")
+
+
+def test_a_mailbox_without_domain_is_left_to_the_smtp_server() -> None:
+    made = converted(message(from_email="webmaster", to=["root"]))
+    assert (made.message.from_email, made.message.recipients) == ("webmaster", ("root",))
+
+
+# -------------------------------------------------------------------- what cannot be sent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        ({"to": ["to@example.com", "not an address"]}, "to[1]"),
+        ({"cc": ["@"]}, "cc[0]"),
+        ({"bcc": ["a@example.com", "b@b@b"]}, "bcc[1]"),
+        ({"from_email": "from@@example.com"}, "headers['From']"),
+    ],
+)
+def test_an_address_that_is_none_is_named_as_in_djangos_message(arguments: dict[str, Any], argument: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        converted(message(**arguments))
+    assert caught.value.argument == argument
+
+
+def test_a_line_break_in_a_header_raises_what_code_for_django_catches() -> None:
+    from django.core.mail import message as django_message
+
+    with pytest.raises(django_message.BadHeaderError) as caught:
+        converted(message(subject="One\nBcc: two@example.com"))
+    assert isinstance(caught.value, InvalidMessage)
+    assert caught.value.argument == "message"
+
+
+def test_a_message_that_cannot_be_built_says_why() -> None:
+    with pytest.raises(InvalidMessage, match=r"cannot be built .*No such charset|LookupError"):
+        converted(encoded("no-such-charset"))
+
+
+def test_a_visible_to_may_name_others() -> None:
+    made = converted(message(to=["ann@example.com"], headers={"To": "List <list@example.com>"}))
+    mail = MailMessage.from_arguments(made.arguments, message_id="m1")
+    assert (mail.to, mail.recipients) == (("List <list@example.com>",), ("ann@example.com",))
+
+
+# -------------------------------------------------------------------- options
+
+
+def test_the_messages_own_options_win_over_the_backends() -> None:
+    mail = message()
+    mail.mail_proxy = {"priority": "high", "tenant_id": 7, "batch_code": None}  # type: ignore[attr-defined]
+    made = converted(mail, priority=3, tenant_id="t", account_id="a", batch_code="b")
+    chosen = {name: made.arguments[name] for name in ("priority", "tenant_id", "account_id", "batch_code")}
+    assert chosen == {"priority": 1, "tenant_id": "7", "account_id": "a", "batch_code": "b"}
+    assert (made.entry.priority, made.entry.tenant_id, made.entry.batch_code) == (1, "7", "b")
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_known_one() -> None:
+    mail = message()
+    mail.mail_proxy = {"on_send": None}  # type: ignore[attr-defined]
+    with pytest.raises(
+        InvalidMessage, match=r"mail_proxy\['on_send'\]: is not an option of a mail; did you mean on_sen"
+    ):
+        converted(mail)
+
+
+def test_options_that_are_no_dict_are_refused() -> None:
+    mail = message()
+    mail.mail_proxy = ["high"]  # type: ignore[attr-defined]
+    with pytest.raises(InvalidMessage, match="mail_proxy: must be a dict of options, got list"):
+        converted(mail)
+
+
+def test_an_id_of_ones_own_is_the_mails() -> None:
+    mail = message()
+    mail.mail_proxy = {"message_id": "welcome-7"}  # type: ignore[attr-defined]
+    made = converted(mail)
+    assert (made.message_id, made.entry.message_id, made.has_own_id) == ("welcome-7", "welcome-7", True)
+
+
+def test_related_objects_need_the_log() -> None:
+    from django.contrib.auth.models import User
+
+    mail = message()
+    mail.mail_proxy = {"related": User(pk=1)}  # type: ignore[attr-defined]
+    with pytest.raises(InvalidMessage, match="related: needs the log of mails"):
+        converted(mail)
+    assert converted(mail, Settings(store="django://")).entry.related == (User(pk=1),)
+    mail.mail_proxy = {"related": [User()]}  # type: ignore[attr-defined]
+    with pytest.raises(InvalidMessage, match="related: must be a saved object"):
+        converted(mail, Settings(store="django://"))
+
+
+def test_the_source_is_logged_only_where_that_is_wished() -> None:
+    assert converted(message()).entry.content is None
+    logged = converted(message(), Settings(store="django://", log_content=True)).entry.content
+    assert logged is not None
+    assert b"Body" in logged
+
+
+def test_a_mail_shows_no_address_and_no_body() -> None:
+    made = converted(message(body="Secret body", subject="Secret subject"), Settings(log_content=True))
+    shown = f"{made!r} {made.entry!r}"
+    assert "Secret" not in shown
