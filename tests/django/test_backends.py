@@ -14,7 +14,6 @@ from celery import Celery, signature
 from celery.result import AsyncResult
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMessage
 from django.db import connection, connections, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.test.utils import CaptureQueriesContext
@@ -25,21 +24,11 @@ from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.errors import ConfigurationError, InvalidMessage
 from tests.django.harness.default_app import default_app
-from tests.django.harness.publishing_app import Published, published
+from tests.django.harness.messages import numbered_message as message
+from tests.django.harness.publishing_app import BACKEND, DEAD_BROKER, Published, published
 
 ONE = "celery_mailproxy.send_via_proxy"
 MANY = "celery_mailproxy.send_many_via_proxy"
-BACKEND = "celery_mailproxy.django.backends.EmailBackend"
-DEAD_BROKER = {
-    "broker_url": "redis://127.0.0.1:1/0",
-    "broker_transport_options": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
-    "task_publish_retry": False,
-}
-
-
-def message(number: int = 1, **arguments: Any) -> EmailMessage:
-    given = {"subject": f"Subject {number}", "body": "Body", "from_email": "from@example.com"}
-    return EmailMessage(**{**given, "to": [f"to{number}@example.com"], **arguments})
 
 
 @pytest.fixture

@@ -32,11 +32,9 @@ from celery_mailproxy.django.models import EmailLog, EmailLogRelation
 from celery_mailproxy.django.tasks import replay_handlers
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
-from tests.django.admin.test_mail_admin import LIST, SOURCE, clerk, detail, new_mail, page, viewer
+from tests.django.harness.admin_pages import LIST, SOURCE, detail, new_mail, page, posted, said
 from tests.django.harness.default_app import default_app
 from tests.django.harness.publishing_app import published
-
-__all__ = ["clerk", "viewer"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 
@@ -44,42 +42,10 @@ pytestmark = pytest.mark.django_db
 Commit = Callable[..., Any]
 
 
-@pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy() as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def shop(proxy: FakeProxy) -> Iterator[Celery]:
-    """An app whose tasks run at once."""
-    with default_app(
-        task_always_eager=True,
-        mail_proxy_url=proxy.url,
-        mail_proxy_token=proxy.token,
-        mail_proxy_tenant=proxy.tenant_id,
-        mail_proxy_account=proxy.account_id,
-        mail_proxy_log_content=True,
-    ) as app:
-        yield app
-
-
 def ours(proxy: FakeProxy, message_id: str = "m1", **fields: Any) -> EmailLog:
     """A mail that the proxy would take again."""
     own = {"tenant_id": proxy.tenant_id, "account_id": proxy.account_id, "status": "error", "content": SOURCE}
     return new_mail(message_id, **{**own, **fields})
-
-
-def posted(client: Client, url: str, **data: Any) -> str:
-    response = client.post(url, data, follow=True)
-    assert response.status_code == 200, response.content[:500]
-    return response.content.decode()
-
-
-def said(text: str) -> list[str]:
-    """The messages on top of a page."""
-    messages = "".join(re.findall(r'<ul class="messagelist">.*?</ul>', text, re.S))
-    return [re.sub(r"\s+", " ", each).strip() for each in re.findall(r"<li class=[^>]*>(.*?)</li>", messages, re.S)]
 
 
 def test_a_mail_is_sent_again_under_a_new_id(

@@ -25,8 +25,8 @@ from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.tasks.sending.submitter import Outgoing, submitter_of
 from tests.django.harness.default_app import default_app
-from tests.django.harness.publishing_app import Published, published
-from tests.django.test_backends import BACKEND, DEAD_BROKER, message
+from tests.django.harness.messages import numbered_message as message
+from tests.django.harness.publishing_app import BACKEND, DEAD_BROKER, Published, published
 
 REASON = "not published: the broker did not take it (OperationalError)"
 LARGE = "Long text\n" * 200

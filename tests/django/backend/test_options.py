@@ -16,7 +16,7 @@ from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.checks import TAG
 from celery_mailproxy.errors import ConfigurationError
 from tests.django.harness.default_app import default_app
-from tests.django.test_backends import BACKEND
+from tests.django.harness.publishing_app import BACKEND
 
 WRONG_OPTIONS = [
     ("on_commit", "maybe", "on_commit: must be True or False, got 'maybe'"),

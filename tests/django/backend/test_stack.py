@@ -15,7 +15,7 @@ from celery_mailproxy.django import send_mail
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.testing import MailSink
-from tests.django.backend.test_conversion import message, on_the_wire, seen, with_files
+from tests.django.harness.messages import message, on_the_wire, seen, with_files
 from tests.django.harness.project_stack import ProjectStack
 from tests.harness import read_mail
 from tests.harness.proxy_tenant import ProxyTenant

@@ -20,7 +20,7 @@ from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.testing import MailSink
 from examples.migration.old_side import install_old_side
 from tests.conftest import required_under_ci
-from tests.django.backend.test_conversion import seen
+from tests.django.harness.messages import seen
 from tests.django.harness.project_stack import ProjectStack
 from tests.harness import read_mail
 from tests.harness.proxy_tenant import ProxyTenant

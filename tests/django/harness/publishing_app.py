@@ -11,7 +11,14 @@ from celery.signals import before_task_publish
 
 from tests.django.harness.default_app import default_app
 
-__all__ = ["Published", "published"]
+__all__ = ["BACKEND", "DEAD_BROKER", "Published", "published"]
+
+BACKEND = "celery_mailproxy.django.backends.EmailBackend"
+DEAD_BROKER = {
+    "broker_url": "redis://127.0.0.1:1/0",
+    "broker_transport_options": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+    "task_publish_retry": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.receiver.resolvers import DEFAULT_REGISTRY, AttachmentNotFound
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
-from tests.django.backend.test_conversion import MESSAGES, converted, message, with_files
 from tests.django.harness.default_app import default_app
+from tests.django.harness.messages import MESSAGES, converted, message, with_files
 from tests.django.harness.publishing_app import Published, published
 
 

@@ -17,10 +17,7 @@ from django.urls import reverse
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation
 from celery_mailproxy.testing import FakeProxy
-from tests.django.admin.test_actions import posted, proxy, said, shop
-from tests.django.admin.test_mail_admin import LIST, detail, new_mail, page, shown
-
-__all__ = ["proxy", "shop"]  # fixtures
+from tests.django.harness.admin_pages import LIST, detail, new_mail, page, posted, said, shown
 
 pytestmark = pytest.mark.django_db(databases=["default", "logs"])
 
