@@ -52,8 +52,8 @@ django: $(VENV)/.dev
 	$(BIN)/python -m nox --tags django $(NOX_ARGS)
 
 django-bounds: $(VENV)/.dev
-	$(BIN)/python -m nox --tags django-bounds $(NOX_ARGS) -- --ignore tests/django/test_postgresql.py \
-		--ignore tests/django/test_mariadb.py --ignore tests/django/test_browser.py
+	$(BIN)/python -m nox --tags django-bounds $(NOX_ARGS) -- --ignore tests/django/log/test_postgresql.py \
+		--ignore tests/django/log/test_mariadb.py --ignore tests/django/admin/test_browser.py
 
 oldest: $(VENV)/.dev
 	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py \

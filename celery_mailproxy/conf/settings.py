@@ -30,6 +30,7 @@ __all__ = [
     "Settings",
     "SyncTokens",
     "Unset",
+    "configured_django_settings",
     "load_settings",
 ]
 
@@ -135,7 +136,7 @@ def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Sett
     known = {PREFIX + item.name: item for item in fields(Settings)}
     # Reading the app's configuration is what configures Django's settings, where the app takes it from there.
     app.conf.get(PREFIX + "url")
-    django_settings = _django_settings()
+    django_settings = configured_django_settings()
     _refuse_unknown_keys(app, django_settings, frozenset(known))
     values: dict[str, Any] = {}
     for key, item in known.items():
@@ -180,7 +181,7 @@ def _refuse_unknown_keys(app: Any, django_settings: Any, known: frozenset[str]) 
             raise ConfigurationError(f"unknown setting {shown_key}.{_hint(key, sorted(known))}")
 
 
-def _django_settings() -> Any:
+def configured_django_settings() -> Any:
     """Django's settings where the process has configured them, else None. Never imports or configures Django."""
     conf = sys.modules.get("django.conf")
     settings = getattr(conf, "settings", None)

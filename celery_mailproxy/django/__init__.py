@@ -7,20 +7,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .mail import send_mail
+from .mail import send_mail
 
 __all__ = ["send_mail"]
-
-
-if not TYPE_CHECKING:
-    # Hidden from type checkers: to them it would make every misspelt name Any.
-    def __getattr__(name: str) -> Any:
-        # On demand: Django imports this package before its applications are ready.
-        if name == "send_mail":
-            from .mail import send_mail
-
-            return send_mail
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,5 +17,6 @@ class MailProxyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Registers the system checks, the resolver of kept contents, and the tasks.
-        from . import checks, content, tasks  # noqa: F401
+        # Here, as Django asks: these import what may need every application. With the tasks comes the resolver of kept
+        # contents.
+        from . import checks, tasks  # noqa: F401

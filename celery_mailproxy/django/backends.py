@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import current_app
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DEFAULT_DB_ALIAS, transaction
 
-from ..conf.settings import Settings
-from ..errors import InvalidMessage
 from ..runtime import get_runtime
-from .conversion import ConvertedMail, convert, has_log
-from .handover import Handover, goes_in_circles
-from .off_loop import off_loop
-from .options import LegacySettings, backend_defaults, check_backend
-from .publishing import Publication, plan, publish
-
-if TYPE_CHECKING:
-    from .migration_backend import MigrationEmailBackend
+from .backend.celery_email import CeleryEmailSettings
+from .backend.chunks import in_chunks
+from .backend.conversion import ConvertedMail
+from .backend.handover import Handover, goes_in_circles
+from .backend.off_loop import off_loop
+from .backend.options import backend_defaults, check_backend
+from .backend.publishing import Publication, plan, publish
+from .legacy.publishing import publish_migrating
+from .log.opening import has_log
 
 __all__ = ["EmailBackend", "MigrationEmailBackend"]
-
-#: A chunk is cut where its mails grow larger than this: brokers do not like large messages.
-_CHUNK_BYTES = 1024 * 1024
 
 #: What Django's own `send_mail` passes on for an SMTP server. Here it has no meaning, and is kept nowhere.
 _SMTP_ARGUMENTS = ("username", "password")
@@ -85,9 +81,10 @@ class EmailBackend(BaseEmailBackend):
         settings = get_runtime(app).settings
         if goes_in_circles():
             return [] if settings.return_results else 0
-        legacy = LegacySettings.load()
+        legacy = CeleryEmailSettings.load()
         handover = Handover(app=app, settings=settings, options=legacy.publish_options, publish=self._publish_one)
-        send = partial(self._send, self._chunks(email_messages or (), settings, legacy), handover)
+        chunks = in_chunks(email_messages or (), defaults=self._defaults, legacy=legacy, settings=settings)
+        send = partial(self._send, chunks, handover)
         sent = off_loop(send) if has_log(settings) else send()
         if settings.return_results:
             return [app.AsyncResult(publication.task_id) for publication in sent]
@@ -109,43 +106,6 @@ class EmailBackend(BaseEmailBackend):
                 break
         return sent
 
-    def _chunks(
-        self, messages: Iterable[Any], settings: Settings, legacy: LegacySettings
-    ) -> Iterator[list[tuple[Any, ConvertedMail]]]:
-        """The messages with what becomes of them, in chunks."""
-        most = min(legacy.chunk_size, settings.chunk_size)
-        chunk: list[tuple[Any, ConvertedMail]] = []
-        size = 0
-        ids: set[str] = set()
-        for index, message in enumerate(messages):
-            mail = self._convert(index, message, settings, legacy)
-            if mail is None:
-                continue
-            if mail.message_id in ids:
-                problem = f"must be unique among the messages, got {mail.message_id!r}"
-                raise InvalidMessage(f"messages[{index}].mail_proxy['message_id']", problem)
-            ids.add(mail.message_id)
-            if chunk and (len(chunk) == most or size + mail.size > _CHUNK_BYTES):
-                yield chunk
-                chunk, size = [], 0
-            chunk.append((message, mail))
-            size += mail.size
-        if chunk:
-            yield chunk
-
-    def _convert(self, index: int, message: Any, settings: Settings, legacy: LegacySettings) -> ConvertedMail | None:
-        """What becomes of a message; None where nobody is to have it."""
-        try:
-            if not message.recipients():
-                return None
-            return convert(message, defaults=self._defaults, legacy=legacy, settings=settings)
-        except InvalidMessage as exc:
-            raise type(exc)(f"messages[{index}].{exc.argument}", exc.problem) from exc
-        except (AttributeError, TypeError) as exc:
-            # Whatever it is, among others it has to be named.
-            problem = f"must be a message as Django's, got {type(message).__name__} ({exc})"
-            raise InvalidMessage(f"messages[{index}]", problem) from exc
-
     def _hand_over(self, publications: list[Publication], handover: Handover) -> Iterator[Publication]:
         """Log and publish, at once or on commit; those that are, or will be, published, as far as is known."""
         wants_commit = handover.settings.on_commit if self.on_commit is None else self.on_commit
@@ -160,12 +120,11 @@ class EmailBackend(BaseEmailBackend):
     _publish_one = staticmethod(publish)
 
 
-if not TYPE_CHECKING:
-    # Hidden from type checkers: to them it would make every misspelt name Any.
-    def __getattr__(name: str) -> Any:
-        # On demand: it is made of the class above.
-        if name == "MigrationEmailBackend":
-            from .migration_backend import MigrationEmailBackend
+class MigrationEmailBackend(EmailBackend):
+    """As `EmailBackend`, and takes the same options; a worker sends each mail the way that `Router` says.
 
-            return MigrationEmailBackend
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    The legacy way is the backend that `MAIL_PROXY_MIGRATION["legacy"]` names, with the signals and callbacks of the
+    proxy: `report.via` is then "legacy".
+    """
+
+    _publish_one = staticmethod(publish_migrating)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+
+from ..conf.settings import configured_django_settings
 
 __all__ = ["Held", "held_by_workers", "legacy_queues", "legacy_tasks", "migrated_tasks", "queue_length"]
 
@@ -101,10 +102,8 @@ def _queue_of(app: Celery, name: str) -> str:
 
 def _djangos_config() -> Mapping[str, Any] | None:
     """CELERY_EMAIL_TASK_CONFIG; None without Django."""
-    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+    if (settings := configured_django_settings()) is None:
         return None
-    from django.conf import settings
-
     config = getattr(settings, "CELERY_EMAIL_TASK_CONFIG", None)
     # Where it is wrong, a system check says so.
     return config if isinstance(config, Mapping) else {}

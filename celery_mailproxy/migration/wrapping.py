@@ -17,11 +17,9 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import dump_arguments, one_outgoing
 from ..tasks.sending.outgoing import Outgoing
 from ..tasks.sending.retrying import RETRYABLE, retry_later
-from ..tasks.sending.submitter import submitter_of
-from .legacy import send_legacy
-from .routing import LEGACY, PROXY, get_router, pinned_path
-from .shadow import shadow, shadow_failed
-from .submitting import submit
+from .routing import PROXY
+from .run import MigrationRun, RunMail
+from .shadow import shadow_failed
 
 __all__ = ["migrate"]
 
@@ -122,59 +120,37 @@ class _Call:
         self, task: Any, runtime: Runtime, task_id: str, outgoing: Outgoing | None, body: Callable[[], Any]
     ) -> None:
         self._task = task
-        self._runtime = runtime
-        self._task_id = task_id
-        self._outgoing = outgoing
+        # The task's own `max_retries` was meant for an SMTP server: here it would give a mail up within seconds.
+        self._run = MigrationRun(task, runtime, task_id=task_id, has_own_limit=False)
+        message_id = task_id if outgoing is None else outgoing.message.message_id
+        self._mail = RunMail(message_id=message_id, outgoing=outgoing)
         self._body = body
 
-    @property
-    def _message_id(self) -> str:
-        return self._task_id if self._outgoing is None else self._outgoing.message.message_id
-
     def run(self, share: float | None) -> Any:
-        is_spared = False
+        has_fallen_back = False
         try:
-            path = self._path(share)
-            if path == PROXY and self._outgoing is not None:
-                result = self._by_proxy(self._outgoing)
+            path = self._run.paths([self._mail], share=share)[self._mail.message_id]
+            if path == PROXY and self._mail.outgoing is not None:
+                result = self._by_proxy(self._mail.outgoing)
                 if result is not None:
                     return result
-                is_spared = True
+                has_fallen_back = True
         except RETRYABLE as exc:
             raise retry_later(self._task, exc) from exc
-        # What the proxy cannot be reached for needs no shadow.
-        return self._by_legacy(with_shadow=not is_spared)
-
-    def _path(self, share: float | None) -> str:
-        pinned = pinned_path(self._runtime.store.get(self._message_id))
-        if pinned is not None:
-            return pinned
-        if self._outgoing is None:
-            return LEGACY
-        return get_router(self._task.app).path_for(self._outgoing.message, share=share)
+        return self._by_legacy(with_shadow=not has_fallen_back)
 
     def _by_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
-        """The result; None where the mail is to go the legacy way after all."""
-        submission = submit(self._runtime, [outgoing], task_id=self._task_id)
-        message_id = outgoing.message.message_id
-        if message_id in submission.spared:
+        """The result; None where the mail falls back to the legacy transport."""
+        message_id = self._mail.message_id
+        outcome = self._run.submit([outgoing])
+        if message_id in outcome.fallback_ids:
             return None
-        answer = submission.answer
-        if unavailable := answer.unsettled.get(message_id):
-            if self._may_retry:
-                raise retry_later(self._task, unavailable) from unavailable
-            reason = f"given up: {unavailable}"
-            if submitter_of(self._runtime).give_up([message_id], reason, task_id=self._task_id):
-                raise unavailable
-        answer.raise_for(message_id)
+        if outcome.retry is not None:
+            raise retry_later(self._task, outcome.retry) from outcome.retry
+        if message_id in outcome.given_up:
+            raise outcome.answer.unsettled[message_id]
+        outcome.answer.raise_for(message_id)
         return {"id": message_id, "queued": 1, "rejected": []}
-
-    @property
-    def _may_retry(self) -> bool:
-        # The task's own `max_retries` was meant for an SMTP server: here it would give a mail up within seconds.
-        request = self._task.request
-        is_in_worker = not (request.called_directly or request.is_eager)
-        return is_in_worker and request.retries < self._runtime.settings.max_retries
 
     def _by_legacy(self, *, with_shadow: bool) -> Any:
         begun = False
@@ -185,15 +161,8 @@ class _Call:
             return self._body()
 
         try:
-            answer = send_legacy(
-                self._runtime,
-                message_id=self._message_id,
-                task_id=self._task_id,
-                transport=transport,
-                outgoing=self._outgoing,
-                # It ends with what it raises: who wants another try raises `Retry`.
-                is_last_try=True,
-            )
+            # It ends with what it raises: who wants another try raises `Retry`.
+            answer = self._run.send_legacy(self._mail, transport, is_last_try=True)
         except RETRYABLE as exc:
             if begun:
                 raise
@@ -201,7 +170,8 @@ class _Call:
         if answer.error is not None:
             raise answer.error
         if not answer.is_news and answer.kind is Kind.ERROR:
-            raise DeliveryError("it has ended as an error before", None, self._message_id)
-        if with_shadow and answer.is_news and self._outgoing is not None:
-            shadow(self._runtime, self._outgoing)
+            raise DeliveryError("it has ended as an error before", None, self._mail.message_id)
+        # What the proxy cannot be reached for needs no shadow.
+        if with_shadow:
+            self._run.shadow(self._mail, answer)
         return answer.value

@@ -18,12 +18,11 @@ from django.test import SimpleTestCase
 
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.testing import MailSink
-
-from ..harness.django_source import django_tests
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
-from .project_stack import ProjectStack
+from tests.django.harness.project_stack import ProjectStack
+from tests.harness.django_source import django_tests
+from tests.harness.proxy_tenant import ProxyTenant
+from tests.harness.services import RedisServer
+from tests.harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [
     pytest.mark.integration,

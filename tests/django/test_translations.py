@@ -18,8 +18,7 @@ from django.utils.translation.template import templatize
 
 import celery_mailproxy.django
 from celery_mailproxy.django.models import EmailLog
-
-from .test_admin import LIST, detail, new_event, new_mail, page
+from tests.django.harness.admin_pages import LIST, detail, new_event, new_mail, page
 
 PACKAGE = Path(celery_mailproxy.django.__file__).parent
 LANGUAGES = ("de", "it", "es", "fr")

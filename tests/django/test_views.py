@@ -28,8 +28,8 @@ from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django import views
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
-from tests.django.default_app import default_app
-from tests.django.servers import SERVERS
+from tests.django.harness.default_app import default_app
+from tests.django.harness.servers import SERVERS
 from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.waiting import wait_until
 

@@ -15,7 +15,7 @@ __all__ = ["DeliveryStore", "Retention", "hide_password", "open_store"]
 
 # scheme → module and class. Imported when asked for: a store may need what is not installed.
 _STORES = {
-    "django": ("celery_mailproxy.django.store", "DjangoStore"),
+    "django": ("celery_mailproxy.django.log.store", "DjangoStore"),
     "memory": (".memory", "MemoryStore"),
     "redis": (".redis.store", "RedisStore"),
     "redis+cluster": (".redis.store", "RedisStore"),

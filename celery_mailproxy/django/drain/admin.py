@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..publishing import BROKER_TROUBLE
+from ..backend.publishing import BROKER_TROUBLE
 from .models import DeadLetter
 from .tasks import send_dead_letter
 

@@ -17,8 +17,8 @@ class DrainConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Also for workers that name their task modules themselves, and never look for others.
-        from .tasks import TASK_NAME
-        from .undecodable import keep_undecodable
+        # Not before: there are models among what these import. And also for workers that name their task modules
+        # themselves, and never look for others.
+        from . import tasks, undecodable
 
-        keep_undecodable(TASK_NAME)
+        undecodable.keep_undecodable(tasks.TASK_NAME)

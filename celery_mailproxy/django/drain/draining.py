@@ -16,9 +16,11 @@ from ...tasks.sending.callbacks import split_callbacks
 from ...tasks.sending.outgoing import Outgoing
 from ...tasks.sending.retrying import RETRYABLE, retry_later, retry_or_give_up
 from ...tasks.sending.submitter import submitter_of
-from ..conversion import ConvertedMail, convert, has_log
-from ..mailers import configured_mailers
-from ..options import BACKEND_OPTIONS, LegacySettings
+from ..backend.celery_email import CeleryEmailSettings
+from ..backend.conversion import ConvertedMail, convert
+from ..backend.mailers import configured_mailers
+from ..backend.options import BACKEND_OPTIONS
+from ..log.opening import open_log
 from . import letters
 from .models import DeadLetter
 from .queued import QueuedMail, QueuedTask, unpack
@@ -81,7 +83,7 @@ def send_letter(task: Any, letter: DeadLetter) -> bool:
 
 
 def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None, task_id: str) -> _Outcome:
-    settings, legacy, defaults = runtime.settings, LegacySettings.load(), _defaults(using)
+    settings, legacy, defaults = runtime.settings, CeleryEmailSettings.load(), _defaults(using)
     outgoing: list[Outgoing] = []
     entries = []
     unreadable: dict[str, str] = {}
@@ -104,10 +106,8 @@ def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None,
             unreadable[mail.message_id] = f"cannot be read: {type(exc).__name__}"
         else:
             entries.append(replace(converted.entry, message_id=mail.message_id, task_id=task_id, content_name=""))
-    if has_log(settings):
-        from ..models import EmailLog
-
-        EmailLog.objects.begin(entries, settings=settings)
+    if log := open_log(settings):
+        log.begin(entries)
     answer = SubmitAnswer()
     for start in range(0, len(outgoing), settings.chunk_size):
         answer += submitter_of(runtime).submit(outgoing[start : start + settings.chunk_size], task_id=task_id)

@@ -12,7 +12,7 @@ from ...conf import task_names
 from ...errors import ConfigurationError
 from ...tasks.sending.base_tasks import SendTask
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
-from ..options import LegacySettings
+from ..backend.celery_email import CeleryEmailSettings
 from .draining import PASSING, drain, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN
@@ -54,7 +54,7 @@ def _configuration() -> dict[str, Any]:
     config = getattr(django_settings, "CELERY_EMAIL_TASK_CONFIG", None)
     name = config.get("name") if isinstance(config, Mapping) else None
     try:
-        attributes = dict(LegacySettings.load().publish_options)
+        attributes = dict(CeleryEmailSettings.load().publish_options)
     except ConfigurationError:
         # The system check says so (E001), and the tasks themselves; nothing may fail where they are only imported.
         attributes = {}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import django.db.models.deletion
 from django.db import migrations, models
 
-import celery_mailproxy.django.fields
+import celery_mailproxy.django.log.fields
 
 
 class Migration(migrations.Migration):
@@ -19,12 +19,20 @@ class Migration(migrations.Migration):
 
     operations: ClassVar[list[Any]] = [
         migrations.CreateModel(
+            name="OperatorValue",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=255, unique=True)),
+                ("value", models.TextField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="EmailLog",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "message_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         max_length=255, unique=True, verbose_name="message id"
                     ),
                 ),
@@ -46,22 +54,36 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("is_known", models.BooleanField(default=False, verbose_name="registered")),
-                ("created_at", celery_mailproxy.django.fields.MomentField(verbose_name="created")),
+                ("created_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="created")),
                 (
                     "registered_at",
-                    celery_mailproxy.django.fields.MomentField(blank=True, null=True, verbose_name="registered at"),
+                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="registered at"),
                 ),
-                ("updated_at", celery_mailproxy.django.fields.MomentField(verbose_name="last changed")),
-                ("queued_at", celery_mailproxy.django.fields.MomentField(blank=True, null=True, verbose_name="queued")),
-                ("sent_at", celery_mailproxy.django.fields.MomentField(blank=True, null=True, verbose_name="sent")),
-                ("ended_at", celery_mailproxy.django.fields.MomentField(blank=True, null=True, verbose_name="ended")),
+                ("updated_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="last changed")),
+                (
+                    "queued_at",
+                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="queued"),
+                ),
+                ("sent_at", celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="sent")),
+                (
+                    "ended_at",
+                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="ended"),
+                ),
                 (
                     "sender",
-                    celery_mailproxy.django.fields.ShownTextField(blank=True, default="", verbose_name="sender"),
+                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="sender"),
+                ),
+                (
+                    "return_path",
+                    celery_mailproxy.django.log.fields.ShownTextField(
+                        blank=True, null=True, verbose_name="envelope sender"
+                    ),
                 ),
                 (
                     "recipients",
-                    celery_mailproxy.django.fields.ShownTextField(blank=True, default="", verbose_name="recipients"),
+                    celery_mailproxy.django.log.fields.ShownTextField(
+                        blank=True, default="", verbose_name="recipients"
+                    ),
                 ),
                 (
                     "recipient_count",
@@ -69,11 +91,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "subject",
-                    celery_mailproxy.django.fields.ShownTextField(blank=True, default="", verbose_name="subject"),
+                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="subject"),
                 ),
                 (
                     "error_message",
-                    celery_mailproxy.django.fields.ShownTextField(blank=True, default="", verbose_name="error message"),
+                    celery_mailproxy.django.log.fields.ShownTextField(
+                        blank=True, default="", verbose_name="error message"
+                    ),
                 ),
                 ("attempts", models.PositiveIntegerField(default=0, verbose_name="attempts")),
                 (
@@ -87,37 +111,37 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "tenant_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="tenant"
                     ),
                 ),
                 (
                     "account_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="account"
                     ),
                 ),
                 (
                     "server",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="default", max_length=255, verbose_name="server"
                     ),
                 ),
                 (
                     "batch_code",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="batch"
                     ),
                 ),
                 (
                     "task_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="Celery task"
                     ),
                 ),
                 (
                     "parent_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="parent"
                     ),
                 ),
@@ -127,8 +151,8 @@ class Migration(migrations.Migration):
                     "suspension",
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
-                ("unresting_at", celery_mailproxy.django.fields.MomentField(blank=True, editable=False, null=True)),
-                ("expires_at", celery_mailproxy.django.fields.MomentField(verbose_name="expires")),
+                ("unresting_at", celery_mailproxy.django.log.fields.MomentField(blank=True, editable=False, null=True)),
+                ("expires_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
                 ("content_name", models.CharField(blank=True, default="", editable=False, max_length=255)),
@@ -155,7 +179,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("position", models.PositiveIntegerField()),
-                ("key", celery_mailproxy.django.fields.ExactCharField(max_length=255)),
+                ("key", celery_mailproxy.django.log.fields.ExactCharField(max_length=255)),
                 (
                     "kind",
                     models.CharField(
@@ -172,51 +196,51 @@ class Migration(migrations.Migration):
                         verbose_name="kind",
                     ),
                 ),
-                ("at", celery_mailproxy.django.fields.MomentField(verbose_name="time")),
+                ("at", celery_mailproxy.django.log.fields.MomentField(verbose_name="time")),
                 (
                     "reason",
-                    celery_mailproxy.django.fields.ShownTextField(blank=True, default="", verbose_name="reason"),
+                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="reason"),
                 ),
                 (
                     "code",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="code"
                     ),
                 ),
                 (
                     "bounce_type",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="type of bounce"
                     ),
                 ),
                 (
                     "pec_event",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="event of certified mail"
                     ),
                 ),
                 (
                     "via",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="proxy", max_length=255, verbose_name="via"
                     ),
                 ),
                 (
                     "tenant_id",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="tenant"
                     ),
                 ),
                 ("raw", models.TextField(blank=True, default="", verbose_name="raw report")),
                 (
                     "claim",
-                    celery_mailproxy.django.fields.ExactCharField(
+                    celery_mailproxy.django.log.fields.ExactCharField(
                         blank=True, max_length=255, null=True, verbose_name="claimed by"
                     ),
                 ),
                 (
                     "claimed_at",
-                    celery_mailproxy.django.fields.MomentField(blank=True, null=True, verbose_name="claimed"),
+                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="claimed"),
                 ),
                 ("is_dispatched", models.BooleanField(default=False, verbose_name="told")),
                 ("failed", models.TextField(blank=True, default="", verbose_name="failed handlers")),
@@ -241,7 +265,7 @@ class Migration(migrations.Migration):
             name="EmailLogRelation",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("object_id", celery_mailproxy.django.fields.ExactCharField(max_length=255)),
+                ("object_id", celery_mailproxy.django.log.fields.ExactCharField(max_length=255)),
                 (
                     "content_type",
                     models.ForeignKey(
@@ -264,6 +288,18 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "related object",
                 "verbose_name_plural": "related objects",
+            },
+        ),
+        migrations.CreateModel(
+            name="MailCount",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("span", models.BigIntegerField()),
+                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=100)),
+                ("number", models.BigIntegerField()),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("span", "name"), name="mailproxy_count_once")],
             },
         ),
         migrations.AddIndex(
@@ -292,7 +328,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="emaillog",
-            index=models.Index(fields=["has_failed", "id"], name="mailproxy_failed"),
+            index=models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
         ),
         migrations.AddIndex(
             model_name="emaillog",

@@ -33,12 +33,15 @@ TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": 300, "time_limit": 330}
 _MISCONFIGURED_SECONDS = 60
 
 
-def retries_left(task: Any, runtime: Runtime) -> bool:
-    """Whether the task may be tried again while the proxy cannot be reached."""
+def retries_left(task: Any, runtime: Runtime, *, has_own_limit: bool = True) -> bool:
+    """Whether the task may be tried again while the proxy cannot be reached.
+
+    Its own `max_retries` counts, too, if `has_own_limit`.
+    """
     # Called directly or eagerly nobody would wait between the tries.
     is_in_worker = not (task.request.called_directly or task.request.is_eager)
     limit = runtime.settings.max_retries
-    if task.max_retries is not None:
+    if has_own_limit and task.max_retries is not None:
         # A task of the user's own: its last try must end the delivery, and not only raise.
         limit = min(limit, task.max_retries)
     return is_in_worker and task.request.retries < limit

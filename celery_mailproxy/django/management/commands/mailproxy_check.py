@@ -17,7 +17,7 @@ from celery_mailproxy.cli.check.run import run_checkup
 from celery_mailproxy.cli.terminal import Terminal, plain
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.django.management.terminals import terminal_of
-from celery_mailproxy.django.mounting import sync_path
+from celery_mailproxy.django.setup.mounting import sync_path
 from celery_mailproxy.errors import MailProxyError
 
 

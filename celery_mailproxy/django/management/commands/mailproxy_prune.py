@@ -11,10 +11,10 @@ from django.db import Error
 
 from celery_mailproxy.cli.terminal import plain
 from celery_mailproxy.deliveries.report import utcnow
-from celery_mailproxy.django.database import explain, log_alias
-from celery_mailproxy.django.managers import EmailLogQuerySet
-from celery_mailproxy.django.models import EmailLog
-from celery_mailproxy.django.pruning import PRUNED_AT_ONCE, prune_batch
+from celery_mailproxy.django.log.database import explain
+from celery_mailproxy.django.log.models import EmailLog, EmailLogQuerySet
+from celery_mailproxy.django.log.pruning import PRUNED_AT_ONCE, prune_batch
+from celery_mailproxy.django.log.routing import log_alias
 
 
 class Command(BaseCommand):

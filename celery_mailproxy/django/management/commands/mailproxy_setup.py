@@ -18,10 +18,10 @@ from django.http.request import validate_host
 from celery_mailproxy.cli.terminal import Terminal, plain
 from celery_mailproxy.conf import readers as types
 from celery_mailproxy.conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
-from celery_mailproxy.django.management.plan_view import show_plan
 from celery_mailproxy.django.management.terminals import terminal_of
-from celery_mailproxy.django.mounting import attachments_path, sync_path
-from celery_mailproxy.django.smtp_account import smtp_account
+from celery_mailproxy.django.setup.mounting import attachments_path, sync_path
+from celery_mailproxy.django.setup.plan_view import show_plan
+from celery_mailproxy.django.setup.smtp_account import smtp_account
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.proxy.administration import ProxyAdministration
 from celery_mailproxy.proxy.provisioning import Plan, Wanted, apply, make_plan

@@ -18,12 +18,12 @@ from rich.text import Text
 from celery_mailproxy.cli.terminal import STYLES, Terminal, local_time, plain
 from celery_mailproxy.conf.settings import DJANGO_STORE, load_settings
 from celery_mailproxy.deliveries.report import utcnow
-from celery_mailproxy.django.database import log_alias
-from celery_mailproxy.django.event_feed import EventFeed
-from celery_mailproxy.django.fields import aware
+from celery_mailproxy.django.log.event_feed import EventFeed
+from celery_mailproxy.django.log.fields import aware
+from celery_mailproxy.django.log.models import EmailLogEvent
+from celery_mailproxy.django.log.routing import log_alias
+from celery_mailproxy.django.log.row_texts import inexact
 from celery_mailproxy.django.management.terminals import terminal_of
-from celery_mailproxy.django.models import EmailLogEvent
-from celery_mailproxy.django.row_texts import inexact
 from celery_mailproxy.errors import ConfigurationError
 
 #: Shown before the first new one, where no --since says how many.

@@ -7,8 +7,8 @@ from typing import Any
 from celery import current_app
 from django.core.management.base import BaseCommand, CommandError
 
+from celery_mailproxy.django.backend.publishing import BROKER_TROUBLE
 from celery_mailproxy.django.drain.undecodable import requeue
-from celery_mailproxy.django.publishing import BROKER_TROUBLE
 
 
 class Command(BaseCommand):

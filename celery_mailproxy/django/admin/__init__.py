@@ -1,0 +1,7 @@
+"""The log of mails in Django's admin; `admin.autodiscover` imports this package."""
+
+from __future__ import annotations
+
+from .mail_admin import ACTION_LIMIT, SEARCH_LIMIT, EmailLogAdmin
+
+__all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin"]

@@ -1,0 +1,1 @@
+"""From Django's `EmailMessage` to a task on the broker."""

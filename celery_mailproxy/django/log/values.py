@@ -1,0 +1,43 @@
+"""What the store keeps beside mails: values that operators set, and counters."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from .fields import ExactCharField
+
+__all__ = ["MailCount", "OperatorValue"]
+
+_LENGTH = 255
+
+
+class OperatorValue(models.Model):
+    """A short text that operators have set for every process; see `DeliveryStore.set_value`."""
+
+    name = ExactCharField(max_length=_LENGTH, unique=True)
+    value = models.TextField()
+
+    objects: ClassVar[models.Manager[OperatorValue]] = models.Manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MailCount(models.Model):
+    """What has been counted in ten minutes; `span` is their beginning in unix seconds. See `DeliveryStore.count`."""
+
+    span = models.BigIntegerField()
+    name = ExactCharField(max_length=100)
+    number = models.BigIntegerField()
+
+    objects: ClassVar[models.Manager[MailCount]] = models.Manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["span", "name"], name="mailproxy_count_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.number})"

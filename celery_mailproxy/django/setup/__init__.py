@@ -1,0 +1,1 @@
+"""What helps to set a project up: the parts of the system checks and of `mailproxy_setup`."""
