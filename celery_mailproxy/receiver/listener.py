@@ -57,12 +57,11 @@ class ListenerStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def create(self, parent: Any) -> ReportServer:
         # Before anything is started: wrong settings and a port in use stop the worker at once.
         try:
-            from ..runtime import get_runtime
-            from .default import receiver_of
-            from .server import ReportServer
+            # Not at the top: the server is an optional dependency, and only workers that listen need it.
+            from .server import open_server
 
             host, port = parse_address(self._address or "")
-            return ReportServer(self.receiver or receiver_of(get_runtime(parent.app)), host=host, port=port)
+            return open_server(parent.app, self.receiver, host=host, port=port)
         except MailProxyError as exc:
             raise CannotListen(str(exc)) from exc
 

@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+from celery import Celery
+
 from ..errors import ConfigurationError
+from .default import served_receiver
 from .receiver import ReportReceiver
 from .sockets import bind_sockets
 from .wsgi import create_app
@@ -32,7 +35,7 @@ except ImportError as exc:
         'the listener needs the server waitress. Install it: pip install "celery-mailproxy[server]"'
     ) from exc
 
-__all__ = ["ReportServer"]
+__all__ = ["ReportServer", "open_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +135,11 @@ class ReportServer:
     def _abandon(self) -> None:
         """Close this process's copies of everything, without a lock: the threads that may hold one are gone."""
         wasyncore.close_all(self._map, ignore_all=True)
+
+
+def open_server(app: Celery, receiver: ReportReceiver | None, *, host: str, port: int) -> ReportServer:
+    """A server for the receiver, by default the app's own; it has its port, and is yet to be started."""
+    return ReportServer(served_receiver(app, receiver, {}), host=host, port=port)
 
 
 class _Server(TcpWSGIServer):  # type: ignore[misc]

@@ -35,7 +35,7 @@ PROJECT = """
 import os, time
 from pathlib import Path
 from celery import Celery
-from celery_mailproxy import listener
+from celery_mailproxy.receiver import listener
 from celery_mailproxy.receiver.receiver import ReportReceiver
 
 FOLDER = Path(os.environ["TEST_FOLDER"])

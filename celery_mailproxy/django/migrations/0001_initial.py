@@ -7,22 +7,20 @@ from typing import Any, ClassVar
 import django.db.models.deletion
 from django.db import migrations, models
 
-import celery_mailproxy.django.log.fields
+from celery_mailproxy.django.log import fields
 
 
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies: ClassVar[list[Any]] = [
-        ("contenttypes", "0002_remove_content_type_name"),
-    ]
+    dependencies: ClassVar[list[Any]] = [("contenttypes", "0002_remove_content_type_name")]
 
     operations: ClassVar[list[Any]] = [
         migrations.CreateModel(
             name="OperatorValue",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=255, unique=True)),
+                ("name", fields.ExactCharField(max_length=255, unique=True)),
                 ("value", models.TextField()),
             ],
         ),
@@ -30,12 +28,7 @@ class Migration(migrations.Migration):
             name="EmailLog",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "message_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        max_length=255, unique=True, verbose_name="message id"
-                    ),
-                ),
+                ("message_id", fields.ExactCharField(max_length=255, unique=True, verbose_name="message id")),
                 (
                     "status",
                     models.CharField(
@@ -54,51 +47,21 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("is_known", models.BooleanField(default=False, verbose_name="registered")),
-                ("created_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="created")),
-                (
-                    "registered_at",
-                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="registered at"),
-                ),
-                ("updated_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="last changed")),
-                (
-                    "queued_at",
-                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="queued"),
-                ),
-                ("sent_at", celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="sent")),
-                (
-                    "ended_at",
-                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="ended"),
-                ),
-                (
-                    "sender",
-                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="sender"),
-                ),
-                (
-                    "return_path",
-                    celery_mailproxy.django.log.fields.ShownTextField(
-                        blank=True, null=True, verbose_name="envelope sender"
-                    ),
-                ),
-                (
-                    "recipients",
-                    celery_mailproxy.django.log.fields.ShownTextField(
-                        blank=True, default="", verbose_name="recipients"
-                    ),
-                ),
+                ("created_at", fields.MomentField(verbose_name="created")),
+                ("registered_at", fields.MomentField(blank=True, null=True, verbose_name="registered at")),
+                ("updated_at", fields.MomentField(verbose_name="last changed")),
+                ("queued_at", fields.MomentField(blank=True, null=True, verbose_name="queued")),
+                ("sent_at", fields.MomentField(blank=True, null=True, verbose_name="sent")),
+                ("ended_at", fields.MomentField(blank=True, null=True, verbose_name="ended")),
+                ("sender", fields.ShownTextField(blank=True, default="", verbose_name="sender")),
+                ("return_path", fields.ShownTextField(blank=True, null=True, verbose_name="envelope sender")),
+                ("recipients", fields.ShownTextField(blank=True, default="", verbose_name="recipients")),
                 (
                     "recipient_count",
                     models.PositiveIntegerField(blank=True, null=True, verbose_name="number of recipients"),
                 ),
-                (
-                    "subject",
-                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="subject"),
-                ),
-                (
-                    "error_message",
-                    celery_mailproxy.django.log.fields.ShownTextField(
-                        blank=True, default="", verbose_name="error message"
-                    ),
-                ),
+                ("subject", fields.ShownTextField(blank=True, default="", verbose_name="subject")),
+                ("error_message", fields.ShownTextField(blank=True, default="", verbose_name="error message")),
                 ("attempts", models.PositiveIntegerField(default=0, verbose_name="attempts")),
                 (
                     "priority",
@@ -109,50 +72,20 @@ class Migration(migrations.Migration):
                         verbose_name="priority",
                     ),
                 ),
-                (
-                    "tenant_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="tenant"
-                    ),
-                ),
-                (
-                    "account_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="account"
-                    ),
-                ),
-                (
-                    "server",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="default", max_length=255, verbose_name="server"
-                    ),
-                ),
-                (
-                    "batch_code",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="batch"
-                    ),
-                ),
-                (
-                    "task_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="Celery task"
-                    ),
-                ),
-                (
-                    "parent_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="parent"
-                    ),
-                ),
+                ("tenant_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="tenant")),
+                ("account_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="account")),
+                ("server", fields.ExactCharField(blank=True, default="default", max_length=255, verbose_name="server")),
+                ("batch_code", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="batch")),
+                ("task_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="Celery task")),
+                ("parent_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="parent")),
                 ("members", models.TextField(blank=True, default="", editable=False, verbose_name="members")),
                 ("callbacks", models.TextField(blank=True, default="", editable=False, verbose_name="callbacks")),
                 (
                     "suspension",
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
-                ("unresting_at", celery_mailproxy.django.log.fields.MomentField(blank=True, editable=False, null=True)),
-                ("expires_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="expires")),
+                ("unresting_at", fields.MomentField(blank=True, editable=False, null=True)),
+                ("expires_at", fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
                 ("content_name", models.CharField(blank=True, default="", editable=False, max_length=255)),
@@ -169,17 +102,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "e-mail",
-                "verbose_name_plural": "e-mails",
-            },
+            options={"verbose_name": "e-mail", "verbose_name_plural": "e-mails"},
         ),
         migrations.CreateModel(
             name="EmailLogEvent",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("position", models.PositiveIntegerField()),
-                ("key", celery_mailproxy.django.log.fields.ExactCharField(max_length=255)),
+                ("key", fields.ExactCharField(max_length=255)),
                 (
                     "kind",
                     models.CharField(
@@ -196,52 +126,24 @@ class Migration(migrations.Migration):
                         verbose_name="kind",
                     ),
                 ),
-                ("at", celery_mailproxy.django.log.fields.MomentField(verbose_name="time")),
-                (
-                    "reason",
-                    celery_mailproxy.django.log.fields.ShownTextField(blank=True, default="", verbose_name="reason"),
-                ),
-                (
-                    "code",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="code"
-                    ),
-                ),
+                ("at", fields.MomentField(verbose_name="time")),
+                ("reason", fields.ShownTextField(blank=True, default="", verbose_name="reason")),
+                ("code", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="code")),
                 (
                     "bounce_type",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="type of bounce"
-                    ),
+                    fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="type of bounce"),
                 ),
                 (
                     "pec_event",
-                    celery_mailproxy.django.log.fields.ExactCharField(
+                    fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="event of certified mail"
                     ),
                 ),
-                (
-                    "via",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="proxy", max_length=255, verbose_name="via"
-                    ),
-                ),
-                (
-                    "tenant_id",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, default="", max_length=255, verbose_name="tenant"
-                    ),
-                ),
+                ("via", fields.ExactCharField(blank=True, default="proxy", max_length=255, verbose_name="via")),
+                ("tenant_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="tenant")),
                 ("raw", models.TextField(blank=True, default="", verbose_name="raw report")),
-                (
-                    "claim",
-                    celery_mailproxy.django.log.fields.ExactCharField(
-                        blank=True, max_length=255, null=True, verbose_name="claimed by"
-                    ),
-                ),
-                (
-                    "claimed_at",
-                    celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="claimed"),
-                ),
+                ("claim", fields.ExactCharField(blank=True, max_length=255, null=True, verbose_name="claimed by")),
+                ("claimed_at", fields.MomentField(blank=True, null=True, verbose_name="claimed")),
                 ("is_dispatched", models.BooleanField(default=False, verbose_name="told")),
                 ("failed", models.TextField(blank=True, default="", verbose_name="failed handlers")),
                 ("details", models.TextField(blank=True, default="", editable=False)),
@@ -255,17 +157,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "event",
-                "verbose_name_plural": "events",
-                "ordering": ["position"],
-            },
+            options={"verbose_name": "event", "verbose_name_plural": "events", "ordering": ["position"]},
         ),
         migrations.CreateModel(
             name="EmailLogRelation",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("object_id", celery_mailproxy.django.log.fields.ExactCharField(max_length=255)),
+                ("object_id", fields.ExactCharField(max_length=255)),
                 (
                     "content_type",
                     models.ForeignKey(
@@ -285,54 +183,39 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "related object",
-                "verbose_name_plural": "related objects",
-            },
+            options={"verbose_name": "related object", "verbose_name_plural": "related objects"},
         ),
         migrations.CreateModel(
             name="MailCount",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("span", models.BigIntegerField()),
-                ("name", celery_mailproxy.django.log.fields.ExactCharField(max_length=100)),
+                ("name", fields.ExactCharField(max_length=100)),
                 ("number", models.BigIntegerField()),
             ],
-            options={
-                "constraints": [models.UniqueConstraint(fields=("span", "name"), name="mailproxy_count_once")],
-            },
+            options={"constraints": [models.UniqueConstraint(fields=("span", "name"), name="mailproxy_count_once")]},
         ),
         migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["created_at", "id"], name="mailproxy_created"),
+            model_name="emaillog", index=models.Index(fields=["created_at", "id"], name="mailproxy_created")
         ),
         migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["status", "created_at", "id"], name="mailproxy_status"),
+            model_name="emaillog", index=models.Index(fields=["status", "created_at", "id"], name="mailproxy_status")
         ),
         migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["tenant_id", "created_at", "id"], name="mailproxy_tenant"),
+            model_name="emaillog", index=models.Index(fields=["tenant_id", "created_at", "id"], name="mailproxy_tenant")
         ),
         migrations.AddIndex(
             model_name="emaillog",
             index=models.Index(fields=["account_id", "created_at", "id"], name="mailproxy_account"),
         ),
-        migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["updated_at"], name="mailproxy_updated"),
-        ),
-        migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["expires_at"], name="mailproxy_expires"),
-        ),
+        migrations.AddIndex(model_name="emaillog", index=models.Index(fields=["updated_at"], name="mailproxy_updated")),
+        migrations.AddIndex(model_name="emaillog", index=models.Index(fields=["expires_at"], name="mailproxy_expires")),
         migrations.AddIndex(
             model_name="emaillog",
             index=models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
         ),
         migrations.AddIndex(
-            model_name="emaillog",
-            index=models.Index(fields=["unresting_at"], name="mailproxy_unresting"),
+            model_name="emaillog", index=models.Index(fields=["unresting_at"], name="mailproxy_unresting")
         ),
         migrations.AddConstraint(
             model_name="emaillogevent",
