@@ -1,6 +1,6 @@
 """Moving to the proxy step by step, while the rest of the mail goes the way it went before.
 
-`migrate` wraps a mail task; `get_router` says which way a mail goes. Both ways tell the same signals and callbacks:
+`migrate` wraps a mail task; `get_router` says which transport a mail takes. Both call the same signals and callbacks:
 `report.via` is "proxy" or "legacy". See `mail_proxy_migration` for the settings.
 """
 

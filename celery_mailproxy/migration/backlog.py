@@ -1,4 +1,4 @@
-"""What of the legacy way is still to come: the messages that wait in its queues, and the tasks that workers hold."""
+"""What the legacy transport still has to send: the messages in its queues, and the tasks that workers hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def migrated_tasks(app: Celery) -> dict[str, Any]:
 
 
 def legacy_tasks(app: Celery) -> list[str]:
-    """The names of the tasks that send by the legacy way: django-celery-email's, and those that are migrated."""
+    """The names of the tasks that use the legacy transport: django-celery-email's, and those that are migrated."""
     names = list(migrated_tasks(app))
     if (config := _djangos_config()) is not None:
         names.insert(0, str(config.get("name") or _DJANGOS_TASK))
@@ -48,7 +48,7 @@ def legacy_queues(app: Celery) -> list[str]:
 
 
 def queue_length(app: Celery, queue: str) -> int | None:
-    """How many messages wait in a queue, 0 where there is none; None where the broker does not tell.
+    """How many messages wait in a queue, 0 where there is none; None where the broker does not say.
 
     What a worker has taken is not among them: see `held_by_workers`.
     """

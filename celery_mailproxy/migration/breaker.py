@@ -27,7 +27,7 @@ __all__ = ["Breaker", "BreakerState", "breaker_value", "get_breaker"]
 
 logger = logging.getLogger(__name__)
 
-#: How long a closed breaker goes by the state that it has read.
+#: How long a closed breaker uses the state that it has read.
 _STATE_SECONDS = 1.0
 
 
@@ -48,7 +48,7 @@ class BreakerState:
 
 
 class Breaker:
-    """The breaker of one proxy. Never raises: without the store each process goes by what it has seen itself."""
+    """The breaker of one proxy. Never raises: without the store each process uses what it has seen itself."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Breaker:
         self._read_at: float | None = None
 
     def allows(self) -> bool:
-        """Whether a mail may try the proxy now. Who is told so must tell how it went."""
+        """Whether a mail may try the proxy now. Whoever may must say how it went."""
         state = self._read()
         if state.name == "closed":
             return True
@@ -120,12 +120,12 @@ class Breaker:
             self._store.set_value(breaker_value(self._server), self._state.dump())
         except StoreError as exc:
             logger.warning("the breaker's state cannot be written: %s", exc)
-        self._tell(name, problem)
+        self._notify(name, problem)
 
-    def _tell(self, name: str, problem: str) -> None:
+    def _notify(self, name: str, problem: str) -> None:
         what = {"open": "opened", "closed": "closed", "half-open": "probed"}[name]
         if name == "open":
-            text = "the proxy %r is not tried for %g s, its mails go the legacy way: %s"
+            text = "the proxy %r is not tried for %g s, its mails are sent through the legacy transport: %s"
             logger.error(text, self._server, self._seconds, problem)
         else:
             text = "the proxy %r is tried with one mail" if name == "half-open" else "the proxy %r can be reached again"

@@ -26,7 +26,7 @@ PERIODS: Mapping[str, timedelta] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """How many mails of one way met which outcome. `error` counts refusals by the proxy, too."""
+    """How many mails of one transport met which outcome. `error` counts refusals by the proxy, too."""
 
     sent: int = 0
     error: int = 0

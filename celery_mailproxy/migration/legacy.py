@@ -1,8 +1,8 @@
-"""The legacy way with the proxy's contract: what SMTP says becomes the reports that a proxy would have sent.
+"""The legacy transport with the proxy's contract: what SMTP says becomes the reports that a proxy would have sent.
 
 accepted → `sent`, refused for good → `error`, to be tried again → `deferred`; each with `via="legacy"`, recorded and
-told like any other report. SMTP knows no ids: where a worker dies between the server's answer and our note of it, the
-mail is sent again.
+dispatched like any other report. SMTP knows no ids: where a worker dies between the server's answer and our record of
+it, the mail is sent again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LegacyAnswer:
 
 
 class LegacyMail:
-    """One mail on the legacy way. `outgoing` is the same mail as the proxy would get it, where it could be made."""
+    """One mail through the legacy transport. `outgoing` is the mail as the proxy would get it, where it could be made."""
 
     def __init__(self, runtime: Runtime, *, message_id: str, task_id: str, outgoing: Outgoing | None = None) -> None:
         self._runtime = runtime
@@ -57,7 +57,7 @@ class LegacyMail:
         self._outgoing = outgoing
 
     def begin(self) -> Delivery:
-        """Note that this mail goes the legacy way, before it does; the delivery as it stood.
+        """Record that this mail is sent through the legacy transport, before it is; the delivery as it stood.
 
         Raises `StoreError`, and kombu's `OperationalError`.
         """
@@ -68,10 +68,12 @@ class LegacyMail:
             dispatcher_of(self._runtime).dispatch(reports, claim=self._task_id)
         return kept
 
-    def tell(self, kind: Kind, reason: str | None = None, code: str | None = None) -> None:
-        """Record and tell. Raises nothing: what SMTP has done is done, whatever becomes of our note of it."""
+    def report(self, kind: Kind, reason: str | None = None, code: str | None = None) -> None:
+        """Record and dispatch. Raises nothing: what SMTP has done is done, whatever becomes of our note of it."""
         if kind is not Kind.SENT:
-            logger.warning("message %s, legacy way: %s: %s", self.message_id, kind, redact(reason or "no reason given"))
+            logger.warning(
+                "message %s, legacy transport: %s: %s", self.message_id, kind, redact(reason or "no reason given")
+            )
         report = self._report(kind, reason, code)
         try:
             dispatcher_of(self._runtime).dispatch([report], claim=self._task_id)
@@ -107,10 +109,10 @@ def send_legacy(
     outgoing: Outgoing | None = None,
     is_last_try: bool = False,
 ) -> LegacyAnswer:
-    """Send a mail by `transport`, which returns where SMTP has accepted it and raises where not; and tell of it.
+    """Send a mail by `transport`, which returns where SMTP has accepted it and raises where not; and report on it.
 
     A mail that has ended is not sent again. On the last try what would be DEFERRED is an ERROR. Celery's own `Retry`,
-    `Ignore` and `Reject` pass through: a retry is told as DEFERRED. Raises `StoreError`, and kombu's
+    `Ignore` and `Reject` pass through: a retry is dispatched as DEFERRED. Raises `StoreError`, and kombu's
     `OperationalError`, before the mail is sent only.
     """
     mail = LegacyMail(runtime, message_id=message_id, task_id=task_id, outgoing=outgoing)
@@ -121,7 +123,7 @@ def send_legacy(
     try:
         value = transport()
     except Retry as exc:
-        mail.tell(Kind.DEFERRED, *_explained(exc.exc or exc))
+        mail.report(Kind.DEFERRED, *_explained(exc.exc or exc))
         raise
     except (Ignore, Reject):
         raise
@@ -129,9 +131,9 @@ def send_legacy(
         kind = judge(exc)
         if is_last_try and kind is Kind.DEFERRED:
             kind = Kind.ERROR
-        mail.tell(kind, *_explained(exc))
+        mail.report(kind, *_explained(exc))
         return LegacyAnswer(kind=kind, error=exc)
-    mail.tell(Kind.SENT)
+    mail.report(Kind.SENT)
     return LegacyAnswer(kind=Kind.SENT, value=value)
 
 

@@ -1,4 +1,4 @@
-"""`Router`: which way a mail goes. The same mail, or recipient, goes the same way on every worker."""
+"""`Router`: which transport a mail takes. The same mail, or recipient, takes the same one on every worker."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ LEGACY: Path = conf.LEGACY
 #: The name under which the store keeps the share that operators have set.
 SHARE_VALUE = "migration.share"
 
-#: How long a worker goes by the share that it has read.
+#: How long a worker uses the share that it has read.
 _SHARE_SECONDS = 5.0
 
 
 class Router:
     """Divides mails by `mail_proxy_migration`.
 
-    A key of the mail (`sticky`) is hashed to a number from 0 to 1; below the share it goes by the proxy. So a raised
-    share moves some mails to the proxy, and none away from it. A share that operators set (`celery mailproxy share`)
-    holds for every worker within seconds.
+    A key of the mail (`sticky`) is hashed to a number from 0 to 1; below the share the mail is sent through the proxy.
+    So a raised share moves some mails to the proxy, and none away from it. A share that operators set
+    (`celery mailproxy share`) holds for every worker within seconds.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Router:
             chosen = self.settings.route(message)
         except Exception as exc:
             problem = redact(f"{type(exc).__name__}: {exc}")
-            logger.error("mail_proxy_migration['route'] raised; the mail goes by the share: %s", problem)
+            logger.error("mail_proxy_migration['route'] raised; the share decides: %s", problem)
             return None
         if chosen is None:
             return None

@@ -75,7 +75,7 @@ class MigrationRun:
     def submit(self, outgoing: Sequence[Outgoing]) -> ProxyOutcome:
         """Submit mails to the proxy. Raises `StoreError`, and kombu's `OperationalError`."""
         submission = submit(self._runtime, outgoing, task_id=self._task_id)
-        answer, fallback_ids = submission.answer, submission.spared
+        answer, fallback_ids = submission.answer, submission.fallback_ids
         if answer.unsettled and self.has_retries:
             retry = next(iter(answer.unsettled.values()))
             return ProxyOutcome(answer=answer, fallback_ids=fallback_ids, retry=retry)

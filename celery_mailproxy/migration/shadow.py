@@ -1,4 +1,4 @@
-"""Shadow: what the proxy would have made of a mail that went the legacy way. Nobody but operators hears of it."""
+"""Shadow: what the proxy would have made of a mail that the legacy transport sent. Only operators are notified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy's way, with a way out: mails that the proxy surely has not got may go the legacy way instead."""
+"""Submission with a fallback: mails that the proxy surely has not got may be sent through the legacy transport."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _UNAUTHENTICATED = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """`answer` is the proxy's; `spared` are the ids of mails that it surely has not got, to go the legacy way."""
+    """`answer` is the proxy's; `fallback_ids` are those of mails that it surely has not got."""
 
     answer: SubmitAnswer
-    spared: frozenset[str]
+    fallback_ids: frozenset[str]
 
 
 def submit(runtime: Runtime, outgoing: Sequence[Outgoing], *, task_id: str) -> Submission:
     """Register and submit. Raises `StoreError`, and kombu's `OperationalError`.
 
-    Spared is a mail only in the very run that has registered it, and with `fallback: "unreachable"` only: of a mail
+    A mail falls back only in the very run that has registered it, and with `fallback: "unreachable"` only: of a mail
     that was tried before, nobody knows whether the proxy has it.
     """
     begun_at = utcnow()
     kept = submitter_of(runtime).register(outgoing, task_id=task_id)
-    answer, spared = SubmitAnswer(), frozenset[str]()
+    answer, fallback_ids = SubmitAnswer(), frozenset[str]()
     for server in sorted({out.message.server for out in outgoing}):
         pairs = [(out, each) for out, each in zip(outgoing, kept, strict=True) if out.message.server == server]
         part = _submit_to(runtime, server, pairs, task_id=task_id, begun_at=begun_at)
-        answer, spared = answer + part.answer, spared | part.spared
-    return Submission(answer=answer, spared=spared)
+        answer, fallback_ids = answer + part.answer, fallback_ids | part.fallback_ids
+    return Submission(answer=answer, fallback_ids=fallback_ids)
 
 
 def _submit_to(
@@ -53,7 +53,7 @@ def _submit_to(
     if settings.fallback == "never":
         outgoing, kept = [out for out, _ in pairs], [each for _, each in pairs]
         answer = submitter_of(runtime).submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
-        return Submission(answer=answer, spared=frozenset())
+        return Submission(answer=answer, fallback_ids=frozenset())
     fresh = frozenset(
         each.message_id
         for _, each in pairs
@@ -92,7 +92,7 @@ def _kept_away(
     )
     waiting = [each.message_id for _, each in pairs if each.status is Status.NEW and each.message_id not in fresh]
     closed = ProxyUnavailable("the proxy is not tried for a while, since it could not be reached")
-    return Submission(answer=answer + SubmitAnswer(unsettled=dict.fromkeys(waiting, closed)), spared=fresh)
+    return Submission(answer=answer + SubmitAnswer(unsettled=dict.fromkeys(waiting, closed)), fallback_ids=fresh)
 
 
 def _is_refusal(error: MailProxyError) -> bool:
@@ -116,7 +116,7 @@ def _learn(runtime: Runtime, server: str, answer: SubmitAnswer) -> None:
 
 
 def _split(answer: SubmitAnswer, refused: Mapping[str, MailProxyError], fresh: frozenset[str]) -> Submission:
-    """Of what was refused the fresh ones are spared; the others wait until the proxy is to be had again."""
+    """Of what was refused the fresh ones fall back; the others wait until the proxy is available again."""
     waiting = {
         message_id: error if isinstance(error, ProxyUnavailable) else ProxyUnavailable(str(error))
         for message_id, error in refused.items()
@@ -128,4 +128,4 @@ def _split(answer: SubmitAnswer, refused: Mapping[str, MailProxyError], fresh: f
         failed={message_id: error for message_id, error in answer.failed.items() if message_id not in refused},
         unsettled={message_id: error for message_id, error in answer.unsettled.items() if message_id not in refused},
     )
-    return Submission(answer=rest + SubmitAnswer(unsettled=waiting), spared=fresh & refused.keys())
+    return Submission(answer=rest + SubmitAnswer(unsettled=waiting), fallback_ids=fresh & refused.keys())

@@ -1,4 +1,4 @@
-"""`migrate`: an existing mail task sends by the proxy for a share of its calls, and tells of the others as it does."""
+"""`migrate`: an existing mail task sends a share of its calls through the proxy, and reports on the others alike."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ ToMessage = Callable[..., Mapping[str, Any] | None]
 
 
 def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> Any:
-    """Let the task send by the proxy for its share of the calls; the same task, its name and arguments unchanged.
+    """Let the task send its share of the calls through the proxy; the same task, its name and arguments unchanged.
 
     `to_message` takes the task's arguments (without `self`) and returns those of `send_via_proxy` as a dict, callbacks
     among them; or None for a call that sends no mail, which then is none of ours. `share` holds where operators have
     set none; by default it is that of `mail_proxy_migration`.
 
-    Which way a call goes is decided in the worker when it runs, and holds for its retries. By the proxy the message id
-    is the task's id, and the result that of `send_via_proxy`. Else the task's own body runs, and its end is told as
-    `sent`, what it raises as `error`, and a retry as `deferred`, with `via="legacy"`. A call for which `to_message`
+    Which transport a call takes is decided in the worker when it runs, and holds for its retries. Through the proxy the
+    message id is the task's id, and the result that of `send_via_proxy`. Else the task's own body runs; its end is
+    dispatched as `sent`, what it raises as `error`, and a retry as `deferred`, with `via="legacy"`. A call for which `to_message`
     raises runs the body. Where the call is revoked or expires between two tries, its mail ends as `error`; of one that
-    is killed in the midst of a try nothing is told.
+    is killed in the midst of a try nothing is dispatched.
 
         send_receipt = migrate(send_receipt, to_message=lambda order_id: receipt(order_id), share=0.25)
     """
@@ -108,7 +108,9 @@ def _outgoing(runtime: Runtime, to_message: Callable[[], Any], task_id: str) -> 
         raise
     except Exception as exc:
         problem = str(exc.redacted()) if isinstance(exc, InvalidMessage) else redact(f"{type(exc).__name__}: {exc}")
-        logger.error("message %s cannot be made for the proxy, it goes the legacy way: %s", task_id, problem)
+        logger.error(
+            "message %s cannot be made for the proxy, it is sent through the legacy transport: %s", task_id, problem
+        )
         shadow_failed(runtime, task_id, exc)
         return None
 

@@ -1,4 +1,4 @@
-"""Fallback and breaker: a mail goes the legacy way only where the proxy surely has not got it."""
+"""Fallback and breaker: a mail falls back to the legacy transport only where the proxy surely has not got it."""
 
 from __future__ import annotations
 
