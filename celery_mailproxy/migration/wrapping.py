@@ -1,4 +1,4 @@
-"""`migrate`: an existing mail task sends by the proxy for a share of its calls, and tells of the others as it does."""
+"""`migrate`: an existing mail task sends a share of its calls through the proxy; the others report as it does."""
 
 from __future__ import annotations
 
@@ -128,15 +128,15 @@ class _Call:
         try:
             path = self._run.paths([self._mail], share=share)[self._mail.message_id]
             if path == PROXY and self._mail.outgoing is not None:
-                result = self._by_proxy(self._mail.outgoing)
+                result = self._through_proxy(self._mail.outgoing)
                 if result is not None:
                     return result
                 has_fallen_back = True
         except TROUBLE as exc:
             raise retry_later(self._task, exc) from exc
-        return self._by_legacy(with_shadow=not has_fallen_back)
+        return self._through_legacy(with_shadow=not has_fallen_back)
 
-    def _by_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
+    def _through_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
         """The result; None where the mail falls back to the legacy transport."""
         message_id = self._mail.message_id
         outcome = self._run.submit([outgoing])
@@ -149,7 +149,7 @@ class _Call:
         outcome.answer.raise_for(message_id)
         return {"id": message_id, "queued": 1, "rejected": []}
 
-    def _by_legacy(self, *, with_shadow: bool) -> Any:
+    def _through_legacy(self, *, with_shadow: bool) -> Any:
         begun = False
 
         def transport() -> Any:
@@ -158,7 +158,7 @@ class _Call:
             return self._body()
 
         try:
-            # It ends with what it raises: who wants another try raises `Retry`.
+            # What it raises ends the mail; a body that wants another try raises `Retry`.
             answer = self._run.send_legacy(self._mail, transport, is_last_try=True)
         except TROUBLE as exc:
             if begun:
@@ -168,7 +168,7 @@ class _Call:
             raise answer.error
         if not answer.is_news and answer.kind is Kind.ERROR:
             raise DeliveryError("it has ended as an error before", None, self._mail.message_id)
-        # What the proxy cannot be reached for needs no shadow.
+        # A mail that fell back needs no shadow: the proxy is known to be down.
         if with_shadow:
             self._run.shadow(self._mail, answer)
         return answer.value

@@ -151,7 +151,7 @@ class Migration(migrations.Migration):
                     "suspension",
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
-                ("unresting_at", celery_mailproxy.django.log.fields.MomentField(blank=True, editable=False, null=True)),
+                ("active_since", celery_mailproxy.django.log.fields.MomentField(blank=True, editable=False, null=True)),
                 ("expires_at", celery_mailproxy.django.log.fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
@@ -242,7 +242,7 @@ class Migration(migrations.Migration):
                     "claimed_at",
                     celery_mailproxy.django.log.fields.MomentField(blank=True, null=True, verbose_name="claimed"),
                 ),
-                ("is_dispatched", models.BooleanField(default=False, verbose_name="told")),
+                ("is_dispatched", models.BooleanField(default=False, verbose_name="dispatched")),
                 ("failed", models.TextField(blank=True, default="", verbose_name="failed handlers")),
                 ("details", models.TextField(blank=True, default="", editable=False)),
                 (
@@ -332,7 +332,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="emaillog",
-            index=models.Index(fields=["unresting_at"], name="mailproxy_unresting"),
+            index=models.Index(fields=["active_since"], name="mailproxy_active"),
         ),
         migrations.AddConstraint(
             model_name="emaillogevent",
