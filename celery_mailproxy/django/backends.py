@@ -14,7 +14,7 @@ from ..runtime import get_runtime
 from .backend.celery_email import CeleryEmailSettings
 from .backend.chunks import in_chunks
 from .backend.conversion import ConvertedMail
-from .backend.handover import Handover, goes_in_circles
+from .backend.handover import Handover, is_reentrant
 from .backend.off_loop import off_loop
 from .backend.options import backend_defaults, check_backend
 from .backend.publishing import Publication, plan, publish
@@ -79,7 +79,7 @@ class EmailBackend(BaseEmailBackend):
         """
         app = current_app._get_current_object()
         settings = get_runtime(app).settings
-        if goes_in_circles():
+        if is_reentrant():
             return [] if settings.return_results else 0
         legacy = CeleryEmailSettings.load()
         handover = Handover(app=app, settings=settings, options=legacy.publish_options, publish=self._publish_one)
@@ -121,10 +121,10 @@ class EmailBackend(BaseEmailBackend):
 
 
 class MigrationEmailBackend(EmailBackend):
-    """As `EmailBackend`, and takes the same options; a worker sends each mail the way that `Router` says.
+    """As `EmailBackend`, with the same options; a worker sends each mail through the transport that `Router` chooses.
 
-    The legacy way is the backend that `MAIL_PROXY_MIGRATION["legacy"]` names, with the signals and callbacks of the
-    proxy: `report.via` is then "legacy".
+    The legacy transport is the backend that `MAIL_PROXY_MIGRATION["legacy"]` names. Its mails have the same signals and
+    callbacks; their `report.via` is "legacy".
     """
 
     _publish_one = staticmethod(publish_migrating)

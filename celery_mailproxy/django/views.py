@@ -41,7 +41,7 @@ _READ_BYTES = 64 * 1024
 def _for_the_proxy(view: View) -> View:
     """The view for a caller who has a token, and neither cookies nor a session; in no transaction of the request's."""
     for alias in connections:
-        # A report is told only once its record is committed, whatever ATOMIC_REQUESTS says.
+        # A report is dispatched only once its record is committed, whatever ATOMIC_REQUESTS says.
         view = transaction.non_atomic_requests(using=alias)(view)
     return csrf_exempt(login_not_required(view))
 
@@ -62,7 +62,7 @@ def _answer(request: HttpRequest, path_of: Callable[[ReportReceiver], str]) -> H
     try:
         receiver = receiver_of(get_runtime())
     except ConfigurationError as exc:
-        logger.error("delivery reports cannot be taken: %s", exc)
+        logger.error("delivery reports cannot be received: %s", exc)
         detail = "the receiver's settings are wrong; see its log, or run 'manage.py check --tag mail_proxy'."
         return _django_response(error_response(503, "misconfigured", detail))
     # Where it is mounted is the project's business: the view that was found says what is asked for.
@@ -98,6 +98,6 @@ def _django_response(response: Response) -> HttpResponse:
         # RFC 9110, 5.3: what comes twice may be written as a list.
         answer[name] = f"{answer[name]}, {value}" if name == "WWW-Authenticate" and name in answer else value
     if response.status >= 500:
-        # It is logged, by us. Django would mail it to ADMINS: by the broker that is down, and at each try of the proxy.
+        # We log it. Django would mail it to ADMINS: through the broker that is down, and at each retry of the proxy.
         answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer

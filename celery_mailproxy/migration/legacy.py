@@ -48,7 +48,7 @@ class LegacyAnswer:
 
 
 class LegacyMail:
-    """One mail through the legacy transport. `outgoing` is the mail as the proxy would get it, where it could be made."""
+    """One mail through the legacy transport. `outgoing` is the same mail for the proxy, where it could be made."""
 
     def __init__(self, runtime: Runtime, *, message_id: str, task_id: str, outgoing: Outgoing | None = None) -> None:
         self._runtime = runtime

@@ -1,4 +1,4 @@
-"""`migrate`: an existing mail task sends a share of its calls through the proxy, and reports on the others alike."""
+"""`migrate`: an existing mail task sends a share of its calls through the proxy; the others report as it does."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> 
 
     Which transport a call takes is decided in the worker when it runs, and holds for its retries. Through the proxy the
     message id is the task's id, and the result that of `send_via_proxy`. Else the task's own body runs; its end is
-    dispatched as `sent`, what it raises as `error`, and a retry as `deferred`, with `via="legacy"`. A call for which `to_message`
-    raises runs the body. Where the call is revoked or expires between two tries, its mail ends as `error`; of one that
-    is killed in the midst of a try nothing is dispatched.
+    dispatched as `sent`, what it raises as `error`, and a retry as `deferred`, with `via="legacy"`. A call for which
+    `to_message` raises runs the body. Where the call is revoked or expires between two tries, its mail ends as `error`;
+    of one that is killed in the midst of a try nothing is dispatched.
 
         send_receipt = migrate(send_receipt, to_message=lambda order_id: receipt(order_id), share=0.25)
     """
@@ -133,15 +133,15 @@ class _Call:
         try:
             path = self._run.paths([self._mail], share=share)[self._mail.message_id]
             if path == PROXY and self._mail.outgoing is not None:
-                result = self._by_proxy(self._mail.outgoing)
+                result = self._through_proxy(self._mail.outgoing)
                 if result is not None:
                     return result
                 has_fallen_back = True
         except RETRYABLE as exc:
             raise retry_later(self._task, exc) from exc
-        return self._by_legacy(with_shadow=not has_fallen_back)
+        return self._through_legacy(with_shadow=not has_fallen_back)
 
-    def _by_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
+    def _through_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
         """The result; None where the mail falls back to the legacy transport."""
         message_id = self._mail.message_id
         outcome = self._run.submit([outgoing])
@@ -154,7 +154,7 @@ class _Call:
         outcome.answer.raise_for(message_id)
         return {"id": message_id, "queued": 1, "rejected": []}
 
-    def _by_legacy(self, *, with_shadow: bool) -> Any:
+    def _through_legacy(self, *, with_shadow: bool) -> Any:
         begun = False
 
         def transport() -> Any:
@@ -163,7 +163,7 @@ class _Call:
             return self._body()
 
         try:
-            # It ends with what it raises: who wants another try raises `Retry`.
+            # What it raises ends the mail; a body that wants another try raises `Retry`.
             answer = self._run.send_legacy(self._mail, transport, is_last_try=True)
         except RETRYABLE as exc:
             if begun:
@@ -173,7 +173,7 @@ class _Call:
             raise answer.error
         if not answer.is_news and answer.kind is Kind.ERROR:
             raise DeliveryError("it has ended as an error before", None, self._mail.message_id)
-        # What the proxy cannot be reached for needs no shadow.
+        # A mail that fell back needs no shadow: the proxy is known to be down.
         if with_shadow:
             self._run.shadow(self._mail, answer)
         return answer.value

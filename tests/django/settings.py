@@ -73,5 +73,5 @@ if "DJANGO_TEST_MAIL_STORAGE" in os.environ:
     }
 
 if "DJANGO_TEST_SMTP_PORT" in os.environ:
-    # What sends the mails that do not go by the proxy.
+    # The legacy transport's server.
     EMAIL_HOST, EMAIL_PORT = "127.0.0.1", int(os.environ["DJANGO_TEST_SMTP_PORT"])

@@ -1,4 +1,4 @@
-"""What can be done about mails in the admin: sending them again, and running handlers that failed again."""
+"""The admin's actions: resending mails, and running failed handlers again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...errors import MailProxyError
-from ..backend.publishing import BROKER_TROUBLE
+from ..backend.publishing import BROKER_ERRORS
 from ..backend.resending import ResendRefused, new_token, refusal, resend
 from ..log.models import EmailLog
 from ..log.row_codec import message_id_of
@@ -36,7 +36,7 @@ else:
 
 
 class MailActions(_ModelAdmin):
-    """The part of `EmailLogAdmin` that does something. It takes the permission to change mails."""
+    """The part of `EmailLogAdmin` that does something. It needs the permission to change mails."""
 
     def has_action_permission(self, request: HttpRequest) -> bool:
         """Whether the user may resend and replay."""
@@ -98,8 +98,8 @@ class MailActions(_ModelAdmin):
             except ResendRefused as exc:
                 self.message_user(request, f"{mail.message_id}: {exc}", messages.ERROR)
                 continue
-            except (MailProxyError, *BROKER_TROUBLE) as exc:
-                self._tell_failure(request, exc)
+            except (MailProxyError, *BROKER_ERRORS) as exc:
+                self._notify_failure(request, exc)
                 break
             self.log_change(request, mail, _("Resent as %(message_id)s.") % {"message_id": again.message_id})
             done.append(again)
@@ -117,8 +117,8 @@ class MailActions(_ModelAdmin):
         try:
             # Not here: handlers are written for a worker, and may take their time.
             replay_handlers.delay([message_id_of(mail.message_id, mail.details) for mail in failed])
-        except BROKER_TROUBLE as exc:
-            self._tell_failure(request, exc)
+        except BROKER_ERRORS as exc:
+            self._notify_failure(request, exc)
             return
         for mail in failed:
             self.log_change(request, mail, _("Had the failed handlers run again."))
@@ -129,7 +129,7 @@ class MailActions(_ModelAdmin):
         )
         self.message_user(request, text % {"count": len(failed)}, messages.SUCCESS)
 
-    def _tell_failure(self, request: HttpRequest, exc: Exception) -> None:
+    def _notify_failure(self, request: HttpRequest, exc: Exception) -> None:
         text = str(exc) if isinstance(exc, MailProxyError) else _("The broker cannot be reached.")
         self.message_user(request, text, messages.ERROR)
 

@@ -1,6 +1,6 @@
-"""The log of mails in Django's admin: whoever has the permission to view may look, and nobody can edit.
+"""The log of mails in Django's admin: users with the view permission may look, and nobody can edit.
 
-Who may also *change* mails can have them sent again, and failed handlers run again.
+Users with the change permission may also resend mails and run failed handlers again.
 """
 
 from __future__ import annotations

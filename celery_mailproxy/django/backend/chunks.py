@@ -47,7 +47,7 @@ def in_chunks(
 def _convert(
     index: int, message: Any, defaults: Mapping[str, Any], legacy: CeleryEmailSettings, settings: Settings
 ) -> ConvertedMail | None:
-    """What becomes of a message; None where nobody is to have it."""
+    """What becomes of a message; None where it has no recipients."""
     try:
         if not message.recipients():
             return None
@@ -55,6 +55,6 @@ def _convert(
     except InvalidMessage as exc:
         raise type(exc)(f"messages[{index}].{exc.argument}", exc.problem) from exc
     except (AttributeError, TypeError) as exc:
-        # Whatever it is, among others it has to be named.
+        # Among several messages the error has to name its own.
         problem = f"must be a message as Django's, got {type(message).__name__} ({exc})"
         raise InvalidMessage(f"messages[{index}]", problem) from exc

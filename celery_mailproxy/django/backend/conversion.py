@@ -96,7 +96,7 @@ def _source(message: Any) -> str:
     except _BadHeaderError as exc:
         raise InvalidHeader("message", f"cannot be built: {exc}") from exc
     except Exception as exc:
-        # Whatever is wrong with it: among others it has to be named.
+        # Whatever is wrong with it, among several messages the error has to name its own.
         raise InvalidMessage("message", f"cannot be built ({type(exc).__name__}): {exc}") from exc
     # Django 6.1 refuses it; before, it went out for all to see.
     del built["Bcc"]

@@ -1,4 +1,4 @@
-"""`Handover`: planned tasks are logged and handed over to the broker; what it does not take has ended."""
+"""`Handover`: planned tasks are logged and handed to the broker; what it does not take ends as `error`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from django.db import Error, transaction
 from ...conf.settings import Settings
 from ...runtime import get_runtime
 from ..log.opening import open_log
-from .publishing import BROKER_TROUBLE, Publication
+from .publishing import BROKER_ERRORS, Publication
 
-__all__ = ["Handover", "goes_in_circles"]
+__all__ = ["Handover", "is_reentrant"]
 
 logger = logging.getLogger(__name__)
 
-#: Whether a mail is being published in this context, or its failure seen to.
-_is_busy: ContextVar[bool] = ContextVar("celery_mailproxy.django.backend.handover", default=False)
+#: Whether a mail is being published in this context, or its failure handled.
+_is_publishing: ContextVar[bool] = ContextVar("celery_mailproxy.django.backend.handover", default=False)
 
 
-def goes_in_circles() -> bool:
-    """Whether a mail that is to be sent now is one about the handing over of another: that of a log record.
+def is_reentrant() -> bool:
+    """Whether a mail is being sent from inside the handover of another: a log handler mails its failure.
 
-    It would meet the same trouble, which would be logged and mailed, and so on.
+    It would fail in the same way, which would be logged and mailed, and so on.
     """
-    return _is_busy.get()
+    return _is_publishing.get()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +50,15 @@ class Handover:
     def publish_each(self, publications: Sequence[Publication], *, is_silent: bool) -> Iterator[Publication]:
         """Those that were published. After the first that was not, the others are given up, too.
 
-        Raises what `publish` does; one of `BROKER_TROUBLE` is logged instead if `is_silent`.
+        Raises what `publish` does; one of `BROKER_ERRORS` is logged instead if `is_silent`.
         """
         for done, publication in enumerate(publications):
             try:
                 # An eager task runs here and now, with all that it sends.
-                with nullcontext() if self.app.conf.task_always_eager else _busy():
+                with nullcontext() if self.app.conf.task_always_eager else _publishing():
                     self.publish(publication, app=self.app, settings=self.settings, options=self.options)
             except Exception as exc:
-                is_logged = is_silent and isinstance(exc, BROKER_TROUBLE)
+                is_logged = is_silent and isinstance(exc, BROKER_ERRORS)
                 self._give_up(publications[done:], exc, is_logged=is_logged)
                 if not is_logged:
                     raise
@@ -88,26 +88,26 @@ class Handover:
         try:
             self.log(publications)
         except Error as exc:
-            # The mail counts for more, and its worker logs it. Not the error's text: it may quote a row.
+            # The mail matters more, and its worker logs it. Not the error's text: it may quote a row.
             number = sum(len(publication.mails) for publication in publications)
             logger.error("%d mails are not logged yet: %s", number, type(exc).__name__)
 
     def _give_up(self, publications: Sequence[Publication], problem: Exception, *, is_logged: bool) -> None:
         task_ids = {mail.message_id: each.task_id for each in publications for mail in each.mails}
-        with _busy():
+        with _publishing():
             if log := open_log(self.settings):
                 log.end_unpublished(task_ids, problem, runtime=get_runtime(self.app))
             if is_logged:
-                # Without its text: whatever it is, it may quote what it failed to take.
+                # Not its text, which may quote the mail.
                 logger.error(
                     "%d mails are not sent (%s): %s", len(task_ids), type(problem).__name__, ", ".join(task_ids)
                 )
 
 
 @contextmanager
-def _busy() -> Iterator[None]:
-    token = _is_busy.set(True)
+def _publishing() -> Iterator[None]:
+    token = _is_publishing.set(True)
     try:
         yield
     finally:
-        _is_busy.reset(token)
+        _is_publishing.reset(token)

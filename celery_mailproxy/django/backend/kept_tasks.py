@@ -23,7 +23,7 @@ __all__ = ["discard_content", "send_kept"]
 
 logger = logging.getLogger(__name__)
 
-#: Where file storage is not to be had, the mail waits this long and tries again.
+#: How long a mail waits for a file storage that is unavailable.
 _STORAGE_RETRY_SECONDS = 60
 
 
@@ -74,7 +74,7 @@ def send_kept(self: Any, *, content_name: str, **arguments: Any) -> Any:
 
 
 def _later(task: Any, exc: Exception) -> Exception:
-    """The exception to raise so that the task runs again, however often, once the storage is to be had again."""
+    """The exception to raise so that the task runs again, however often, once the storage is available again."""
     if task.request.called_directly or task.request.is_eager:
         return exc
     logger.warning("the content of message %s cannot be read: %s", task.request.id, type(exc).__name__)

@@ -20,10 +20,10 @@ from ..log.opening import open_log
 from .conversion import ConvertedMail
 from .kept_tasks import discard_content, send_kept
 
-__all__ = ["BROKER_TROUBLE", "Publication", "keep", "plan", "publish", "task_arguments"]
+__all__ = ["BROKER_ERRORS", "Publication", "keep", "plan", "publish", "task_arguments"]
 
-#: A broker that is down, full or refuses. What cannot be serialised is none of it: that is a mistake in the program.
-BROKER_TROUBLE = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
+#: The broker is down, full, or refuses the task. An argument that cannot be serialised is a bug, and not among them.
+BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def _alone(mail: ConvertedMail) -> Publication:
 
 
 def publish(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
-    """Hand the task over to the broker. Raises one of `BROKER_TROUBLE`, and what the file storage raises."""
+    """Hand the task over to the broker. Raises one of `BROKER_ERRORS`, and what the file storage raises."""
     if len(publication.mails) > 1:
         messages = [{**mail.arguments, "message_id": mail.message_id} for mail in publication.mails]
         group_id = publication.task_id.removesuffix("-0")

@@ -39,7 +39,7 @@ def separate(source: str) -> tuple[str, tuple[SeparateFile, ...]] | None:
 
     It can of a multipart/mixed whose first part is the text (of whatever structure but another multipart/mixed), and
     whose others are plain files: each with a name, content, and no header or parameter that the proxy does not write.
-    What the proxy minds in a filename is left for `mime.encode` to find.
+    Filenames that the proxy does not accept are left for `payload.encode` to find.
     """
     message = message_from_string(source, policy=policy.compat32)
     if message.get_content_type() != "multipart/mixed" or not message.is_multipart():

@@ -1,4 +1,4 @@
-"""Sending a mail of the log once more, under a new id."""
+"""Resending a mail of the log, under a new id."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OPTIONS = ("priority", "tenant_id", "account_id", "server", "batch_code")
 
 
 class ResendRefused(MailProxyError):
-    """The mail cannot be sent again; the text says why, in the language of whoever asks."""
+    """The mail cannot be resent; the text says why, in the user's language."""
 
 
 def new_token() -> str:
@@ -64,8 +64,8 @@ def refusal(mail: EmailLog) -> Any:
 def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
     """Send the mail again to the same recipients, with the same callbacks; the log of the new one.
 
-    It is published when the transaction is committed. Raises `ResendRefused`, `MailProxyError` for settings that make
-    no sense, and one of `publishing.BROKER_TROUBLE` where the broker is down: then nothing is left of it.
+    It is published when the transaction is committed. Raises `ResendRefused`, `MailProxyError` for wrong
+    settings, and one of `publishing.BROKER_ERRORS` where the broker is down: then nothing is left of it.
     """
     if reason := refusal(mail):
         raise ResendRefused(str(reason))
@@ -126,7 +126,7 @@ class _Copy:
             **{name: callbacks.get(outcome) for name, outcome in CALLBACK_ARGUMENTS.items()},
         }
         if options["server"] == LEGACY:
-            # It went round the proxies; which way the new one goes is the backend's to say.
+            # It was sent through the legacy transport; the backend chooses anew.
             del options["server"]
         self.mail_proxy = {name: value for name, value in options.items() if value not in (None, "", [])}
 

@@ -1,6 +1,6 @@
-"""Mail that django-celery-email has queued goes through the proxy.
+"""Mail that django-celery-email has queued is sent through the proxy.
 
     INSTALLED_APPS += ["celery_mailproxy.django.drain"]
 
-What cannot be sent is kept as a dead letter, in Django's database.
+A mail that cannot be sent becomes a dead letter in Django's database.
 """

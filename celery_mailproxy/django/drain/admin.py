@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..backend.publishing import BROKER_TROUBLE
+from ..backend.publishing import BROKER_ERRORS
 from .models import DeadLetter
 from .tasks import send_dead_letter
 
@@ -62,7 +62,7 @@ class DeadLetterAdmin(_ModelAdmin):
         try:
             for letter in letters:
                 task.apply_async((letter.pk,))
-        except BROKER_TROUBLE:
+        except BROKER_ERRORS:
             self.message_user(request, _("The broker cannot be reached."), messages.ERROR)
             return
         text = ngettext(

@@ -1,4 +1,4 @@
-"""What the drain does in a worker: from the arguments of a queued task to the proxy, each mail once."""
+"""The drain in a worker: submits the mails of a queued task to the proxy, each once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .models import DeadLetter
 from .queued import QueuedMail, QueuedTask, unpack
 from .reading import read
 
-__all__ = ["PASSING", "drain", "send_letter"]
+__all__ = ["TRANSIENT", "drain", "send_letter"]
 
-#: What passes by itself: the queued task waits for it.
-PASSING = (*RETRYABLE, DatabaseError, InterfaceError)
+#: Transient errors: the queued task is retried.
+TRANSIENT = (*RETRYABLE, DatabaseError, InterfaceError)
 
 _OURS = "celery_mailproxy.django."
 
@@ -69,14 +69,14 @@ def send_letter(task: Any, letter: DeadLetter) -> bool:
     mail = QueuedMail(message_id=letter.next_id, text=letter.content)
     outcome = _submit(runtime, [mail], using=letter.using or None, task_id=task.request.id or str(uuid4()))
     if unavailable := outcome.answer.unsettled.get(mail.message_id):
-        # However often: it may have got there, and then nothing else may become of this id.
+        # Without a limit: the proxy may have it, and then this id must not end otherwise.
         raise retry_later(task, unavailable) from unavailable
     if outcome.answer.accepted:
         letters.forget([letter.message_id])
         return True
     reasons = {**outcome.unreadable, **outcome.ended}
     DeadLetter.objects.filter(pk=letter.pk, ended=letter.ended).update(
-        reason=redact(reasons.get(mail.message_id, "nobody is to have it: it has no recipients")),
+        reason=redact(reasons.get(mail.message_id, "it has no recipients")),
         ended=letter.ended + len(outcome.ended),
     )
     return False
@@ -91,18 +91,18 @@ def _submit(runtime: Runtime, mails: Iterable[QueuedMail], *, using: str | None,
         try:
             message = read(mail.content)
             if not message.recipients():
-                # As Django's own backend: there is nobody to have it.
+                # As in Django's own backend.
                 continue
             converted = convert(
                 message, defaults={**defaults, "message_id": mail.message_id}, legacy=legacy, settings=settings
             )
             outgoing.append(_outgoing(converted, mail.message_id))
-        except PASSING:
+        except TRANSIENT:
             raise
         except InvalidMessage as exc:
             unreadable[mail.message_id] = str(exc.redacted())
         except Exception as exc:
-            # Whatever it is: the mail is nowhere else, and its neighbours are to go on.
+            # Whatever it is: the mail exists nowhere else, and the others must be sent.
             unreadable[mail.message_id] = f"cannot be read: {type(exc).__name__}"
         else:
             entries.append(replace(converted.entry, message_id=mail.message_id, task_id=task_id, content_name=""))

@@ -9,7 +9,7 @@ __all__ = ["DeadLetter"]
 
 
 class DeadLetter(models.Model):
-    """A mail of a queued task that the proxy does not have. It is nowhere else: try it again, or delete it."""
+    """A mail of a queued task that the proxy does not have, kept nowhere else: retry it, or delete it."""
 
     #: The mail's id, which is unique to its task and its text.
     message_id = models.CharField(_("message id"), max_length=255, unique=True)
@@ -20,7 +20,7 @@ class DeadLetter(models.Model):
     reason = models.TextField(_("reason"))
     #: JSON as kombu writes it. It is ASCII: no database refuses what may stand in a broken mail.
     content = models.TextField(_("content"), editable=False)
-    #: The mailer by which it was to be sent, if it was said.
+    #: The mailer that the task named, if any.
     using = models.TextField(blank=True, default="", editable=False)
     #: How many of its ids have ended. The next is a new one: an id is sent once.
     ended = models.PositiveIntegerField(default=0, editable=False)

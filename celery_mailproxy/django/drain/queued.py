@@ -19,7 +19,7 @@ from kombu.utils.json import dumps, loads
 
 __all__ = ["QueuedMail", "QueuedTask", "unpack"]
 
-#: An SMTP server's login, which the old backend's options carry. What is meant for nobody is kept nowhere.
+#: An SMTP server's login, which the old backend's options carry. It is never kept.
 _CREDENTIALS = frozenset({"auth_password", "auth_user", "password", "username"})
 
 #: Nothing that a mail is made of lies deeper.
@@ -74,7 +74,7 @@ class QueuedTask:
     def arguments(self, message_ids: frozenset[str]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of a task of these mails, which django-celery-email understands as well.
 
-        Of several mails that are alike none is left out: they are told apart by their number.
+        Of several mails that are alike none is left out: a number distinguishes them.
         """
         wanted = {_alike(mail.text) for mail in self.mails if mail.message_id in message_ids}
         left = [mail.content for mail in self.mails if _alike(mail.text) in wanted]

@@ -26,7 +26,7 @@ _LISTS = ("to", "cc", "bcc", "reply_to")
 #: Attributes of the class, which a message may have otherwise.
 _SUBTYPES = ("content_subtype", "encoding")
 
-#: Where Django warns of whoever only looks.
+#: Reading these makes Django warn.
 _DEPRECATED = frozenset({"connection"})
 
 #: Django 6 builds attachments of Python's newer classes, and has lost `mixed_subtype` and `alternative_subtype`.

@@ -13,7 +13,7 @@ from ...errors import ConfigurationError
 from ...tasks.sending.base_tasks import SendTask
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from ..backend.celery_email import CeleryEmailSettings
-from .draining import PASSING, drain, send_letter
+from .draining import TRANSIENT, drain, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN
 
@@ -87,7 +87,7 @@ def send_multiple(self: Any, /, *args: Any, **kwargs: Any) -> int:
     """
     try:
         return drain(self, args, kwargs)
-    except PASSING as exc:
+    except TRANSIENT as exc:
         raise retry_later(self, exc) from exc
 
 
@@ -97,5 +97,5 @@ def send_dead_letter(self: Any, letter_id: int) -> bool:
     try:
         letter = DeadLetter.objects.filter(pk=letter_id).first()
         return letter is not None and send_letter(self, letter)
-    except PASSING as exc:
+    except TRANSIENT as exc:
         raise retry_later(self, exc) from exc

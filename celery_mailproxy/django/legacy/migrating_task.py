@@ -1,4 +1,4 @@
-"""The task of `MigrationEmailBackend`: each of its mails goes by the proxy or by the project's former backend."""
+"""The task of `MigrationEmailBackend`: sends each mail through the proxy or the project's former backend."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ __all__ = ["send_migrating"]
 logger = logging.getLogger(__name__)
 
 
-class StorageTrouble(Exception):
-    """The file storage is not to be had, whatever it raised."""
+class StorageUnavailable(Exception):
+    """The file storage is unavailable, whatever it raised."""
 
 
 class MigratingTask(SendTask):
@@ -69,7 +69,7 @@ class MigratingTask(SendTask):
     **TIME_LIMITS,
 )
 def send_migrating(self: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Send mails, each by the proxy or the legacy way, as `Router` says now; a mail that has begun goes on as it began.
+    """Send mails, each through the proxy or the legacy transport, as `Router` chooses; a retry keeps its mail's choice.
 
     Each is a dict of the arguments of `send_via_proxy`: its source as `raw`, or where that lies in the file storage,
     `content_name`. Returns `{"ids": […], "proxy": n, "legacy": n, "failed": [{"id", "reason"}]}`.
@@ -78,7 +78,7 @@ def send_migrating(self: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str
         return _Chunk(self, messages).run()
     except RETRYABLE as exc:
         raise retry_later(self, exc) from exc
-    except StorageTrouble as exc:
+    except StorageUnavailable as exc:
         raise retry_later(self, exc) from exc
 
 
@@ -87,8 +87,8 @@ class _Result:
     proxy: int = 0
     legacy: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    #: What is to be tried again.
-    trouble: Exception | None = None
+    #: Why the run has to be repeated.
+    retry: Exception | None = None
 
 
 class _Chunk:
@@ -105,13 +105,13 @@ class _Chunk:
     def run(self) -> dict[str, Any]:
         mails = self._mails()
         paths = self._run.paths([mail.in_run for mail in mails])
-        fallback_ids = self._by_proxy([mail for mail in mails if paths[mail.message_id] == PROXY])
+        fallback_ids = self._through_proxy([mail for mail in mails if paths[mail.message_id] == PROXY])
         legacy = [mail for mail in mails if paths[mail.message_id] == LEGACY or mail.message_id in fallback_ids]
-        self._by_legacy(legacy, fallback_ids)
+        self._through_legacy(legacy, fallback_ids)
         result = self._result
-        if result.trouble is not None:
+        if result.retry is not None:
             # With the same arguments: the store knows which mails have ended.
-            raise retry_later(self._task, result.trouble) from result.trouble
+            raise retry_later(self._task, result.retry) from result.retry
         failed = [{"id": message_id, "reason": redact(reason)} for message_id, reason in result.failed.items()]
         ids = [str(message.get("message_id")) for message in self._messages]
         return {"ids": ids, "proxy": result.proxy, "legacy": result.legacy, "failed": failed}
@@ -126,18 +126,18 @@ class _Chunk:
                 reason = str(exc.redacted())
                 known = self._runtime.store.get(message_id)
                 if known is None or not known.is_ended:
-                    # Ended, its source has been deleted; else it ends here.
+                    # The source of a mail that has ended is deleted; any other mail ends here.
                     submitter_of(self._runtime).refuse(message_id, callbacks, reason, task_id=self._task_id)
                     self._result.failed[message_id] = reason
         return mails
 
-    def _by_proxy(self, mails: Sequence[_Mail]) -> frozenset[str]:
+    def _through_proxy(self, mails: Sequence[_Mail]) -> frozenset[str]:
         """Submit these; the ids of those that fall back to the legacy transport."""
         if not mails:
             return frozenset()
         outcome = self._run.submit([mail.for_proxy(self._runtime) for mail in mails])
         answer = outcome.answer
-        self._result.trouble = outcome.retry
+        self._result.retry = outcome.retry
         if outcome.retry is None:
             self._result.failed |= {message_id: str(error) for message_id, error in answer.unsettled.items()}
         self._result.proxy = len(answer.accepted)
@@ -145,29 +145,29 @@ class _Chunk:
         self._result.failed |= {message_id: str(error) for message_id, error in answer.failed.items()}
         return outcome.fallback_ids
 
-    def _by_legacy(self, mails: Sequence[_Mail], fallback_ids: frozenset[str]) -> None:
+    def _through_legacy(self, mails: Sequence[_Mail], fallback_ids: frozenset[str]) -> None:
         if not mails:
             return
         settings = self._runtime.settings.migration or MigrationSettings()
         for mail in mails:
             if mail.message_id in fallback_ids:
-                # All of them now: where SMTP is away as well, the next run is to know which way they go.
+                # All of them now: where SMTP is down as well, the next run must know that they fall back.
                 self._run.begin_fallback(mail.in_run)
         with closing(LegacyTransport(settings.legacy)) as transport:
             for mail in mails:
                 send = partial(transport.send, mail.outgoing.message)
                 answer = self._run.send_legacy(mail.in_run, send, is_last_try=not self._run.has_retries)
                 self._note(mail, answer)
-                # What the proxy cannot be reached for needs no shadow.
+                # Mails that fell back need no shadow: the proxy is known to be down.
                 if answer.kind is not Kind.DEFERRED and mail.message_id not in fallback_ids:
                     self._run.shadow(mail.in_run, answer)
                 if answer.kind is Kind.DEFERRED and _concerns_all(answer.error):
-                    # The others would wait for it in vain, one after another.
+                    # The others would fail in the same way, one after another.
                     break
 
     def _note(self, mail: _Mail, answer: LegacyAnswer) -> None:
         if answer.kind is Kind.DEFERRED:
-            self._result.trouble = answer.error
+            self._result.retry = answer.error
         elif answer.kind is Kind.ERROR:
             self._result.failed[mail.message_id] = str(answer.error or "it has ended as an error before")
         else:
@@ -200,7 +200,7 @@ class _Mail:
 
 
 def _concerns_all(error: Exception | None) -> bool:
-    """Whether the next mail would meet the same: the server cannot be reached, or our time is up."""
+    """Whether the next mail would fail in the same way: the server cannot be reached, or our time is up."""
     if isinstance(error, smtplib.SMTPException):
         return isinstance(error, smtplib.SMTPConnectError | smtplib.SMTPHeloError | smtplib.SMTPAuthenticationError)
     return isinstance(error, OSError | SoftTimeLimitExceeded)
@@ -214,7 +214,9 @@ def _mail(runtime: Runtime, message: Mapping[str, Any], message_id: str) -> _Mai
         try:
             source = content.load(content_name)
         except Exception as exc:
-            raise StorageTrouble(f"the content of message {message_id} cannot be read: {type(exc).__name__}") from exc
+            raise StorageUnavailable(
+                f"the content of message {message_id} cannot be read: {type(exc).__name__}"
+            ) from exc
         if source is None:
             raise InvalidMessage(
                 "content_name", "must name a file that is there; it was deleted before the mail was sent"

@@ -15,7 +15,7 @@ __all__ = ["publish_migrating"]
 
 
 def publish_migrating(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
-    """As `publishing.publish`; the worker decides which way a mail goes, for the share may change."""
+    """As `publishing.publish`; the worker chooses the transport, for the share may change."""
     with task_arguments(publication, app, settings) as arguments:
         ids = (mail.message_id for mail in publication.mails)
         messages = [{**each, "message_id": own_id} for each, own_id in zip(arguments, ids, strict=True)]

@@ -1,4 +1,4 @@
-"""`LegacyTransport`: sends a mail's source by the e-mail backend that the project had before."""
+"""`LegacyTransport`: sends a mail's source through the e-mail backend that the project had before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..backend.mailers import Mailer, configured_mailers, has_mailers
 
 __all__ = ["LegacyTransport", "SourceMessage"]
 
-#: Backends that would hand the mail to Celery again: ours for ever, and what the other has queued is not sent.
+#: Backends that would hand the mail to Celery again: ours in a loop, and django-celery-email's without sending it.
 _QUEUEING = ("celery_mailproxy.", "djcelery_email.")
 
 
@@ -39,7 +39,7 @@ class LegacyTransport:
 
     def __init__(self, backend: str) -> None:
         self._make = _load(backend)
-        # Now: what is wrong with its options is no mail's fault, and no mail is to end by it.
+        # Now: wrong options are not the mail's fault, and must not end it.
         _try_out(self._make, backend)
         self._backend: Any = None
 
@@ -51,7 +51,7 @@ class LegacyTransport:
             if backend.send_messages([SourceMessage(message)]) == 0:
                 raise NotSent("the backend has sent nothing, and does not say why")
         except Exception:
-            # Nobody knows in which state the connection is.
+            # The state of the connection is unknown.
             self.close()
             raise
 
@@ -85,10 +85,10 @@ def _load(name: str) -> Callable[[], Any]:
     except ImportError as exc:
         raise ConfigurationError(f"{problem}: {exc}") from exc
     options: dict[str, Any] = {"alias": mailer.alias, **mailer.options} if mailer.alias else {}
-    # A mail that was not sent in silence would be told as sent.
+    # A mail that silently failed would be reported as sent.
     options.pop("fail_silently", None)
     if not options and django.VERSION >= (6, 1) and backend.__module__.startswith("django."):
-        # Without an alias Django's own would take us for somebody who has not heard of MAILERS.
+        # Without an alias Django's own backends would warn that MAILERS is not used.
         options["alias"] = None
     return partial(backend, **options)
 
@@ -112,7 +112,7 @@ class SourceMessage(EmailMultiAlternatives):
 
     def __init__(self, message: MailMessage) -> None:
         if message.raw is None:
-            raise ConfigurationError("a mail for the legacy way must be given by its source (raw)")
+            raise ConfigurationError("a mail for the legacy transport must have its source (raw)")
         self._source = message.raw
         self._recipients = list(message.recipients)
         parsed = message_from_string(self._source, policy=policy.default)

@@ -13,12 +13,12 @@ from django.db.models import Model
 
 from ...errors import StoreError, redact
 
-__all__ = ["explain", "is_lost", "is_passing", "note_use", "own_connection", "writing"]
+__all__ = ["explain", "is_lost", "is_transient", "note_use", "own_connection", "writing"]
 
 # SQLSTATE of PostgreSQL: serialization failure, deadlock, unique violation (two begin one row).
-_PASSING_STATES = frozenset({"40001", "40P01", "23505"})
+_TRANSIENT_STATES = frozenset({"40001", "40P01", "23505"})
 # Error numbers of MySQL and MariaDB: record changed since the snapshot, duplicate key, lock wait time-out, deadlock.
-_PASSING_NUMBERS = frozenset({1020, 1062, 1205, 1213})
+_TRANSIENT_NUMBERS = frozenset({1020, 1062, 1205, 1213})
 
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
@@ -117,13 +117,13 @@ def _execute(connection: Any, statement: str) -> None:
         cursor.execute(statement)
 
 
-def is_passing(error: Error, connection: Any) -> bool:
+def is_transient(error: Error, connection: Any) -> bool:
     """Whether the same transaction, tried again as a whole, may well succeed: two were in each other's way."""
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     number = error.args[0] if error.args and connection.vendor == "mysql" else None
     is_locked = connection.vendor == "sqlite" and ("locked" in str(error) or "UNIQUE" in str(error))
-    return state in _PASSING_STATES or number in _PASSING_NUMBERS or is_locked
+    return state in _TRANSIENT_STATES or number in _TRANSIENT_NUMBERS or is_locked
 
 
 def is_lost(connection: Any, raw: Any) -> bool:

@@ -28,7 +28,7 @@ _CLOCK_SLACK = timedelta(minutes=5)
 class EventFeed:
     """Gives each event once, oldest first. `tenant_id` leaves the other tenants' out.
 
-    It goes by the rows' ids, so that a log of any size is not searched.
+    It follows the rows' ids, so that a large log is not searched.
     """
 
     def __init__(self, *, tenant_id: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -40,7 +40,7 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
         if settings.USE_TZ or not isinstance(value, datetime):
             return super().get_db_prep_value(value, connection, prepared)
         moment = aware(value)
-        # PostgreSQL keeps moments, the others what they are told.
+        # PostgreSQL stores a point in time, the others the digits as written.
         is_kept_as_moment = connection.vendor == "postgresql"
         return connection.ops.adapt_datetimefield_value(moment if is_kept_as_moment else moment.replace(tzinfo=None))
 

@@ -137,8 +137,8 @@ class EmailLog(models.Model):
     callbacks = models.TextField(_("callbacks"), blank=True, default="", editable=False)
     #: As `codec.encode_suspension` writes it; "" where no result is suspended.
     suspension = models.TextField(_("suspended result"), blank=True, default="", editable=False)
-    #: Since when a suspended result is neither waiting nor done.
-    unresting_at = MomentField(null=True, blank=True, editable=False)
+    #: Since when a suspended result is being resumed: neither waiting nor done.
+    active_since = MomentField(null=True, blank=True, editable=False)
     expires_at = MomentField(_("expires"))
     has_failed = models.BooleanField(_("has failed handlers"), default=False)
 
@@ -166,7 +166,7 @@ class EmailLog(models.Model):
             models.Index(fields=["updated_at"], name="mailproxy_updated"),
             models.Index(fields=["expires_at"], name="mailproxy_expires"),
             models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
-            models.Index(fields=["unresting_at"], name="mailproxy_unresting"),
+            models.Index(fields=["active_since"], name="mailproxy_active"),
         ]
 
     def __str__(self) -> str:
@@ -212,10 +212,10 @@ class EmailLogEvent(models.Model):
     tenant_id = ExactCharField(_("tenant"), max_length=_LENGTH, blank=True, default="")
     #: The proxy's own entry, as JSON; "" for what we report ourselves.
     raw = models.TextField(_("raw report"), blank=True, default="")
-    #: The id of the dispatch task that took it; "" once it has been told, None for a stale one, which nobody takes.
+    #: The id of the dispatch task that took it; "" once it is dispatched, None for a stale one, which nobody takes.
     claim = ExactCharField(_("claimed by"), max_length=_LENGTH, null=True, blank=True)
     claimed_at = MomentField(_("claimed"), null=True, blank=True)
-    is_dispatched = models.BooleanField(_("told"), default=False)
+    is_dispatched = models.BooleanField(_("dispatched"), default=False)
     #: Names of the handlers that failed, as a JSON list; "" where none did.
     failed = models.TextField(_("failed handlers"), blank=True, default="")
     #: JSON of what its own column cannot say exactly; mostly "".

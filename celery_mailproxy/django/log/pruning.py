@@ -1,4 +1,4 @@
-"""Forgetting mails: a batch at a time, so that others get their turn between two."""
+"""Deleting old mails in batches, so that others get their turn in between."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ...deliveries.suspension import IDLE, Suspension
 from ...errors import StoreError, redact
 from .fields import aware
 from .models import EmailLog, EmailLogEvent
-from .row_texts import dump_ascii, exact, inexact, is_sayable, shown, shown_id
+from .row_texts import dump_ascii, exact, inexact, is_storable, shown, shown_id
 
 __all__ = ["delivery_of", "entry_of", "envelope_columns", "event_columns", "log_columns", "message_id_of"]
 
@@ -42,7 +42,7 @@ def log_columns(
     created_at = delivery.created_at if row is None else aware(row.created_at)
     is_registered = delivery.is_known or delivery.created_at != created_at
     suspension = encode_suspension(delivery.suspension, delivery.message_id) or ""
-    if not is_sayable(suspension, alias):
+    if not is_storable(suspension, alias):
         details["suspension"] = suspension
     reason = redact(delivery.reason or "") if hides_addresses else delivery.reason or ""
     columns: dict[str, Any] = {
@@ -60,7 +60,7 @@ def log_columns(
         "members": dump_ascii(delivery.members),
         "callbacks": dump_ascii(delivery.callbacks),
         "suspension": shown(suspension, alias),
-        "unresting_at": _unresting_at(delivery.suspension),
+        "active_since": _active_since(delivery.suspension),
         "expires_at": retention.expires_at(delivery),
         "has_failed": any(failed_entries(delivery)),
     }
@@ -209,7 +209,7 @@ def _as_number(value: Any, *, maximum: int) -> int | None:
     return value if is_number and 0 <= value <= maximum else None
 
 
-def _unresting_at(suspension: Suspension | None) -> datetime | None:
+def _active_since(suspension: Suspension | None) -> datetime | None:
     return None if suspension is None or suspension.state in IDLE else suspension.since
 
 

@@ -1,4 +1,4 @@
-"""Python's texts in columns: what a database refuses, folds or cuts is kept beside, so that nothing is lost.
+"""Python's texts in columns: what a database refuses, folds or truncates is kept beside, so that nothing is lost.
 
 PostgreSQL takes no NUL and no lone surrogate, MySQL and MariaDB compare without blanks at the end and may be reached
 by a connection without the characters beyond U+FFFF, and columns with an index have a length.
@@ -17,14 +17,14 @@ from django.db import connections
 
 from ...deliveries.stores.packing import dump_json
 
-__all__ = ["dump_ascii", "exact", "inexact", "is_sayable", "shown", "shown_id"]
+__all__ = ["dump_ascii", "exact", "inexact", "is_storable", "shown", "shown_id"]
 
 #: The longest text in a column of type `ExactCharField`.
 MAX_LENGTH = 255
 
 _REPLACEMENT = "\ufffd"
-_UNSAYABLE = re.compile("[\0\ud800-\udfff]")
-_UNSAYABLE_IN_THREE_BYTES = re.compile("[\0\ud800-\udfff\U00010000-\U0010ffff]")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE_IN_THREE_BYTES = re.compile("[\0\ud800-\udfff\U00010000-\U0010ffff]")
 _NEEDS_ESCAPE = re.compile("[\\\\\x00-\x1f\ud800-\udfff\U00010000-\U0010ffff]| \\Z")
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
 
@@ -60,12 +60,12 @@ def inexact(written: str) -> str | None:
 
 def shown(text: str, alias: str) -> str:
     """The text as people are to see it, in characters that the database takes."""
-    return _unsayable(alias).sub(_REPLACEMENT, text)
+    return _unstorable(alias).sub(_REPLACEMENT, text)
 
 
-def is_sayable(text: str, alias: str) -> bool:
+def is_storable(text: str, alias: str) -> bool:
     """Whether the database takes the text as it is."""
-    return _unsayable(alias).search(text) is None
+    return _unstorable(alias).search(text) is None
 
 
 def shown_id(text: str, alias: str) -> str:
@@ -81,8 +81,8 @@ def dump_ascii(value: Any) -> str:
 
 
 @cache
-def _unsayable(alias: str) -> re.Pattern[str]:
+def _unstorable(alias: str) -> re.Pattern[str]:
     connection = connections[alias]
     # Django's own default is three bytes a character up to 5.1.
     is_narrow = connection.vendor == "mysql" and connection.get_connection_params().get("charset") != "utf8mb4"
-    return _UNSAYABLE_IN_THREE_BYTES if is_narrow else _UNSAYABLE
+    return _UNSTORABLE_IN_THREE_BYTES if is_narrow else _UNSTORABLE

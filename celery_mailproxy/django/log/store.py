@@ -23,7 +23,7 @@ from ...deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
-from .database import explain, is_lost, is_passing, note_use, own_connection, writing
+from .database import explain, is_lost, is_transient, note_use, own_connection, writing
 from .models import EmailLog
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
@@ -105,8 +105,8 @@ class DjangoStore(RowStore):
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         def find() -> list[Delivery]:
             logs = EmailLog.objects.using(log_alias())
-            unresting = logs.filter(unresting_at__lt=before).order_by("unresting_at")
-            ids = list(unresting.values_list("pk", flat=True)[:limit])
+            active = logs.filter(active_since__lt=before).order_by("active_since")
+            ids = list(active.values_list("pk", flat=True)[:limit])
             return [each for each in read(logs.filter(pk__in=ids)) if is_stalled(each, before=before)]
 
         return self._run(find)
@@ -215,7 +215,7 @@ class DjangoStore(RowStore):
 
 
 def _is_worth_a_retry(error: Error, connection: Any, raw: Any, tries: int) -> bool:
-    if is_passing(error, connection):
+    if is_transient(error, connection):
         return True
     if tries > 1 or not is_lost(connection, raw):
         return False

@@ -22,7 +22,7 @@ def end_unpublished(task_ids: Mapping[str, str], problem: Exception, *, runtime:
     """End these mails of the log, and let their kept contents be deleted. Never raises.
 
     `task_ids` are those of the tasks that were not published, by the ids of their mails. Callbacks, signals and events
-    are not told: they go by the broker that is down, and the caller knows.
+    are not dispatched: they need the broker that is down, and the caller gets its error.
     """
     reason = f"{_REASON} ({type(problem).__name__})"
     try:
@@ -34,7 +34,7 @@ def end_unpublished(task_ids: Mapping[str, str], problem: Exception, *, runtime:
         reports = [DeliveryReport(kind=Kind.ERROR, message_id=each, at=utcnow(), reason=reason) for each in left]
         runtime.store.record(reports, claim="", how=Recording(is_settled=True, only_new=True))
     except Exception as exc:
-        # The broker's error is what the caller is to get. Not this one's text: it may quote a row.
+        # The caller gets the broker's error. Not this one's text: it may quote a row.
         logger.error("%d mails were not published, and could not be ended: %s", len(task_ids), type(exc).__name__)
 
 

@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
                     "suspension",
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
-                ("unresting_at", fields.MomentField(blank=True, editable=False, null=True)),
+                ("active_since", fields.MomentField(blank=True, editable=False, null=True)),
                 ("expires_at", fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
@@ -144,7 +144,7 @@ class Migration(migrations.Migration):
                 ("raw", models.TextField(blank=True, default="", verbose_name="raw report")),
                 ("claim", fields.ExactCharField(blank=True, max_length=255, null=True, verbose_name="claimed by")),
                 ("claimed_at", fields.MomentField(blank=True, null=True, verbose_name="claimed")),
-                ("is_dispatched", models.BooleanField(default=False, verbose_name="told")),
+                ("is_dispatched", models.BooleanField(default=False, verbose_name="dispatched")),
                 ("failed", models.TextField(blank=True, default="", verbose_name="failed handlers")),
                 ("details", models.TextField(blank=True, default="", editable=False)),
                 (
@@ -215,7 +215,7 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
         ),
         migrations.AddIndex(
-            model_name="emaillog", index=models.Index(fields=["unresting_at"], name="mailproxy_unresting")
+            model_name="emaillog", index=models.Index(fields=["active_since"], name="mailproxy_active")
         ),
         migrations.AddConstraint(
             model_name="emaillogevent",

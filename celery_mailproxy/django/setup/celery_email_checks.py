@@ -1,4 +1,4 @@
-"""System checks of what is left of django-celery-email, and of mailers that lead back to themselves.
+"""System checks for what is left of django-celery-email, and for mailers that lead back to themselves.
 
 `celery_mailproxy.django.checks` registers them.
 """
@@ -34,14 +34,14 @@ _LOST: Mapping[str, str] = {
 
 
 def check_loops(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """E003: a mail would come back to where it was sent from. W009: it goes a long way round."""
+    """E003: a mail would come back to where it was sent from. W009: it takes two tasks."""
     mailers = configured_mailers()
     messages: list[CheckMessage] = list(_loops_among(mailers))
     wrapped = getattr(django_settings, "CELERY_EMAIL_BACKEND", None)
     if not isinstance(wrapped, str):
         return messages
     inner = Mailer(alias="CELERY_EMAIL_BACKEND", backend=wrapped)
-    # With MAILERS django-celery-email goes by the option `using`, and does not look at this setting.
+    # With MAILERS django-celery-email uses the option `using`, and ignores this setting.
     sending = [mailer for mailer in mailers if "using" not in mailer.options]
     is_ours, is_legacy = (any(mailer.is_a(prefix) for mailer in sending) for prefix in (OURS, LEGACY))
     if (is_ours and inner.is_a(OURS)) or ((is_ours or is_legacy) and inner.is_a(LEGACY)):
@@ -56,7 +56,7 @@ def check_loops(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_migration(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """E005: what shall send the mails that do not go by the proxy cannot."""
+    """E005: the legacy transport cannot send."""
     if not any(mailer.is_a(MIGRATION) for mailer in configured_mailers()):
         return []
     try:
@@ -81,7 +81,7 @@ def check_registrations(app_configs: Any = None, **kwargs: Any) -> list[CheckMes
         f"{LEGACY_APP} and {DRAIN_APP} register the same task: which of them takes its mails is left to chance, and "
         "may differ from process to process."
     )
-    hint = f"Remove {LEGACY_APP} from INSTALLED_APPS once this process shall send by the proxy, else {DRAIN_APP}."
+    hint = f"Remove {LEGACY_APP} from INSTALLED_APPS once this process sends through the proxy, else {DRAIN_APP}."
     return [Warning(problem, hint=hint, id="celery_mailproxy.W010")]
 
 
@@ -97,7 +97,7 @@ def check_legacy_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckM
 def _lost_settings(mailers: Sequence[Mailer]) -> Iterator[CheckMessage]:
     lost = {} if apps.is_installed(DRAIN_APP) else dict(_LOST)
     wrapped = Mailer(alias="", backend=str(getattr(django_settings, "CELERY_EMAIL_BACKEND", "")))
-    # E003 has told of one that leads back.
+    # E003 reports one that leads back.
     if not (wrapped.is_a(OURS) or wrapped.is_a(LEGACY) or any(mailer.is_a(MIGRATION) for mailer in mailers)):
         lost["CELERY_EMAIL_BACKEND"] = (
             "Remove it: the proxy sends the mails, and its SMTP server is the account's (manage.py mailproxy_setup)."
@@ -130,7 +130,7 @@ def _loops_among(mailers: Sequence[Mailer]) -> Iterator[CheckMessage]:
         path = [alias]
         while (following := after.get(path[-1])) is not None and following not in path:
             path.append(following)
-        # Each loop is told once: by the first of its aliases.
+        # Each loop is reported once: by the first of its aliases.
         if following == alias and alias == min(path):
             problem = f"MAILERS lead back to themselves: {' → '.join([*path, alias])}."
             hint = "Let the last one's OPTIONS name a mailer that sends by itself in 'using'."

@@ -61,7 +61,7 @@ def check_app(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_servers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W002 to W006: what is needed to submit a mail is missing, or a token travels in the clear."""
+    """W002 to W006: what is needed to submit a mail is missing, or a token is sent in the clear."""
     settings = _readable_settings()
     if settings is None:
         return []
@@ -88,7 +88,7 @@ def check_mailers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_urls(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """E002, W007 and W008: nobody takes the delivery reports, or anybody may send them."""
+    """E002, W007 and W008: delivery reports are not received, or anybody may send them."""
     settings = _readable_settings()
     if settings is None:
         return []
@@ -154,7 +154,7 @@ def _server_messages(server: ServerSettings) -> Iterator[CheckMessage]:
             yield Warning(f"{_shown(server, key)} is not set.", hint=hint, id=f"celery_mailproxy.{number}")
     parts = urlsplit(server.url)
     if parts.scheme == "http" and _is_foreign(parts.hostname or ""):
-        problem = f"{_shown(server, 'url')} is plain http to {parts.hostname}: token and mails travel in the clear."
+        problem = f"{_shown(server, 'url')} is plain http to {parts.hostname}: token and mails are sent in the clear."
         hint = "Use https, or reach the proxy inside a network of your own."
         yield Warning(problem, hint=hint, id="celery_mailproxy.W006")
 

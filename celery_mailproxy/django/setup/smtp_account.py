@@ -1,4 +1,4 @@
-"""The SMTP server of a project, as the proxy's account is to have it: from options, else from Django's settings."""
+"""The SMTP server of a project, for the proxy's account: from options, else from Django's settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMPLICIT_TLS_PORT = 465
 def smtp_account(given: Mapping[str, Any], *, mailer: str | None = None) -> dict[str, Any]:
     """`host`, `port`, `user`, `password`, `use_tls`: those that are given, and what the project itself has set.
 
-    Whoever names another host is not given the project's password for it. Raises `ConfigurationError` for what the
+    Another host does not get the project's password. Raises `ConfigurationError` for what the
     proxy cannot do.
     """
     own = _from_settings(smtp_options(mailer))

@@ -511,7 +511,7 @@ def test_no_arguments_raise_and_no_mail_is_lost(
 
 
 def is_to_nobody(content: Any) -> bool:
-    """Whether it is a mail of which nobody is to have a copy: there is nothing to lose."""
+    """Whether it is a mail without recipients: there is nothing to lose."""
     names = ("to", "cc", "bcc")
     return (
         isinstance(content, dict)

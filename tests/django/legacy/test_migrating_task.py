@@ -1,4 +1,4 @@
-"""`MigrationEmailBackend`: one task, whose mails go by the proxy or by the project's former backend."""
+"""`MigrationEmailBackend`: one task, whose mails are sent through the proxy or the project's former backend."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_connection_of_three_bytes_a_character_loses_nothing(store: DeliveryStor
     if is_mysql:
         options["charset"] = "utf8"
         connection.close()
-    row_texts._unsayable.cache_clear()
+    row_texts._unstorable.cache_clear()
     try:
         given_ = delivery("👋", tenant_id="👋", summary={"subject": "Hello 👋"}, callbacks={"sent": [{"args": ["👋"]}]})
         store.register([given_])
@@ -153,7 +153,7 @@ def test_connection_of_three_bytes_a_character_loses_nothing(store: DeliveryStor
         if is_mysql:
             options["charset"] = "utf8mb4"
             connection.close()
-        row_texts._unsayable.cache_clear()
+        row_texts._unstorable.cache_clear()
 
 
 @pytest.mark.parametrize(

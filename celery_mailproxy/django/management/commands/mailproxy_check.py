@@ -25,12 +25,12 @@ class Command(BaseCommand):
     """Tests each link of the chain."""
 
     help = (
-        "Test each link of the chain, and say how to mend what fails: the Celery app and its settings, the broker, the "
+        "Test each link of the chain, and say how to fix what fails: the Celery app and its settings, the broker, the "
         "workers, the store; for each proxy its URL, API, token, tenant and account; and the way back: where the proxy "
         "posts its reports, with which token, and who answers there. Exit code 0 only if nothing failed. No secret is "
         "shown."
     )
-    # What is wrong with the settings is the first of the links.
+    # Wrong settings are what the first link reports.
     requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -73,7 +73,7 @@ class Command(BaseCommand):
         except MailProxyError as exc:
             raise CommandError(plain(str(exc))) from exc
         except KeyboardInterrupt:
-            # As a shell has it; whoever does not want to wait for a mail needs no traceback.
+            # The exit code of an interrupted command, and no traceback.
             raise SystemExit(130) from None
         if not is_fine:
             raise SystemExit(1)

@@ -18,24 +18,24 @@ from celery_mailproxy.django.log.routing import log_alias
 
 
 class Command(BaseCommand):
-    """Forgets logged mails."""
+    """Deletes logged mails."""
 
     help = (
-        "Forget logged mails with their history, oldest first: those that have expired (MAIL_PROXY_STORE_TTL_SECONDS), "
+        "Delete logged mails with their history, oldest first: those that have expired (MAIL_PROXY_STORE_TTL_SECONDS), "
         "or with --days those that have ended and have not changed for so many days."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=_days, metavar="N", help="forget mails last changed more than N days ago")
+        parser.add_argument("--days", type=_days, metavar="N", help="delete mails last changed more than N days ago")
         parser.add_argument("--pending", action="store_true", help="with --days: also mails that have not ended")
         parser.add_argument(
             "--batch", type=_positive, default=PRUNED_AT_ONCE, metavar="N", help="mails a transaction (%(default)s)"
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say how many mails would be forgotten")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many mails would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["pending"] and options["days"] is None:
-            raise CommandError("--pending needs --days: what has expired is forgotten in any case")
+            raise CommandError("--pending needs --days: expired mails are deleted in any case")
         alias = log_alias()
         rows = _chosen(alias, options["days"], includes_pending=options["pending"])
         try:
@@ -45,16 +45,16 @@ class Command(BaseCommand):
 
     def _prune(self, rows: EmailLogQuerySet, options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            self.stdout.write(f"{_mails(rows.count())} would be forgotten.")
+            self.stdout.write(f"{_mails(rows.count())} would be deleted.")
             return
         number = 0
         while deleted := prune_batch(rows, limit=options["batch"]):
             number += deleted
             if options["verbosity"] > 1:
-                self.stdout.write(f"{_mails(number)} forgotten so far")
+                self.stdout.write(f"{_mails(number)} deleted so far")
             if deleted < options["batch"]:
                 break
-        self.stdout.write(f"{_mails(number)} forgotten.")
+        self.stdout.write(f"{_mails(number)} deleted.")
 
 
 def _chosen(alias: str, days: float | None, *, includes_pending: bool) -> EmailLogQuerySet:

@@ -34,10 +34,10 @@ class Command(BaseCommand):
         "Create or update this project's tenant and its SMTP account on the proxy, from the settings: MAIL_PROXY_URL, "
         "MAIL_PROXY_TOKEN (the proxy's own, not a tenant's), MAIL_PROXY_TENANT, MAIL_PROXY_ACCOUNT, "
         "MAIL_PROXY_SYNC_TOKEN (the first, where there are several). The SMTP server is Django's: MAILERS, or "
-        "EMAIL_HOST and its like. What nobody has set stays as it is. Running it again changes nothing. No secret is "
+        "EMAIL_HOST and its like. Whatever is not set stays as it is. Running it again changes nothing. No secret is "
         "shown."
     )
-    # It is run before everything is in its place.
+    # It runs before the project is complete.
     requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -38,10 +38,10 @@ Show = Callable[[EmailLogEvent], None]
 
 
 class Command(BaseCommand):
-    """Shows what happens to mails."""
+    """Shows delivery events."""
 
     help = (
-        "Show what happens to mails, as the log has it: the last events, and new ones as they come. Ctrl-C ends it. "
+        "Show delivery events from the log: the last ones, and new ones as they come. Ctrl-C ends it. "
         "'celery mailproxy tail' shows the same from the broker, for any store."
     )
 
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         try:
             _follow(feed, terminal, show, interval_seconds=options["interval"])
         except KeyboardInterrupt:
-            # How it is meant to end.
+            # The normal end.
             terminal.note("")
 
     def _show_json(self, event: EmailLogEvent) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from celery import current_app
 from django.core.management.base import BaseCommand, CommandError
 
-from celery_mailproxy.django.backend.publishing import BROKER_TROUBLE
+from celery_mailproxy.django.backend.publishing import BROKER_ERRORS
 from celery_mailproxy.django.drain.undecodable import requeue
 
 
@@ -22,6 +22,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             number = requeue(current_app._get_current_object())
-        except BROKER_TROUBLE as exc:
+        except BROKER_ERRORS as exc:
             raise CommandError(f"the broker cannot be reached: {type(exc).__name__}") from exc
         self.stdout.write(f"{number} task{'' if number == 1 else 's'} put back.")
