@@ -139,6 +139,8 @@ def give_out_again(broker_url: str) -> None:
     with redis.Redis.from_url(broker_url) as client:
         for tag in client.zrange("unacked_index", 0, -1):
             client.zadd("unacked_index", {tag: 1}, xx=True)
+        # Who dies while it looks for such tasks keeps the others from it for five minutes.
+        client.delete("unacked_mutex")
 
 
 def tasks_in_hand(broker_url: str) -> int:

@@ -14,7 +14,9 @@ SMTP_HOST, SMTP_PORT = "127.0.0.1", int(os.environ["SHOP_SMTP_PORT"])
 
 CELERY_BROKER_URL = os.environ["SHOP_BROKER_URL"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# No limit. Where one is reached while kombu has asked Redis for a task, the task's message waits in the connection, in
+# neither list: who is killed then takes it along. With retries in hand the limit goes down, so that it is soon reached.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 0
 
 if CELERY_BROKER_URL.startswith("filesystem"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
