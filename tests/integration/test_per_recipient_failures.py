@@ -87,7 +87,8 @@ class Flow:
 
     def assert_once(self, proxy: FakeProxy, *, is_sent: bool = True) -> None:
         """All were sent, the link ran once, and each recipient got one mail."""
-        report = self.result.get(timeout=PATIENCE_SECONDS)
+        self.stack.wait_until(self.result.ready, what="the result")
+        report = self.result.get()
         assert (len(report["sent"]), report["error"]) == (3, {})
         self.wait_state(S.DONE)
         self.stack.settle(1)

@@ -20,7 +20,6 @@ from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.relay import Relay
 from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
 from .conftest import Broker
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -76,7 +75,8 @@ class Flow:
 
     def assert_once(self, proxy: FakeProxy, *, is_sent: bool = True) -> None:
         """The result, the link and the next of the chain came once; the mail was sent once."""
-        assert self.last.get(timeout=PATIENCE_SECONDS) == int(self.next)
+        self.stack.wait_until(self.last.ready, what="the result")
+        assert self.last.get() == int(self.next)
         self.wait_state(S.DONE)
         self.stack.settle(1)
         assert self.mail.state == "SUCCESS"
