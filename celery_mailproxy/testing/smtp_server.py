@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -18,11 +19,10 @@ class _Controller(Controller):  # type: ignore[misc]
     """aiosmtpd's controller, which also hangs up on its clients when it stops: the proxies keep connections open."""
 
     def __init__(self, handler: Any, host: str, port: int) -> None:
-        self._servers: list[SMTP] = []
+        self._servers: weakref.WeakSet[SMTP] = weakref.WeakSet()
         super().__init__(handler, hostname=host, port=port)
 
     def factory(self) -> SMTP:
-        self._servers = [server for server in self._servers if server.transport is not None]
         server = SMTP(
             self.handler,
             hostname="sink.test",
@@ -30,7 +30,7 @@ class _Controller(Controller):  # type: ignore[misc]
             data_size_limit=_MAX_MAIL_BYTES,
             loop=self.loop,
         )
-        self._servers.append(server)
+        self._servers.add(server)
         return server
 
     def stop(self, no_assert: bool = False) -> None:
@@ -40,11 +40,14 @@ class _Controller(Controller):  # type: ignore[misc]
         super().stop(no_assert)
 
     async def _hang_up(self) -> None:
-        for server in self._servers:
-            if server.transport is not None:
-                server.transport.abort()
-        # A transport is gone two rounds of the loop after its abort.
-        for _ in range(3):
+        # No new client from here on; one that was accepted by then gets its transport in a later round of the loop.
+        if self.server is not None:
+            self.server.close()
+        # A transport is gone two rounds after its abort.
+        for _ in range(6):
+            for server in list(self._servers):
+                if server.transport is not None:
+                    server.transport.abort()
             await asyncio.sleep(0)
 
 
