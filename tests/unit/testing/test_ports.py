@@ -1,0 +1,26 @@
+"""Ports for servers that tests start."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from celery_mailproxy.testing import ports
+
+
+def test_a_process_is_never_given_a_port_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_LAST", ports._FIRST + 30)
+    monkeypatch.setattr(ports, "_given", set())
+    given = [ports.free_port() for _ in range(5)]
+    assert len(given) == len(set(given))
+
+
+def test_a_port_on_which_somebody_listens_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(ports, "_FIRST", port)
+        monkeypatch.setattr(ports, "_LAST", port)
+        with pytest.raises(OSError, match="no free TCP port"):
+            ports.free_port()
