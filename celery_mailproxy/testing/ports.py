@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+import tempfile
+from functools import cache
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["free_port"]
 
@@ -18,14 +27,14 @@ _given: set[int] = set()
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port on which nothing listens just now, and another one at each call.
 
-    Chosen at random, so that processes that ask at the same time hardly ever get the same one.
+    As long as this process lives, no other process that asks here is given it: tests start many servers at once.
 
     Raises:
         OSError: 100 ports in a row were taken.
     """
     for _ in range(100):
         port = random.randint(_FIRST, _LAST)
-        if port in _given:
+        if port in _given or not _is_reserved(port):
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
@@ -35,3 +44,23 @@ def free_port(host: str = "127.0.0.1") -> int:
             _given.add(port)
             return port
     raise OSError(f"no free TCP port found on {host} between {_FIRST} and {_LAST}")
+
+
+def _is_reserved(port: int) -> bool:
+    """Reserve the port among processes, by a lock on one byte of a file, which ends with the process."""
+    if fcntl is None or (file := _reservations(os.getpid())) is None:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _reservations(pid: int) -> int | None:
+    """The file, open for as long as the process lives: closing it would end its locks. None where there can be none."""
+    try:
+        return os.open(Path(tempfile.gettempdir(), "celery-mailproxy-ports.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None

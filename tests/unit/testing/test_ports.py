@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -24,3 +26,14 @@ def test_a_port_on_which_somebody_listens_is_not_given(monkeypatch: pytest.Monke
         monkeypatch.setattr(ports, "_LAST", port)
         with pytest.raises(OSError, match="no free TCP port"):
             ports.free_port()
+
+
+def test_no_other_process_is_given_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = ports.free_port()
+    code = (
+        "from celery_mailproxy.testing import ports\n"
+        f"ports._FIRST = ports._LAST = {port}\n"
+        "try:\n    print(ports.free_port())\nexcept OSError:\n    print('none')\n"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == "none"
