@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
+from collections.abc import Callable
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -15,21 +15,33 @@ __all__ = ["start"]
 _MAX_MAIL_BYTES = 64 * 1024 * 1024
 
 
+class _Connection(SMTP):  # type: ignore[misc]
+    """One client's connection, which says when it is lost."""
+
+    on_lost: Callable[[SMTP], None]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.on_lost(self)
+
+
 class _Controller(Controller):  # type: ignore[misc]
     """aiosmtpd's controller, which also hangs up on its clients when it stops: the proxies keep connections open."""
 
     def __init__(self, handler: Any, host: str, port: int) -> None:
-        self._servers: weakref.WeakSet[SMTP] = weakref.WeakSet()
+        self._servers: set[SMTP] = set()
         super().__init__(handler, hostname=host, port=port)
 
     def factory(self) -> SMTP:
-        server = SMTP(
+        server = _Connection(
             self.handler,
             hostname="sink.test",
             enable_SMTPUTF8=False,
             data_size_limit=_MAX_MAIL_BYTES,
             loop=self.loop,
         )
+        server.on_lost = self._servers.discard
+        # Kept until it is lost: a client that has only ended its own side is held by nobody else.
         self._servers.add(server)
         return server
 
