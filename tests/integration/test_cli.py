@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +23,7 @@ from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing import MailSink, RealProxy
 from celery_mailproxy.testing.ports import free_port
 from tests.harness.mail_stack import MODULE, MailStack
+from tests.harness.program import Program
 from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
@@ -46,8 +46,8 @@ def stack(real_proxy: RealProxy, redis_server: RedisServer, sink: MailSink) -> I
         yield stack
 
 
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "celery", "-A", MODULE, "mailproxy", *args]
+def arguments(*args: str) -> list[str]:
+    return ["celery", "-A", MODULE, "mailproxy", *args]
 
 
 def environment(conf: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def environment(conf: dict[str, Any]) -> dict[str, str]:
 
 def run(conf: dict[str, Any], *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*args),
+        [sys.executable, "-m", *arguments(*args)],
         env=environment(conf),
         cwd=ROOT,
         capture_output=True,
@@ -81,43 +81,9 @@ def check(conf: dict[str, Any], *args: str) -> tuple[int, dict[str, dict[str, st
     return result.exit_code, {link["link"]: link for link in answer["links"]}
 
 
-class Background:
-    """A command that runs until it is told to end; its output goes to a file."""
-
-    def __init__(self, conf: dict[str, Any], output: Path, *args: str) -> None:
-        self.output = output
-        with output.open("wb") as file:
-            self.process = subprocess.Popen(
-                command(*args),
-                env=environment(conf),
-                cwd=ROOT,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                # A shell that runs the tests in its background has Ctrl-C ignored, by whatever they start as well.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-
-    def wait_for(self, text: str, *, times: int = 1) -> str:
-        def found() -> bool:
-            assert self.process.poll() is None, self.output.read_text()
-            return self.output.read_text().count(text) >= times
-
-        wait_until(found, lambda: f"{text!r} in {self.output.read_text()!r}")
-        return self.output.read_text()
-
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(PATIENCE_SECONDS)
-
-
-@contextmanager
-def background(conf: dict[str, Any], output: Path, *args: str) -> Iterator[Background]:
-    running = Background(conf, output, *args)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
+def background(conf: dict[str, Any], *args: str) -> Program:
+    """A command that runs until it is ended."""
+    return Program(arguments(*args), environment=environment(conf))
 
 
 def test_check_of_a_sound_installation_finds_every_link_in_order(stack: MailStack, sink: MailSink) -> None:
@@ -224,35 +190,33 @@ def test_a_mail_is_sent_followed_and_looked_up(stack: MailStack, sink: MailSink)
 
 
 def test_tail_shows_events_as_they_come_and_ends_at_ctrl_c(stack: MailStack, tmp_path: Path) -> None:
-    with background(stack.conf, tmp_path / "tail", "tail", "--json", "--status", "sent") as tail:
+    with background(stack.conf, "tail", "--json", "--status", "sent") as tail:
         tail.wait_for("Listening for mail events on redis://")
         ids: list[str] = []
 
         def sent_and_shown() -> list[str]:
             """It says that it listens shortly before it does: one more is sent until one is shown."""
             ids.append(stack.send(to=["tailed@example.com"], callbacks=False).id)
-            return [
-                line for line in tail.output.read_text().splitlines() if line.startswith("{") and line.endswith("}")
-            ]
+            return [line for line in tail.log.splitlines() if line.startswith("{") and line.endswith("}")]
 
         lines = wait_until(sent_and_shown, "an event", pause_seconds=1)
         event = json.loads(lines[0])
         assert event["message_id"] in ids
         assert (event["kind"], event["status"]) == ("sent", "sent")
-        assert tail.end(signal.SIGINT) == 0
+        assert tail.end() == 0
 
 
 def test_tail_comes_back_when_the_broker_does(tmp_path: Path) -> None:
     with RedisServer() as redis:
         conf = {"broker_url": redis.url, "mail_proxy_events": False}
-        with background(conf, tmp_path / "tail", "tail") as tail:
+        with background(conf, "tail") as tail:
             tail.wait_for("Listening for mail events")
-            assert "mail_proxy_events is False" in tail.output.read_text()
+            assert "mail_proxy_events is False" in tail.log
             redis.kill()
             tail.wait_for("trying again in")
             redis.start()
             tail.wait_for("Listening for mail events", times=2)
-            assert tail.end(signal.SIGINT) == 0
+            assert tail.end() == 0
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
@@ -262,20 +226,20 @@ def test_a_broker_that_is_down_is_waited_for_by_tail_and_an_error_for_send(schem
         "mail_proxy_url": "http://127.0.0.1:1",
         "mail_proxy_from_email": "shop@example.com",
     }
-    with background(conf, tmp_path / "tail", "tail") as tail:
-        tail.wait_for("trying again in", times=2)
-        assert tail.end(signal.SIGINT) == 0
+    with background(conf, "tail") as tail:
+        shown = tail.wait_for("trying again in", times=2)
+        assert tail.end() == 0
     result = run(conf, "send", "--to", "ann@example.com")
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("Error: the broker cannot be reached: ")
-    assert "hunter2" not in line + tail.output.read_text()
+    assert "hunter2" not in line + shown
 
 
 def test_receiver_serves_until_it_is_told_to_end(stack: MailStack, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/mail-proxy/sync"
-    with background(stack.conf, tmp_path / "receiver", "receiver", "--listen", f"127.0.0.1:{port}") as receiver:
+    with background(stack.conf, "receiver", "--listen", f"127.0.0.1:{port}") as receiver:
         receiver.wait_for(f"Receiving delivery reports at {url}")
         headers = {"Authorization": f"Bearer {stack.tenant.sync_token}"}
         answer = httpx.post(url, json={"delivery_report": []}, headers=headers, trust_env=False)

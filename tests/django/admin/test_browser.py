@@ -8,10 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +22,13 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 from celery_mailproxy.django.admin.preview import html_response, read_content
 from celery_mailproxy.testing.ports import free_port
 from tests.conftest import required_under_ci
+from tests.harness.program import Program
 from tests.harness.services import ServiceMissing
+from tests.harness.waiting import wait_until
 
 # The first time, the proxy is installed.
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[3]
 START_TIMEOUT_SECONDS = 240
 # A loaded machine is no finding.
 expect.set_options(timeout=30_000)
@@ -69,52 +66,28 @@ def browser() -> Iterator[Browser]:
 class Shop:
     """The running example."""
 
-    process: subprocess.Popen[bytes]
-    log: Path
+    program: Program
     url: str
     password: str
 
     @property
     def mails(self) -> list[str]:
         """What the SMTP server has taken, a line each."""
-        return re.findall(r"^  ('.*' to .*)$", self.log.read_text(), re.MULTILINE)
+        return re.findall(r"^  ('.*' to .*)$", self.program.log, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop() -> Iterator[Shop]:
     """`python -m examples.django`, ended by Ctrl-C."""
-    log = tmp_path_factory.mktemp("shop") / "shop.log"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "MAIL_PROXY_"))}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "examples.django", "--port", str(free_port())],
-            cwd=ROOT,
-            env={**env, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield started(process, log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()
-    finally:
-        if process.poll() is None:
-            # Its own children are then ended, too.
-            process.terminate()
-            process.wait(60)
-
-
-def started(process: subprocess.Popen[bytes], log: Path) -> Shop:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while "Ctrl-C" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    text = log.read_text()
-    url, password = re.search(r"shop +(http\S+)", text), re.search(r"password (\S+)", text)
-    assert url
-    assert password
-    return Shop(process=process, log=log, url=url[1], password=password[1])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "MAIL_PROXY_"))}
+    environment |= {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    with Program(["examples.django", "--port", str(free_port())], environment=environment) as program:
+        text = program.wait_for("Ctrl-C", timeout_seconds=START_TIMEOUT_SECONDS)
+        url, password = re.search(r"shop +(http\S+)", text), re.search(r"password (\S+)", text)
+        assert url
+        assert password
+        yield Shop(program=program, url=url[1], password=password[1])
+        assert program.end() == 0, program.log
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +100,7 @@ def state(browser: Browser, shop: Shop) -> str:
     page.fill("[name=password]", shop.password)
     page.click("[type=submit]")
     expect(page.locator("#site-name")).to_be_visible()
-    path = str(shop.log.with_name("state.json"))
+    path = str(shop.program.folder / "state.json")
     context.storage_state(path=path)
     context.close()
     return path
@@ -186,12 +159,14 @@ def row_of(page: Page, subject: str) -> str:
 def seen(page: Page, shop: Shop, subject: str, last: str) -> list[str]:
     """The statuses that the admin's list shows of a mail, one after another, until `last`."""
     found: list[str] = []
-    deadline = time.monotonic() + 45
-    while last not in found:
-        assert time.monotonic() < deadline, found
+
+    def is_there() -> bool:
         page.goto(list_url(shop))
         statuses = re.findall(r"^\W*(new|queued|deferred|sent|error)\b", row_of(page, subject), re.MULTILINE)
-        found += [status for status in statuses if status not in found]
+        found.extend(status for status in statuses if status not in found)
+        return last in found
+
+    wait_until(is_there, lambda: f"{last} after {found}")
     return found
 
 
@@ -266,10 +241,12 @@ def test_a_mail_is_sent_again(page: Page, shop: Shop) -> None:
     page.get_by_role("button", name="Resend").click()
     expect(page.locator(".messagelist")).to_contain_text("1 e-mail is sent again.")
     expect(page.locator("#content-main")).to_contain_text("Resent from")
-    deadline = time.monotonic() + 45
-    while page.locator(".mailproxy-head .mailproxy-badge").inner_text() != "sent":
-        assert time.monotonic() < deadline, timeline(page)
+
+    def is_sent() -> bool:
         page.reload()
+        return page.locator(".mailproxy-head .mailproxy-badge").inner_text() == "sent"
+
+    wait_until(is_sent, lambda: f"sent after {timeline(page)}")
     picture(page, "sent")
     assert [mail for mail in shop.mails if "zoe@" in mail] == ["'Welcome, Zoe!' to zoe@example.com"] * 2
 
