@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,9 @@ __all__ = ["start"]
 
 _MAX_MAIL_BYTES = 64 * 1024 * 1024
 
+#: Hanging up takes no time but that of a busy machine.
+_HANG_UP_SECONDS = 60.0
+
 
 class _Connection(SMTP):  # type: ignore[misc]
     """One client's connection, which says when it is lost."""
@@ -21,8 +23,10 @@ class _Connection(SMTP):  # type: ignore[misc]
     on_lost: Callable[[SMTP], None]
 
     def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self.on_lost(self)
+        try:
+            super().connection_lost(error)
+        finally:
+            self.on_lost(self)
 
 
 class _Controller(Controller):  # type: ignore[misc]
@@ -46,17 +50,18 @@ class _Controller(Controller):  # type: ignore[misc]
         return server
 
     def stop(self, no_assert: bool = False) -> None:
-        future = asyncio.run_coroutine_threadsafe(self._hang_up(), self.loop)
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            future.result(5)
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self.loop).result(_HANG_UP_SECONDS)
         super().stop(no_assert)
 
     async def _hang_up(self) -> None:
-        # No new client from here on; one that was accepted by then gets its transport in a later round of the loop.
-        if self.server is not None:
-            self.server.close()
-        # A transport is gone two rounds after its abort.
-        for _ in range(6):
+        # No new client from here on. The server itself is closed later: asyncio would forget, unclosed, a connection that
+        # it has accepted by then and only makes the transport of in a later round of the loop.
+        for listening in self.server.sockets if self.server is not None else ():
+            self.loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        # A transport is gone some rounds after its abort: its connection is lost then.
+        while self._servers:
             for server in list(self._servers):
                 if server.transport is not None:
                     server.transport.abort()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import smtplib
+import socket
 import sys
+import threading
 
 import pytest
 
@@ -54,9 +58,29 @@ class TestMailSink:
             client.noop()
         client.close()
 
+    def test_clients_that_connect_while_it_stops_leave_no_socket_open(self) -> None:
+        """A socket left open would be an error: warnings are, also those of a collected object."""
+        has_stopped = threading.Event()
+        for _ in range(5):
+            has_stopped.clear()
+            with MailSink() as sink:
+                callers = [threading.Thread(target=call_until, args=(has_stopped, sink.port)) for _ in range(8)]
+                for caller in callers:
+                    caller.start()
+            has_stopped.set()
+            for caller in callers:
+                caller.join()
+            gc.collect()
+
     def test_missing_library_names_its_cure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "aiosmtpd.controller", None)
         monkeypatch.delitem(sys.modules, "celery_mailproxy.testing.smtp_server", raising=False)
         monkeypatch.delattr(testing, "smtp_server", raising=False)
         with pytest.raises(ConfigurationError, match=r'pip install "celery-mailproxy\[demo\]"'):
             MailSink().start()
+
+
+def call_until(event: threading.Event, port: int) -> None:
+    while not event.is_set():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
