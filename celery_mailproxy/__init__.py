@@ -1,25 +1,49 @@
 """Send mail from Celery through genro-mail-proxy, and get its delivery reports back.
 
-Importing the package does nothing: each public name is imported from its module when it is first used. Which names are
-public is stated once, in `__init__.pyi`.
+Importing the package does nothing: each public name is imported from its module when it is first used.
 """
 
 from __future__ import annotations
 
-import ast
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+# module → its public names. This states the public surface. `__init__.pyi` repeats it for type checkers, which do not
+# run code; `tests/unit/test_public_surface.py` holds the two together.
+_PUBLIC = {
+    "_version": ("__version__",),
+    "deliveries.delivery": ("Delivery", "Status"),
+    "deliveries.report": ("DeliveryReport", "Kind"),
+    "dispatch": ("signals",),
+    "errors": (
+        "ConfigurationError",
+        "DeliveryError",
+        "InvalidMessage",
+        "InvalidReport",
+        "MailProxyError",
+        "MessageRejected",
+        "ProxyRequestError",
+        "ProxyUnavailable",
+        "StoreError",
+        "UnsupportedMessage",
+    ),
+    "mail.message": ("Attachment", "MailMessage", "Priority"),
+    "proxy.client": ("ProxyClient",),
+    "receiver.receiver": ("ReportReceiver",),
+    "receiver.resolvers": ("attachment_resolver",),
+    "runtime": ("get_delivery",),
+    "tasks": (
+        "deliver_via_proxy",
+        "dispatch_reports",
+        "prune_deliveries",
+        "resume_stalled",
+        "send_many_via_proxy",
+        "send_via_proxy",
+    ),
+    "tasks.results.campaign": ("deliver_many_via_proxy",),
+}
 
-def _public_names() -> dict[str, str]:
-    """Each public name, and the module that the stub imports it from: `{"Kind": ".deliveries.report"}`."""
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: f".{node.module or ''}" for node in imports for alias in node.names}
-
-
-_MODULES = _public_names()
+_MODULES = {name: f".{module}" for module, names in _PUBLIC.items() for name in names}
 
 __all__ = sorted(_MODULES)
 

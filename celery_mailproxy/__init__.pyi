@@ -1,4 +1,4 @@
-# The public surface, stated once: type checkers read it as it stands, and `__init__.py` loads each name on demand.
+# The public surface for type checkers: `__init__.py` states it, and loads each name on demand.
 __all__: list[str]
 from ._version import __version__ as __version__
 from .deliveries.delivery import Delivery as Delivery

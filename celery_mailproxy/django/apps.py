@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery.signals import worker_init
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -20,3 +21,5 @@ class MailProxyConfig(AppConfig):
         # Here, as Django asks: these import what may need every application. With the tasks comes the resolver of kept
         # contents.
         from . import checks, tasks  # noqa: F401
+
+        worker_init.connect(tasks.configure_tasks, weak=False, dispatch_uid="celery_mailproxy.django.configure_tasks")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_init
 
 from ..conf import task_names
 from ..dispatch.dispatcher import dispatcher_of
@@ -19,7 +18,7 @@ from .backend.celery_email import CeleryEmailSettings
 from .backend.kept_tasks import discard_content, send_kept
 from .legacy.migrating_task import send_migrating
 
-__all__ = ["discard_content", "replay_handlers", "send_kept", "send_migrating"]
+__all__ = ["configure_tasks", "discard_content", "replay_handlers", "send_kept", "send_migrating"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +35,11 @@ def replay_handlers(self: Any, message_ids: Sequence[str]) -> None:
             logger.error("message %s: its handlers were not run again: %s", message_id, redact(repr(exc)))
 
 
-@worker_init.connect(weak=False, dispatch_uid="celery_mailproxy.django.task_config")
-def _configure_tasks(sender: Any, **kwargs: Any) -> None:
-    """Let CELERY_EMAIL_TASK_CONFIG (`rate_limit`, `max_retries`, …) hold for this worker's mail tasks."""
+def configure_tasks(sender: Any, **kwargs: Any) -> None:
+    """Let CELERY_EMAIL_TASK_CONFIG (`rate_limit`, `max_retries`, …) hold for this worker's mail tasks.
+
+    A handler of Celery's signal `worker_init`.
+    """
     attributes = CeleryEmailSettings.load().task_attributes
     for task in (send_via_proxy, send_many_via_proxy, send_kept, send_migrating):
         for name, value in attributes.items():

@@ -54,8 +54,8 @@ class _Controller(Controller):  # type: ignore[misc]
         super().stop(no_assert)
 
     async def _hang_up(self) -> None:
-        # No new client from here on. The server itself is closed later: asyncio would forget, unclosed, a connection that
-        # it has accepted by then and only makes the transport of in a later round of the loop.
+        # No new client from here on. The server itself is closed later: asyncio would forget, unclosed, a connection
+        # that it has accepted by then and only makes the transport of in a later round of the loop.
         for listening in self.server.sockets if self.server is not None else ():
             self.loop.remove_reader(listening.fileno())
         await asyncio.sleep(0)

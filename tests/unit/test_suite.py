@@ -49,6 +49,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
     """A part for each of `TESTS`."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "pytest.ini").touch()
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--full', action='store_true')"
+    )
     parts = {}
     for name, text in TESTS.items():
         path = tmp_path / f"test_{name}.py"
@@ -79,8 +82,9 @@ def test_a_filter_may_leave_a_part_without_tests(parts: dict[str, Part], capsys:
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed, 0 skipped"
     assert run_all(["-k", "nonsense"], two) == 5
     (Path(parts["passing"].folders[0])).write_text("")
-    assert run_all([], two) == 1
-    assert "FAILED passing: pytest ended with exit code 5" in capsys.readouterr().out
+    for all_tests in ([], ["--full"]):
+        assert run_all(all_tests, two) == 1
+        assert "FAILED passing: pytest ended with exit code 5" in capsys.readouterr().out
 
 
 def test_paths_choose_the_parts_that_hold_them() -> None:

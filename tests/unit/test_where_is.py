@@ -84,6 +84,10 @@ def test_the_names_of_a_row_are_defined_there(title: str, places: list[str], nam
     assert [name for name in names if name not in defined] == []
 
 
+def test_every_row_leads_to_modules_and_to_no_room() -> None:
+    assert [place for _, places, _ in rows() for place in places if not place.endswith(".py")] == []
+
+
 def test_only_a_collection_of_functions_has_no_name_to_look_for() -> None:
     assert [title for title, _, names in rows() if not names] == ["its text turned into a value"]
 

@@ -1,19 +1,18 @@
-"""A chord whose counters expire while its mails are on their way never ends, and says nothing: so this says it."""
+"""Warns when a chord's counters would expire before its mails are delivered: such a chord never ends."""
 
 from __future__ import annotations
 
 import logging
-import weakref
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery
 
+from ...runtime import Runtime
+
 __all__ = ["short_chord_life", "warn_of_short_chords"]
 
 logger = logging.getLogger(__name__)
-
-_warned: weakref.WeakSet[Celery] = weakref.WeakSet()
 
 
 def short_chord_life(app: Celery, awaited_seconds: float) -> str | None:
@@ -33,13 +32,17 @@ def short_chord_life(app: Celery, awaited_seconds: float) -> str | None:
     )
 
 
-def warn_of_short_chords(app: Celery, awaited_seconds: float) -> None:
+def warn_of_short_chords(runtime: Runtime) -> None:
     """Log it, once for an app in a process: at its first mail in a chord, for without chords nothing is lost."""
-    if app in _warned:
-        return
-    _warned.add(app)
-    if (problem := short_chord_life(app, awaited_seconds)) is not None:
+    # The runtime keeps what has been built: it is built once.
+    runtime.part(_warning)
+
+
+def _warning(runtime: Runtime) -> str | None:
+    problem = short_chord_life(runtime.app, runtime.settings.store_ttl_seconds)
+    if problem is not None:
         logger.warning("%s", problem)
+    return problem
 
 
 def _chord_life(app: Celery) -> tuple[str, float | None]:

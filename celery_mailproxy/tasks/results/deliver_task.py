@@ -107,7 +107,7 @@ class DeliverTask(SendTask):
     def _capture(self) -> Suspension:
         settings = self._runtime.settings
         if self.request.chord:
-            warn_of_short_chords(self.app, settings.store_ttl_seconds)
+            warn_of_short_chords(self._runtime)
         message = capture_message(
             self,
             ignore_result=self._ignores_result(),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .parts import PARTS, Part, chosen
+from .parts import FULL, PARTS, Part, chosen
 from .summary import Outcome, show
 
 __all__ = ["main", "run_all"]
@@ -59,7 +59,7 @@ def run_all(arguments: Sequence[str], parts: Sequence[Part]) -> int:
             print("\ninterrupted: ending what runs …", flush=True)
             _end(runs)
             return 130
-    return show([run.outcome() for run in runs], is_filtered=bool(arguments))
+    return show([run.outcome() for run in runs], is_filtered=bool({*arguments} - {FULL}))
 
 
 @contextlib.contextmanager

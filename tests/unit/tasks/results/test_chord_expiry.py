@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.tasks.results.chord_expiry import short_chord_life, warn_of_short_chords
 
 MONTH = 30 * 86400.0
@@ -50,6 +51,6 @@ def test_the_chords_own_setting_counts_before_the_general_one() -> None:
 def test_it_is_said_once_for_an_app(caplog: pytest.LogCaptureFixture) -> None:
     app = make_app()
     with caplog.at_level(logging.WARNING, logger="celery_mailproxy"):
-        warn_of_short_chords(app, MONTH)
-        warn_of_short_chords(app, MONTH)
+        warn_of_short_chords(get_runtime(app))
+        warn_of_short_chords(get_runtime(app))
     assert len(caplog.records) == 1
