@@ -21,6 +21,7 @@ FOLDER = Path(os.environ["DEMO_FOLDER"])
 app = Celery("demo", include=["celery_mailproxy.tasks"])
 app.conf.update(
     broker_url="filesystem://",
+    broker_transport="examples.folder_broker:Transport",
     broker_transport_options={
         "data_folder_in": str(FOLDER / "broker"),
         "data_folder_out": str(FOLDER / "broker"),

@@ -44,6 +44,7 @@ MAIL_PROXY_LOG_CONTENT = True
 # Celery
 
 CELERY_BROKER_URL = "filesystem://"
+CELERY_BROKER_TRANSPORT = "examples.folder_broker:Transport"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "data_folder_in": str(FOLDER / "broker"),
     "data_folder_out": str(FOLDER / "broker"),
