@@ -43,11 +43,8 @@ class ProxyBuilder:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
-        self._process.stdout.close()
+        with self._process:
+            """Leaving it closes the pipes and waits: the process ends with its input."""
 
     def build(self, message: dict[str, Any], *, cte_type: Literal["8bit", "7bit"] = "8bit") -> BuiltMail:
         """The mail that the proxy makes of a MESSAGE, for a server with 8BITMIME or (`7bit`) without."""
