@@ -1,1 +1,1 @@
-"""What other packages make of celery-mailproxy; each module needs the extra of its name."""
+"""Integrations with other packages; each module needs the extra of its name."""

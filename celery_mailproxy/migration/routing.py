@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Path = Literal["proxy", "legacy"]
 
 PROXY: Path = "proxy"
-#: `DeliveryReport.via` of what went the old way, and the server of a delivery that was never meant for a proxy.
+#: `DeliveryReport.via` of a mail sent through the legacy transport, and the server of one never meant for a proxy.
 LEGACY: Path = conf.LEGACY
 
 #: The name under which the store keeps the share that operators have set.
@@ -81,7 +81,7 @@ class Router:
             try:
                 self._operators_share = self.operators_share()
             except StoreError as exc:
-                logger.warning("the share of the migration cannot be read, the last one holds on: %s", exc)
+                logger.warning("cannot read the migration share; keeping the last known value: %s", exc)
         if self._operators_share is not None:
             return self._operators_share
         return self.settings.share if default is None else default
@@ -167,5 +167,5 @@ def _default_tenant(runtime: Runtime) -> str | None:
     try:
         return runtime.settings.server().tenant
     except ConfigurationError:
-        # While all mail goes the old way there need not be a proxy.
+        # While all mail goes through the legacy transport, no proxy is needed.
         return runtime.settings.tenant

@@ -133,14 +133,14 @@ class Move:
 
     def shares(self) -> None:
         for part, share, what in (
-            ("share 0", "0", "Step 4: the new side publishes; every mail still goes by SMTP"),
-            ("share 25", "0.25", "Step 5: a quarter of the recipients goes by the proxy"),
+            ("share 0", "0", "Step 4: the new side publishes; every mail is still sent by SMTP"),
+            ("share 25", "0.25", "Step 5: a quarter of the recipients through the proxy"),
             ("back to 0", "0", "Step 6: one step back"),
-            ("share 100", "1", "Step 7: everything goes by the proxy"),
+            ("share 100", "1", "Step 7: everything through the proxy"),
         ):
             self.step(what)
             self.new.run("celery", "-A", "shop", "mailproxy", "share", share)
-            # Each worker goes by the share that it has read for some seconds.
+            # Each worker keeps the share that it has read for some seconds.
             time.sleep(SHARE_SECONDS)
             self.part(part, self.new)
             self.follow("arrived")

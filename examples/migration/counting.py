@@ -16,7 +16,7 @@ __all__ = ["show_counts"]
 #: Those that the new side never saw.
 _OLD_PART = "sent"
 
-#: Which part of a step's mails goes by the proxy, where that is plain: of a quarter of the recipients it is about one.
+#: Which part of a step's mails is sent through the proxy, where that is certain: of a quarter, about one is.
 _BY_PROXY = {_OLD_PART: 0, "refused": 1, "queued": 1, "share 0": 0, "back to 0": 0, "share 100": 1}
 
 

@@ -25,7 +25,7 @@ Tenant = Mapping[str, Any]
 
 
 class CallbackProbe:
-    """Looks at the way back for one tenant. `url` overrides the address as the proxy has it: it may hold only there."""
+    """Checks how one tenant's reports come back. `url` overrides the proxy's: that may be valid only on its machine."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ def _no_answer(url: str, exc: httpx.TransportError) -> Link:
         return warning(
             "callback",
             f"{url}: the host is not known here, though it may be where the proxy runs",
-            "Run the check there, or name the receiver's address as seen from here with --callback-url",
+            "Run the check there, or give the receiver's URL as seen from this machine with --callback-url",
         )
     if isinstance(exc, httpx.ConnectError):
         remedy = "Start the receiver (celery -A proj worker --mailproxy-listen HOST:PORT), or correct client_base_url."

@@ -1,4 +1,4 @@
-"""A run that suspends itself ends in `Ignore`, which Celery makes dear: here it costs a worker next to nothing.
+"""A suspended run raises `Ignore`, which is expensive in Celery; this makes it cheap.
 
 Celery copies the traceback of each `Ignore`, twice, and sends a copy to the worker's main process: 33 KB on Python 3.11
 and later, a third of such a run's time. Nobody looks at it. Celery's tracer does all else, as it is.

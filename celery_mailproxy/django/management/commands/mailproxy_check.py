@@ -25,34 +25,36 @@ class Command(BaseCommand):
     """Tests each link of the chain."""
 
     help = (
-        "Test each link of the chain, and say how to fix what fails: the Celery app and its settings, the broker, the "
-        "workers, the store; for each proxy its URL, API, token, tenant and account; and the way back: where the proxy "
-        "posts its reports, with which token, and who answers there. Exit code 0 only if nothing failed. No secret is "
-        "shown."
+        "Test each link of the chain and say how to fix what fails: the Celery app and its settings, the broker, the "
+        "workers, the store; for each proxy its URL, API, token, tenant and account; and the URL and token with which "
+        "the proxy posts its reports, and whether the receiver answers there. Exit code 0 only if nothing failed. "
+        "Secrets are never shown."
     )
     # Wrong settings are what the first link reports.
     requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--server", metavar="NAME", help="only this one of MAIL_PROXY_SERVERS")
+        parser.add_argument("--server", metavar="NAME", help="check only this one of MAIL_PROXY_SERVERS")
         parser.add_argument("--tenant", metavar="ID", help="check for this tenant, not the configured one")
         parser.add_argument("--account", metavar="ID", help="check for this SMTP account, not the configured one")
-        parser.add_argument("--send-to", metavar="ADDRESS", help="send a real mail there, and wait for its report")
+        parser.add_argument(
+            "--send-to", metavar="ADDRESS", help="send a real mail to this address and wait for its delivery report"
+        )
         parser.add_argument(
             "--from",
             dest="from_email",
             metavar="ADDRESS",
-            help="its sender (MAIL_PROXY_FROM_EMAIL, else DEFAULT_FROM_EMAIL)",
+            help="sender of that mail (default: MAIL_PROXY_FROM_EMAIL, then DEFAULT_FROM_EMAIL)",
         )
         parser.add_argument(
-            "--callback-url", metavar="URL", help="the receiver's address as seen from here, path and all"
+            "--callback-url", metavar="URL", help="the receiver's URL as seen from this machine, including the path"
         )
         parser.add_argument(
             "--timeout",
             type=float,
             default=60.0,
             metavar="SECONDS",
-            help="how long to wait for it (%(default)g)",
+            help="how long to wait for the report (default: %(default)g)",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -107,7 +109,9 @@ def _in_django(link: Link) -> Link:
     """The link, with Django's own remedy where there is one."""
     if link.name == "application" and link.outcome is Outcome.WARNING:
         remedy = "Import your Celery app in the __init__.py of the project: from .celery import app as celery_app"
-        return replace(link, found="none of the project's own is loaded: these are Celery's defaults", remedy=remedy)
+        return replace(
+            link, found="no Celery app of this project is loaded; Celery's default app is in use", remedy=remedy
+        )
     if link.name == "callback" and link.found.endswith("answered 400"):
         return replace(link, remedy="Add this host to ALLOWED_HOSTS, unless the application's log says more.")
     return link
