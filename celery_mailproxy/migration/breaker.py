@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ..conf.settings import MigrationSettings
 from ..deliveries.stores.base import DeliveryStore
@@ -26,9 +26,6 @@ from ..runtime import Runtime
 __all__ = ["Breaker", "BreakerState", "breaker_value", "get_breaker"]
 
 logger = logging.getLogger(__name__)
-
-#: How long a closed breaker uses the state that it has read.
-_STATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +46,9 @@ class BreakerState:
 
 class Breaker:
     """The breaker of one proxy. Never raises: without the store each process uses what it has seen itself."""
+
+    #: How long a process uses the state that it has read.
+    state_seconds: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Breaker:
 
     def _read(self) -> BreakerState:
         now = self._clock()
-        if self._read_at is None or now - self._read_at >= _STATE_SECONDS:
+        if self._read_at is None or now - self._read_at >= self.state_seconds:
             self._read_at = now
             try:
                 self._state = BreakerState.load(self._store.get_value(breaker_value(self._server)))

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from email.utils import getaddresses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from celery import Celery
 
@@ -34,9 +34,6 @@ LEGACY: Path = conf.LEGACY
 #: The name under which the store keeps the share that operators have set.
 SHARE_VALUE = "migration.share"
 
-#: How long a worker uses the share that it has read.
-_SHARE_SECONDS = 5.0
-
 
 class Router:
     """Divides mails by `mail_proxy_migration`.
@@ -45,6 +42,9 @@ class Router:
     So a raised share moves some mails to the proxy, and none away from it. A share that operators set
     (`celery mailproxy share`) holds for every worker within seconds.
     """
+
+    #: How long a worker uses the share that it has read.
+    share_seconds: ClassVar[float] = 5.0
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Router:
     def share(self, default: float | None = None) -> float:
         """The share that holds now: the operators', else `default`, else the setting's."""
         now = self._clock()
-        if self._read_at is None or now - self._read_at >= _SHARE_SECONDS:
+        if self._read_at is None or now - self._read_at >= self.share_seconds:
             self._read_at = now
             try:
                 self._operators_share = self.operators_share()
