@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class CeleryWorker(ServerProcess):
         options: further options of `celery worker`, e.g. `["--concurrency", "2", "-Q", "mails"]`.
         env: added to this process's environment.
         cwd: by default the repository's root.
-        name: its node name; its log is `<name>.log` in its folder.
+        name: the first part of its node name; its log is `<name>.log` in its folder.
         python: the interpreter to run.
     """
 
@@ -44,6 +45,7 @@ class CeleryWorker(ServerProcess):
     ) -> None:
         self.name = name
         super().__init__(port=1)  # it has none
+        self.node = f"{name}@{socket.gethostname()}"
         self.app = app
         self.options = list(options)
         self.env = dict(env or {})
@@ -54,7 +56,7 @@ class CeleryWorker(ServerProcess):
         self._orphans: list[int] = []
 
     def command(self) -> list[str]:
-        worker = [self.python, "-m", "celery", "-A", self.app, "worker", "-n", f"{self.name}@%h"]
+        worker = [self.python, "-m", "celery", "-A", self.app, "worker", "-n", self.node]
         # It has no neighbours, for which it would look a second long.
         return [*worker, "-l", self.log_level, "--without-mingle", *self.options]
 

@@ -22,6 +22,8 @@ from celery_mailproxy.dispatch.joining import Joiner
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.tasks.results.deliver_task import DeliverTask
 
+from . import held_tasks  # noqa: F401 - registers the command by which a test asks for them
+
 __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 
 EVENTS = Path(os.environ.get("TEST_EVENTS", os.devnull))

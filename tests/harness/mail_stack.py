@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ from celery import Celery
 from kombu import pools
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the shared tasks
+from celery_mailproxy.migration.backlog import queue_length
 from celery_mailproxy.runtime import forget_runtime, get_delivery
 from celery_mailproxy.testing.ports import free_port
 
+from .held_tasks import held_tasks
 from .proxy_tenant import ProxyTenant
 from .services import CeleryWorker
 from .waiting import PATIENCE_SECONDS, wait_until
@@ -42,6 +44,8 @@ class MailStack:
         proxy_url: by default the tenant's proxy; a relay's URL to interfere.
         conf: further Celery configuration, JSON-able.
         options: further options of `celery worker`.
+        module: the worker's application; it imports `held_tasks`, for `drain()`.
+        env: added to the worker's environment.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class MailStack:
         proxy_url: str | None = None,
         conf: dict[str, Any] | None = None,
         options: tuple[str, ...] = (),
+        module: str = MODULE,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.tenant = tenant
         self._stack = ExitStack()
@@ -63,9 +69,13 @@ class MailStack:
         self.conf = self._configuration(broker_url, proxy_url or tenant.proxy.url) | (conf or {})
         self.app = Celery("publisher", set_as_current=False)
         self.app.conf.update(self.conf)
-        env = {"TEST_EVENTS": str(self.events_path), "TEST_CONF": json.dumps(self.conf)}
-        listen = ["--mailproxy-listen", f"127.0.0.1:{self.port}"]
-        self.worker = CeleryWorker(MODULE, options=["--concurrency", "2", "-Q", self.queue, *listen, *options], env=env)
+        self.worker = CeleryWorker(
+            module,
+            options=["--concurrency", "2", "-Q", self.queue, "--mailproxy-listen", f"127.0.0.1:{self.port}", *options],
+            env={"TEST_EVENTS": str(self.events_path), "TEST_CONF": json.dumps(self.conf), **(env or {})},
+            # A broker serves the workers of several stacks.
+            name=f"worker-{tenant.suffix}",
+        )
 
     @property
     def queue(self) -> str:
@@ -191,9 +201,35 @@ class MailStack:
     def wait_told(self, message_id: str, *names: str) -> None:
         self.wait_until(lambda: set(names) <= self.told(message_id).keys(), what=f"{names} of {message_id}")
 
-    def settle(self, seconds: float = 1.5) -> None:
-        """Give a mistaken second dispatch the time to happen."""
-        time.sleep(seconds)
+    def drain(self) -> None:
+        """Wait until all that is under way has come to its end. What has not been told by then will not be told.
+
+        The proxy has sent what is due and the worker has taken its reports; no task is in the queue or in the worker's
+        hands, not even until its next try. What the proxy is to send or to report at a later time, such as a deferred
+        mail or a plan with a delay, is not waited for. The worker has to run.
+        """
+        self.wait_until(self._is_drained, what="the end of all that is under way")
+
+    def _is_drained(self) -> bool:
+        # A task that the worker has neither before nor after, and has not begun between, was nowhere else meanwhile
+        # than where is looked between: what it left behind, and reports that became tasks, are in the queue by then.
+        before = held_tasks(self.app, self.worker.node)
+        return (
+            before is not None
+            and before.held == 0
+            and not self.tenant.under_way()
+            and queue_length(self.app, self.queue) == 0
+            and not self._unacknowledged()
+            and held_tasks(self.app, self.worker.node) == before
+        )
+
+    def _unacknowledged(self) -> int:
+        """How many messages of the queue a Redis keeps for workers, dead ones among them. RabbitMQ keeps no dead's."""
+        if not self.conf["broker_url"].startswith("redis"):
+            return 0
+        with redis.Redis.from_url(self.conf["broker_url"]) as client:
+            kept = [json.loads(each) for each in client.hvals("unacked")]
+        return sum(routing_key == self.queue for _, _, routing_key in kept)
 
     def kill_worker(self) -> None:
         """SIGKILL to all of the worker; what it had is given out again, by Redis as if the time for that had passed."""
@@ -207,9 +243,7 @@ class MailStack:
 
     def wait_acknowledged(self) -> None:
         """Until the worker has no task of a Redis in hand: with one, kombu ends it when that Redis goes away."""
-        if self.conf["broker_url"].startswith("redis"):
-            with redis.Redis.from_url(self.conf["broker_url"]) as client:
-                self.wait_until(lambda: not client.hlen("unacked"), what="all is acknowledged")
+        self.wait_until(lambda: not self._unacknowledged(), what="all is acknowledged")
 
     @contextmanager
     def killed_when(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.proxy_admin import ProxyAdmin
 
 __all__ = ["ProxyTenant"]
@@ -39,6 +42,15 @@ class ProxyTenant:
         self.proxy.add_account(self.id, self.account_id, self.smtp_host, self.smtp_port)
         return self
 
+    def under_way(self) -> list[str]:
+        """The ids of the messages that the proxy is to send now, or of which nobody has taken a report yet."""
+        messages = self.proxy.messages(self.id, include_history=True)
+        if isinstance(self.proxy, FakeProxy):
+            # It sends what its plans say when they say it.
+            mine = {each["id"] for each in messages}
+            return [each["id"] for each in self.proxy.pending_reports if each["id"] in mine]
+        return [each["id"] for each in messages if _is_due(each) or _is_unreported(each)]
+
     def message_id(self, name: str) -> str:
         return f"{name}-{self.suffix}"
 
@@ -55,3 +67,18 @@ class ProxyTenant:
             **fields,
         }
         return {key: value for key, value in message.items() if value is not None}
+
+
+def _is_ended(message: Mapping[str, Any]) -> bool:
+    # Of the commands API the first, of the entities API the second, of both the third.
+    return any(message.get(name) for name in ("sent_ts", "smtp_ts", "error_ts"))
+
+
+def _is_due(message: Mapping[str, Any]) -> bool:
+    return not _is_ended(message) and (message.get("deferred_ts") or 0) <= time.time()
+
+
+def _is_unreported(message: Mapping[str, Any]) -> bool:
+    if "history" in message:
+        return any(event["reported_ts"] is None for event in message["history"])
+    return _is_ended(message) and not message.get("reported_ts")

@@ -132,7 +132,7 @@ def test_killed_while_a_chunk_is_submitted(stack: MailStack, relay: Relay, proxy
     # A proxy tries a report again that nobody took when it is told to.
     stack.wait_until(result.ready, what="the body's result")
     assert result.get() == {"number": 4}
-    stack.settle(1)
+    stack.drain()
     assert sum(message["body"] == f"killed {stack.queue}" for message in proxy.delivered) == 4
 
 

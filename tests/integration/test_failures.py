@@ -58,7 +58,7 @@ class Sent:
 
     def assert_once(self) -> None:
         self.stack.wait_told(self.id, *DONE)
-        self.stack.settle()
+        self.stack.drain()
         assert self.stack.told(self.id) == DONE
         assert len(self.sink.mails_to(self.address)) == 1
 
@@ -108,7 +108,7 @@ def test_a_worker_killed_between_record_and_dispatch_goes_on_where_it_was(stack:
         assert answer.status_code == 200
     for message_id in ids:
         stack.wait_told(message_id, *DONE)
-    stack.settle()
+    stack.drain()
     assert [stack.told(each)["mail_sent"] for each in ids] == [1, 2, 1, 1]
     # The callback of the very report is published again, under the same task id.
     task_ids = {e["task_id"] for e in stack.events if e["id"] == ids[1] and e["name"] == "noted:sent"}
@@ -169,7 +169,7 @@ def test_reports_wait_at_the_proxy_while_the_broker_is_down(
 
         for message_id in (first, second):
             stack.wait_told(message_id, *DONE)
-        stack.settle()
+        stack.drain()
         assert stack.told(first) == stack.told(second) == DONE
         assert len(mail_sink.mails) == 2
 
@@ -184,7 +184,7 @@ def test_mail_waits_while_the_proxy_is_down(api: str, mail_sink: MailSink, redis
             stack.wait_until(lambda: stack.worker.log.count("Retry in") >= 3, what="three retries")
             proxy.start()
             stack.wait_told(result.id, *DONE)
-            stack.settle()
+            stack.drain()
             assert stack.told(result.id) == DONE
             assert len(mail_sink.mails) == 1
 
@@ -196,7 +196,7 @@ def test_a_mail_ends_as_error_when_its_retries_are_used_up(tenant: ProxyTenant, 
         stack.wait_told(result.id, "mail_error", "noted:error")
         with pytest.raises(Exception, match="no connection to the proxy"):
             result.get(timeout=PATIENCE_SECONDS)
-        stack.settle(0.5)
+        stack.drain()
         assert stack.told(result.id) == {"mail_error": 1, "noted:error": 1}
         assert stack.delivery(result.id).status.value == "error"
 

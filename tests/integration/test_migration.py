@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
 from celery_mailproxy.cli import mailproxy
+from celery_mailproxy.migration.breaker import BreakerState, breaker_value
+from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import MailSink, RealProxy
 
 from ..harness.door import Door
 from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import CeleryWorker, RedisServer
+from ..harness.services import RedisServer
 from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -29,10 +32,7 @@ class MigratingStack(MailStack):
     """A `MailStack` whose worker has the migrated task."""
 
     def __init__(self, tenant: ProxyTenant, *, smtp_port: int, **options: Any) -> None:
-        super().__init__(tenant, **options)
-        env = {**self.worker.env, "TEST_SMTP_PORT": str(smtp_port)}
-        self.worker.close()
-        self.worker = CeleryWorker(MODULE, options=self.worker.options, env=env)
+        super().__init__(tenant, module=MODULE, env={"TEST_SMTP_PORT": str(smtp_port)}, **options)
 
     def receipts(self, numbers: range) -> list[str]:
         """Call the task as callers always have; the task ids."""
@@ -50,8 +50,11 @@ class MigratingStack(MailStack):
 
     def set_share(self, share: float) -> None:
         self.command("share", str(share))
-        # So long a worker goes by what it has read.
-        self.settle(5.5)
+
+    @property
+    def breaker(self) -> str:
+        """The state that all workers see."""
+        return BreakerState.load(get_runtime(self.app).store.get_value(breaker_value("default"))).name
 
 
 @pytest.fixture
@@ -81,6 +84,11 @@ def ways(stack: MigratingStack, ids: list[str]) -> Counter[str]:
     """How many mails went which way, by the reports that ended them."""
     deliveries = [stack.delivery(each) for each in ids]
     return Counter(each.outcome.via for each in deliveries)
+
+
+def is_closed_after_one_more(stack: MigratingStack, number: int) -> bool:
+    stack.wait_all_told(stack.receipts(range(number, number + 1)))
+    return stack.breaker == "closed"
 
 
 def arrived(mail_sink: MailSink) -> Counter[str]:
@@ -113,24 +121,25 @@ def test_the_whole_move_and_the_way_back(stack: MigratingStack, mail_sink: MailS
         assert ways(stack, fallen_back) == {"legacy": 10}
         seen = json.loads(stack.command("migration", "--queue", stack.queue, "--json"))
         assert seen["breakers"]["default"]["name"] in ("open", "half-open")
-    stack.settle(2.5)
-    # One of them tries; the others go by what the breaker says, until it closes.
-    stack.wait_all_told(stack.receipts(range(90, 94)))
-    stack.settle(1.5)
-    again = stack.receipts(range(94, 100))
+    # Once the breaker's time is over a mail tries the proxy; the others go by what the breaker says, until it closes.
+    numbers = itertools.count(90)
+    stack.wait_until(lambda: is_closed_after_one_more(stack, next(numbers)), what="the breaker closes")
+    first_again = next(numbers)
+    again = stack.receipts(range(first_again, first_again + 6))
     stack.wait_all_told(again)
     assert ways(stack, again) == {"proxy": 6}
 
     stack.set_share(0)
-    last = stack.receipts(range(100, 110))
+    total = first_again + 16
+    last = stack.receipts(range(total - 10, total))
     stack.wait_all_told(last)
     assert ways(stack, last) == {"legacy": 10}
     # An SMTP server knows no ids: a mail whose worker was killed just there may have come twice.
     twice = [address for address, number in arrived(mail_sink).items() if number > 1]
-    assert len(arrived(mail_sink)) == 110
+    assert len(arrived(mail_sink)) == total
     assert len(twice) <= 2
     seen = json.loads(stack.command("migration", "--queue", stack.queue, "--json"))
-    assert seen["periods"]["hour"]["proxy"]["sent"] + seen["periods"]["hour"]["legacy"]["sent"] == 110
+    assert seen["periods"]["hour"]["proxy"]["sent"] + seen["periods"]["hour"]["legacy"]["sent"] == total
     assert seen["breakers"]["default"]["name"] == "closed"
 
 
@@ -151,14 +160,15 @@ def test_a_mail_whose_task_is_revoked_or_expires_between_two_tries_ends(
 ) -> None:
     mail_sink.stop()
     revoked = stack.app.send_task("shop.send_receipt", (1, "to1@example.com")).id
-    expiring = stack.app.send_task("shop.send_receipt", (2, "to2@example.com"), expires=4).id
+    # Long enough for the first try to begin on a busy machine.
+    expiring = stack.app.send_task("shop.send_receipt", (2, "to2@example.com"), expires=30).id
     for each in (revoked, expiring):
         stack.wait_told(each, "mail_deferred")
     assert stack.app.control.revoke(revoked, reply=True, limit=1, timeout=PATIENCE_SECONDS)
     for each in (revoked, expiring):
         stack.wait_told(each, "mail_error", "noted:error")
     mail_sink.start()
-    stack.settle()
+    stack.drain()
     assert mail_sink.mails == []
     reasons = [stack.delivery(each).reason for each in (revoked, expiring)]
     assert reasons == [f"the task {what} before the mail was sent" for what in ("was revoked", "expired")]

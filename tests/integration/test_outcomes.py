@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ..harness.mail_stack import MailStack
+from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.waiting import PATIENCE_SECONDS
 
@@ -42,7 +43,7 @@ def test_a_sent_mail_fires_its_signals_and_its_chained_task_once(stack: MailStac
     recipient = f"ann-{stack.tenant.suffix}@example.com"
     result = stack.send(to=[recipient], subject="Grüße", body="Hallo")
     stack.wait_told(result.id, "mail_queued", "mail_sent", "noted:sent")
-    stack.settle(0.5)
+    stack.drain()
     assert stack.told(result.id) == {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
     assert result.get(timeout=PATIENCE_SECONDS) == {"id": result.id, "queued": 1, "rejected": []}
     assert [mail.message["Subject"] for mail in sink.mails_to(recipient)] == ["Grüße"]
@@ -51,10 +52,20 @@ def test_a_sent_mail_fires_its_signals_and_its_chained_task_once(stack: MailStac
     assert delivery.sent_at is not None
 
 
+def test_a_stack_that_is_drained_has_told_all_there_is(stack: MailStack) -> None:
+    # Each `never` in this suite rests on it: nothing else is waited for here.
+    add = stack.app.signature(f"{MODULE}.add", kwargs={"number": 1})
+    add.apply_async(countdown=1, link=stack.app.signature(f"{MODULE}.add", kwargs={"number": 2}))
+    result = stack.send()
+    stack.drain()
+    assert stack.told(result.id) == {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
+    assert (stack.told("1"), stack.told("2")) == ({"add": 1}, {"add": 1})
+
+
 def test_a_mail_that_is_given_up_fires_error(stack: MailStack) -> None:
     result = stack.send(to=["spam@example.com"])
     stack.wait_told(result.id, "mail_queued", "mail_error", "noted:error")
-    stack.settle(0.5)
+    stack.drain()
     assert stack.told(result.id) == {"mail_queued": 1, "mail_error": 1, "noted:error": 1}
     assert "554" in stack.delivery(result.id).reason
 
@@ -64,12 +75,12 @@ def test_a_deferred_mail_fires_deferred(stack: MailStack) -> None:
         # This API never reports deferred: the mail stays queued, and nothing else is told.
         result = stack.send(to=["later@example.com"])
         stack.wait_told(result.id, "mail_queued")
-        stack.settle()
+        stack.drain()
         assert stack.told(result.id) == {"mail_queued": 1}
         return
     result = stack.send(to=["later@example.com"])
     stack.wait_told(result.id, "mail_queued", "mail_deferred", "noted:deferred")
-    stack.settle(0.5)
+    stack.drain()
     assert stack.told(result.id) == {"mail_queued": 1, "mail_deferred": 1, "noted:deferred": 1}
     assert stack.delivery(result.id).status is Status.DEFERRED
 
@@ -82,19 +93,27 @@ def test_duplicated_reordered_and_concatenated_batches_change_nothing(stack: Mai
     late = {"id": result.id, "deferred_ts": int(time.time()) - 60, "deferred_reason": "late"}
     for batch in ([sent], [sent, sent], [sent, late], [late, sent, late, sent]):
         assert stack.post_reports(*batch).status_code == 200
-    stack.settle()
+    stack.drain()
     assert stack.told(result.id) == before
     assert stack.delivery(result.id).status is Status.SENT
 
 
+def dispatches(stack: MailStack) -> int:
+    """How many tasks that dispatch reports the worker has received."""
+    return len(re.findall(r"dispatch_reports\[\S+\] received", stack.worker.log))
+
+
 def test_a_report_before_its_message_is_registered_waits_for_it(stack: MailStack) -> None:
     message_id = stack.tenant.message_id(f"early-{time.time_ns()}")
+    stack.drain()
+    came = dispatches(stack)
     assert stack.post_reports({"id": message_id, "sent_ts": int(time.time())}).status_code == 200
-    time.sleep(0.3)
+    # The report was looked at once, and its task has come back to wait for the next look.
+    stack.wait_until(lambda: dispatches(stack) >= came + 2, what="the report is parked")
     assert not stack.told(message_id)
     stack.send(message_id=message_id)
     stack.wait_told(message_id, "mail_queued", "mail_sent", "noted:sent")
-    stack.settle(0.5)
+    stack.drain()
     # The real report of the real sending is another one by its time, or the same: either way told once.
     assert stack.told(message_id) == {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
 
@@ -108,7 +127,7 @@ def test_a_rejected_mail_ends_at_once_and_fires_error(stack: MailStack) -> None:
     stack.wait_told(result.id, "mail_rejected", "noted:error")
     with pytest.raises(Exception, match="account not found"):
         result.get(timeout=PATIENCE_SECONDS)
-    stack.settle(0.5)
+    stack.drain()
     assert stack.told(result.id) == {"mail_rejected": 1, "noted:error": 1}
     assert stack.delivery(result.id).status is Status.REJECTED
 

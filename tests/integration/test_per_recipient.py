@@ -98,7 +98,7 @@ def test_send_answers_when_the_proxy_has_them_all(stack: MailStack, proxy: FakeP
         outcome = "error" if name.startswith("bad") else "sent"
         stack.wait_told(message_id, "mail_queued", f"mail_{outcome}", f"noted:{outcome}")
     stack.wait_until(lambda: stack.delivery(result.id).status is Status.SENT, what="the end of the whole")
-    stack.settle(0.5)
+    stack.drain()
     assert not stack.told(result.id)
     whole = stack.delivery(result.id)
     assert "1 of 4 recipients" in whole.reason
@@ -164,7 +164,7 @@ def test_a_long_list_ends_once(stack: MailStack, proxy: FakeProxy) -> None:
     report = result.get(timeout=PATIENCE_SECONDS)
     assert len(report["sent"]) == 240
     stack.wait_until(lambda: ran(stack, 72), what="the link")
-    stack.settle()
+    stack.drain()
     assert len(ran(stack, 72)) == 1
     # One delivery to each, whatever To shows.
     delivered = [m["headers"]["Resent-Bcc"] for m in proxy.delivered if m["subject"] == subject]
@@ -181,7 +181,7 @@ def test_members_that_end_at_once_in_two_workers_end_the_whole_once(stack: MailS
         assert stack.post_reports(*entries, *reversed(entries)).status_code == 200
         assert len(result.get(timeout=PATIENCE_SECONDS)["sent"]) == 3
         stack.wait_until(partial(ran, stack, number), what="the link")
-    stack.settle(1)
+    stack.drain()
     assert [len(ran(stack, number)) for number in range(80, 90)] == [1] * 10
 
 

@@ -91,7 +91,7 @@ class Flow:
         report = self.result.get()
         assert (len(report["sent"]), report["error"]) == (3, {})
         self.wait_state(S.DONE)
-        self.stack.settle(1)
+        self.stack.drain()
         ran = [event for event in self.stack.events if event["id"] == str(self.number)]
         assert len(ran) == 1
         sent = [m["headers"]["Resent-Bcc"] for m in proxy.delivered if m["subject"] == f"Mail {self.number}"]

@@ -74,7 +74,7 @@ def drained(stack: ProjectStack, sink: MailSink, number: int) -> dict[str, Any]:
     stack.worker.start()
     mails = sink.wait_for(number, timeout_seconds=PATIENCE_SECONDS)
     stack.wait_until(lambda: EmailLog.objects.filter(status="sent").count() == number, what="all reported")
-    stack.settle()
+    stack.drain()
     assert len(sink.mails) == len(mails) == number
     return {mail.rcpt_to[0]: seen_as_it_was(mail.raw) for mail in mails}
 

@@ -9,7 +9,6 @@ from celery import Celery, current_app
 
 from tests.harness.mail_stack import MailStack
 from tests.harness.proxy_tenant import ProxyTenant
-from tests.harness.services import CeleryWorker
 
 __all__ = ["ProjectStack"]
 
@@ -20,10 +19,9 @@ class ProjectStack(MailStack):
     def __init__(
         self, tenant: ProxyTenant, *, broker_url: str, env: dict[str, str] | None = None, conf: dict[str, Any]
     ) -> None:
-        super().__init__(tenant, broker_url=broker_url, conf=conf)
-        env = {"DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"], **self.worker.env, **(env or {})}
-        self.worker.close()
-        self.worker = CeleryWorker("tests.django.harness.mail_project", options=self.worker.options, env=env)
+        env = {"DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"], **(env or {})}
+        module = "tests.django.harness.mail_project"
+        super().__init__(tenant, broker_url=broker_url, conf=conf, module=module, env=env)
         self._before: Celery | None = None
 
     def __enter__(self) -> ProjectStack:

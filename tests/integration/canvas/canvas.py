@@ -141,8 +141,8 @@ class Canvas:
 
     def assert_all_ran(self) -> None:
         """Every step of all tests ran as often as said, and no mail was sent or ended twice."""
-        # One pause for all: what ran too often, or should not have run, had the time to.
-        self.stack.settle()
+        # Once for all: what ran too often, or should not have run, has done so by then.
+        self.stack.drain()
         ran = Counter(event["id"] for event in self.events if event["name"] == "add")
         assert {number: ran[number] for number in self._once if ran[number] != 1} == {}
         assert [number for number in self._never if ran[number]] == []

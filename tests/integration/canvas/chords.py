@@ -118,7 +118,7 @@ def test_reports_in_duplicate_count_once_in_a_chord(canvas: Canvas) -> None:
         canvas.report(each)
     canvas.wait_sent(first, second)
     canvas.report(first, error="no")
-    canvas.stack.settle(0.5)
+    canvas.stack.drain()
     assert canvas.ran(body) == []
     canvas.report(third)
     assert canvas.get(result) == body.kwargs["number"]
