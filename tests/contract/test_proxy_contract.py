@@ -537,8 +537,9 @@ class TestReports:
             wait_until(lambda: len(report_sink.requests) >= 2)
             assert report_sink.requests[1].reports == []
         else:
-            time.sleep(0.3)
-            assert len(report_sink.requests) == 1
+            fresh_proxy.submit([tenant.message("after")])
+            report_sink.wait_for_reports(2)
+            assert [len(request.reports) for request in report_sink.requests] == [1, 1]
 
     def test_run_now_without_reports_sends_an_empty_one(
         self, fresh_proxy: AnyProxy, mail_sink: MailSink, report_sink: ReportSink
@@ -551,8 +552,13 @@ class TestReports:
 
 
 class TestSuspending:
+    @pytest.fixture
+    def other_sink(self) -> Iterator[ReportSink]:
+        with ReportSink() as sink:
+            yield sink
+
     def test_suspended_tenant_is_not_reported_to_until_activated(
-        self, fresh_proxy: AnyProxy, mail_sink: MailSink, report_sink: ReportSink
+        self, fresh_proxy: AnyProxy, mail_sink: MailSink, report_sink: ReportSink, other_sink: ReportSink
     ) -> None:
         tenant = ProxyTenant(proxy=fresh_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
         tenant.add(report_sink.url)
@@ -563,7 +569,10 @@ class TestSuspending:
             # Only its reports stop.
             wait_until(lambda: fresh_proxy.messages(tenant.id)[0].get(done))
         else:
-            time.sleep(0.5)
+            # What comes later and is another tenant's is sent and reported meanwhile.
+            other = ProxyTenant(proxy=fresh_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
+            fresh_proxy.submit([other.add(other_sink.url).message("other")])
+            other_sink.wait_for_reports(1)
             assert fresh_proxy.messages(tenant.id)[0][done] is None
         assert not any(request.reports for request in report_sink.requests)
         fresh_proxy.activate(tenant.id)

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from celery_mailproxy.receiver.fork_gate import ForkGate
-from tests.harness.waiting import PATIENCE_SECONDS
+from tests.harness.waiting import PATIENCE_SECONDS, wait_until
+
+
+class WatchedCondition(threading.Condition):
+    """Tells that somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.is_awaited.set()
+        return super().wait(timeout)
+
+
+class WatchedGate(ForkGate):
+    """Holds up whom it is to hold up as long as the test needs, and tells that it does."""
+
+    limit_seconds = PATIENCE_SECONDS
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._condition = self.condition = WatchedCondition()
 
 
 @pytest.fixture
-def gate() -> ForkGate:
-    return ForkGate()
+def gate() -> WatchedGate:
+    return WatchedGate()
 
 
 def in_thread(call: object) -> threading.Thread:
@@ -22,13 +43,14 @@ def in_thread(call: object) -> threading.Thread:
     return thread
 
 
-def test_fork_waits_for_a_busy_thread(gate: ForkGate) -> None:
-    is_busy, events = threading.Event(), []
+def test_fork_waits_for_a_busy_thread(gate: WatchedGate) -> None:
+    is_busy = threading.Event()
+    events: list[str] = []
 
     def work() -> None:
         with gate.busy():
             is_busy.set()
-            time.sleep(0.2)
+            wait_until(lambda: gate.condition.is_awaited.is_set() or events, "the fork waits, or does not")
             events.append("done")
 
     thread = in_thread(work)
@@ -40,8 +62,8 @@ def test_fork_waits_for_a_busy_thread(gate: ForkGate) -> None:
     assert events == ["done", "forked"]
 
 
-def test_thread_waits_for_a_fork(gate: ForkGate) -> None:
-    events = []
+def test_thread_waits_for_a_fork(gate: WatchedGate) -> None:
+    events: list[str] = []
 
     def work() -> None:
         with gate.busy():
@@ -49,14 +71,14 @@ def test_thread_waits_for_a_fork(gate: ForkGate) -> None:
 
     gate.before_fork()
     thread = in_thread(work)
-    time.sleep(0.2)
+    wait_until(lambda: gate.condition.is_awaited.is_set() or events, "the thread waits, or does not")
     events.append("forked")
     gate.after_fork_in_parent()
     thread.join()
     assert events == ["forked", "busy"]
 
 
-def test_fork_is_not_held_up_for_ever(gate: ForkGate) -> None:
+def test_fork_is_not_held_up_for_ever(gate: WatchedGate) -> None:
     gate.limit_seconds = 0.1
     is_busy, end = threading.Event(), threading.Event()
 
@@ -74,16 +96,15 @@ def test_fork_is_not_held_up_for_ever(gate: ForkGate) -> None:
     thread.join()
 
 
-def test_busy_thread_may_fork_itself(gate: ForkGate) -> None:
-    # If it waited for itself, it would do so until the test is given up.
-    gate.limit_seconds = 3600
+def test_busy_thread_may_fork_itself(gate: WatchedGate) -> None:
     with gate.busy():
         gate.before_fork()
         gate.after_fork_in_parent()
+    assert not gate.condition.is_awaited.is_set()
 
 
-def test_child_starts_anew(gate: ForkGate) -> None:
+def test_child_starts_anew(gate: WatchedGate) -> None:
     gate.before_fork()
     gate.after_fork_in_child()
     with gate.busy():
-        pass
+        assert not gate.condition.is_awaited.is_set()
