@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from celery_mailproxy.testing.fake_proxy import FakeProxy
 from celery_mailproxy.testing.outcomes import error
 from tests.harness.services import CeleryWorker, RedisServer, ServerProcess
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -73,11 +73,8 @@ def web(env: dict[str, str], worker: CeleryWorker, proxy: FakeProxy) -> Iterator
 
 
 def wait_for(call: Callable[[], httpx.Response], status: str) -> httpx.Response:
-    deadline = time.monotonic() + 20
-    while (response := call()).json().get("status") != status:
-        assert time.monotonic() < deadline, response.text
-        time.sleep(0.05)
-    return response
+    wait_until(lambda: call().json().get("status") == status, lambda: f"the status {status}: {call().text}")
+    return call()
 
 
 def test_invoice_is_sent_reported_and_its_pdf_handed_out(

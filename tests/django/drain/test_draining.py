@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import pickle
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -33,6 +32,7 @@ from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 from tests.django.harness.default_app import default_app
 from tests.django.harness.publishing_app import Published, published
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -99,9 +99,7 @@ def run(app: Celery, args: Any, kwargs: Any, *, retries: int = 0) -> None:
 
 def delivered(proxy: FakeProxy, number: int) -> list[dict[str, Any]]:
     """What has been delivered once it is so many: the proxy does that a moment after its answer."""
-    deadline = time.monotonic() + 10
-    while len(proxy.delivered) < number and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(proxy.delivered) >= number, lambda: f"{number} mails, of {proxy.received}")
     return proxy.delivered
 
 
