@@ -22,7 +22,8 @@ from celery.bin.worker import worker as worker_command
 
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.receiver import listener
-from tests.harness.services import CeleryWorker
+from tests.conftest import required_under_ci
+from tests.harness.services import CeleryWorker, ServiceMissing
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -132,7 +133,8 @@ def in_background(call: Callable[[], Any]) -> Iterator[Any]:
 @pytest.fixture(params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
     if request.param in ("gevent", "eventlet") and importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+        with required_under_ci():
+            raise ServiceMissing(f"{request.param} is not installed")
     return str(request.param)
 
 
