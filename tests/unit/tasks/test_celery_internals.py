@@ -74,4 +74,5 @@ def test_celery_still_keeps_a_signals_receivers_as_pairs() -> None:
 def test_celery_still_lets_us_add_an_option_to_its_worker() -> None:
     """`receiver/listener.py` adds `--mailproxy-listen`."""
     assert isinstance(worker.params, list)
+    assert worker.params
     assert all(hasattr(parameter, "name") for parameter in worker.params)

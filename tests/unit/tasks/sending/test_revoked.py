@@ -107,8 +107,12 @@ def test_a_mail_that_no_worker_began_with_leaves_no_delivery(app: Celery) -> Non
     assert get_runtime(app).store.get("t") is None
 
 
-def test_a_task_that_sends_no_mail_is_left_alone(app: Celery) -> None:
+def test_a_task_that_sends_no_mail_is_left_alone(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    register(app, "t", task_id="t")
     revoke(app, task_names.PRUNE)
+    assert status_of(app, "t") is Status.NEW
+    # A handler of Celery's that raises is logged.
+    assert caplog.records == []
 
 
 def test_a_store_that_fails_stops_no_worker(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
