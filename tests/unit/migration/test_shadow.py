@@ -19,12 +19,6 @@ from .test_wrapping import task_of
 SANDBOX: dict[str, Any] = {"shadow": True, "shadow_tenant": "test-tenant"}
 
 
-@pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy("entities", reports=False) as proxy:
-        yield proxy
-
-
 def counted(one: Migrated, name: str) -> int:
     counts: dict[str, int] = counters_of(one.runtime).since(one.runtime.store.clock())  # type: ignore[attr-defined]
     return counts.get(f"shadow/{name}", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from .migrated_app import Migrated, migrated
 from .test_wrapping import MAIL, task_of
 
 UNREACHABLE: dict[str, Any] = {"share": 1, "fallback": "unreachable"}
-
-
-@pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy("entities", reports=False) as proxy:
-        yield proxy
 
 
 def via(one: Migrated) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import logging
 import smtplib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +39,6 @@ def task_of(one: Migrated, *, share: float | None = None, **mail: Any) -> Any:
         return f"sent {order}"
 
     return migrate(receipt, to_message=lambda order: {**MAIL, **mail}, share=share)
-
-
-@pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy("entities", reports=False) as proxy:
-        yield proxy
 
 
 def test_by_the_proxy_the_message_has_the_tasks_id(proxy: FakeProxy) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -14,44 +13,18 @@ from typing import Any
 import pytest
 
 from celery_mailproxy.conf.settings import UNSET
-from celery_mailproxy.deliveries.report import DeliveryReport, Kind
+from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment
 from celery_mailproxy.receiver import resolvers as resolvers_module
 from celery_mailproxy.receiver.receiver import Admission, ReportReceiver, Request, Response
 from celery_mailproxy.receiver.resolvers import AttachmentParams, ResolverRegistry, attachment_resolver
 
+from .kept import Kept
+
 SENT = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
 DEFERRED = {"id": "m2", "deferred_ts": 1795324470, "deferred_reason": "busy, says bob@example.com"}
 BAD = {"id": "m3", "sent_ts": "bob@example.com"}
-
-
-class Kept:
-    """An `accept` that keeps what it gets, or fails."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.calls: list[Sequence[DeliveryReport]] = []
-        self.error = error
-
-    def __call__(self, reports: Sequence[DeliveryReport]) -> None:
-        if self.error is not None:
-            raise self.error
-        self.calls.append(reports)
-
-
-@pytest.fixture
-def kept() -> Kept:
-    return Kept()
-
-
-@pytest.fixture
-def registry() -> ResolverRegistry:
-    return ResolverRegistry()
-
-
-@pytest.fixture
-def receiver(kept: Kept, registry: ResolverRegistry) -> ReportReceiver:
-    return ReportReceiver(accept=kept, tokens={None: ("secret",)}, max_report_bytes=10_000, resolvers=registry)
 
 
 def post(*entries: Any, body: bytes | None = None, token: str = "secret", **changes: Any) -> Request:
