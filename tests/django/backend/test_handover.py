@@ -26,20 +26,15 @@ from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.tasks.sending.outgoing import Outgoing
 from celery_mailproxy.tasks.sending.submitter import submitter_of
 from tests.django.harness.default_app import default_app
+from tests.django.harness.kept_files import files
 from tests.django.harness.messages import numbered_message as message
 from tests.django.harness.publishing_app import BACKEND, DEAD_BROKER, Published, published
 
+# Nothing large is kept outside this test's folder.
+pytestmark = pytest.mark.usefixtures("folder")
+
 REASON = "not published: the broker did not take it (OperationalError)"
 LARGE = "Long text\n" * 200
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, settings: Any) -> Path:
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "mail_proxy": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}},
-    }
-    return tmp_path
 
 
 @pytest.fixture
@@ -72,10 +67,6 @@ class OnlyLarge(EmailBackend):
         if not publication.mails[0].is_kept:
             raise OperationalError("connection refused")
         publish(publication, **given)
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def own_id(message_id: str) -> EmailMessage:
@@ -203,12 +194,6 @@ def test_no_file_is_left_of_a_mail_that_was_not_published(store: str, transactio
 
 
 # -------------------------------------------------------------------- what was published before
-
-
-@pytest.fixture
-def tasks(transactional_db: None) -> Iterator[list[Published]]:
-    with published(mail_proxy_store="django://", mail_proxy_attachment_inline_bytes=1000) as tasks:
-        yield tasks
 
 
 def test_what_was_published_before_counts_and_has_its_id(tasks: list[Published], folder: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
-from django.db import connection, transaction
+from django.db import transaction
 
 from celery_mailproxy.django import send_mail
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.testing import MailSink
+from tests.django.harness.kept_files import files
 from tests.django.harness.messages import message, on_the_wire, seen, with_files
 from tests.django.harness.project_stack import ProjectStack
 from tests.harness import read_mail
@@ -26,30 +27,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, settings: Any) -> Path:
-    """The file storage that web process and worker share."""
-    options = {"location": str(tmp_path / "kept")}
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "mail_proxy": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options},
-    }
-    return tmp_path / "kept"
-
-
-@pytest.fixture
 def stack(
     transactional_db: None, tenant: ProxyTenant, redis_server: RedisServer, folder: Path
 ) -> Iterator[ProjectStack]:
-    names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
-    database = {name: connection.settings_dict[name] for name in names}
-    env = {"DJANGO_TEST_DATABASE": json.dumps(database, default=str), "DJANGO_TEST_MAIL_STORAGE": str(folder)}
+    env = {"DJANGO_TEST_MAIL_STORAGE": str(folder)}
     conf = {"mail_proxy_store": "django://", "mail_proxy_attachment_inline_bytes": 5000}
     with ProjectStack(tenant, broker_url=redis_server.url, env=env, conf=conf) as stack:
         yield stack
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def wait_sent(stack: ProjectStack, *mails: EmailMessage) -> None:

@@ -74,12 +74,6 @@ def settings_of(proxy: FakeProxy) -> dict[str, Any]:
 
 
 @pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy(reports=False) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def app(proxy: FakeProxy) -> Iterator[Celery]:
     with default_app(**settings_of(proxy)) as app:
         yield app

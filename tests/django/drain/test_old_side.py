@@ -13,7 +13,6 @@ from typing import Any
 
 import django
 import pytest
-from django.db import connection
 
 from celery_mailproxy.django.drain.models import DeadLetter
 from celery_mailproxy.django.models import EmailLog
@@ -44,10 +43,8 @@ def old_python(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def stack(transactional_db: None, tenant: ProxyTenant, redis_server: RedisServer) -> Iterator[ProjectStack]:
-    names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
-    database = {name: connection.settings_dict[name] for name in names}
     # Containers run tests as root, as which Celery takes no pickle without being told so.
-    env = {"DJANGO_TEST_DATABASE": json.dumps(database, default=str), "C_FORCE_ROOT": "true"}
+    env = {"C_FORCE_ROOT": "true"}
     conf = {"mail_proxy_store": "django://", "accept_content": ["json", "pickle"]}
     with ProjectStack(tenant, broker_url=redis_server.url, env=env, conf=conf) as stack:
         # As in a move: the mails are there before the worker is.

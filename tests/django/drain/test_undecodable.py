@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from django.core.mail import EmailMessage
 from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from kombu import Queue
@@ -29,9 +28,7 @@ LOGIN = {"username": "smtp-user", "password": "s3cret"}
 
 @pytest.fixture(params=["redis_server", "rabbit_server"])
 def stack(request: pytest.FixtureRequest, transactional_db: None, mail_sink: MailSink) -> Iterator[ProjectStack]:
-    names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
-    database = {name: connection.settings_dict[name] for name in names}
-    env = {"DJANGO_TEST_DATABASE": json.dumps(database, default=str), "C_FORCE_ROOT": "true"}
+    env = {"C_FORCE_ROOT": "true"}
     broker_url = request.getfixturevalue(request.param).url
     with FakeProxy("commands") as proxy:
         tenant = ProxyTenant(proxy=proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)

@@ -72,12 +72,6 @@ class Project:
 
 
 @pytest.fixture
-def proxy() -> Iterator[FakeProxy]:
-    with FakeProxy("entities", reports=False) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def make_project(proxy: FakeProxy, mail_sink: MailSink, settings: Any) -> Iterator[Any]:
     if django.VERSION >= (6, 1):
         options = {"host": mail_sink.host, "port": mail_sink.port}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from django.core.mail import EmailMessage
-from django.db import connection, transaction
+from django.db import transaction
 
 from celery_mailproxy.django.backends import MigrationEmailBackend
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
@@ -26,12 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900
 def stack(
     transactional_db: None, tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink
 ) -> Iterator[ProjectStack]:
-    names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
-    database = {name: connection.settings_dict[name] for name in names}
-    env = {
-        "DJANGO_TEST_DATABASE": json.dumps(database, default=str),
-        "DJANGO_TEST_SMTP_PORT": str(mail_sink.port),
-    }
+    env = {"DJANGO_TEST_SMTP_PORT": str(mail_sink.port)}
     conf = {"mail_proxy_store": "django://", "mail_proxy_migration": {"share": 0.5, "fallback": "unreachable"}}
     with ProjectStack(tenant, broker_url=redis_server.url, env=env, conf=conf) as stack:
         yield stack

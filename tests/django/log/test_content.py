@@ -24,27 +24,12 @@ from celery_mailproxy.receiver.resolvers import DEFAULT_REGISTRY, AttachmentNotF
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 from tests.django.harness.default_app import default_app
+from tests.django.harness.kept_files import files
 from tests.django.harness.messages import MESSAGES, converted, message, with_files
 from tests.django.harness.publishing_app import Published, published
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, settings: Any) -> Path:
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "mail_proxy": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}},
-    }
-    return tmp_path
-
-
-@pytest.fixture
-def tasks(transactional_db: None) -> Iterator[list[Published]]:
-    with published(mail_proxy_store="django://", mail_proxy_attachment_inline_bytes=1000) as tasks:
-        yield tasks
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+# Nothing large is kept outside this test's folder.
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def unattached() -> EmailMessage:
