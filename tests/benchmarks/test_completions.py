@@ -72,8 +72,7 @@ def reporter(proxy: FakeProxy) -> Iterator[Reporter]:
 @pytest.fixture(scope="module")
 def stack(proxy: FakeProxy, reporter: Reporter, redis_server: RedisServer) -> Iterator[MailStack]:
     """The default settings but for the store, and an application in which nobody listens."""
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25, suffix="shop")
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy, suffix="shop")
     conf = {
         "result_backend": redis_server.url_of(7),
         "mail_proxy_store": redis_server.url_of(STORE),

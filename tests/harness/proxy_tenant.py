@@ -16,11 +16,14 @@ __all__ = ["ProxyTenant"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTenant:
-    """Ids that no other test uses, and the tenant's Bearer token for its reports."""
+    """Ids that no other test uses, and the tenant's Bearer token for its reports.
+
+    `FakeProxy` sends to no SMTP server, so its accounts need none.
+    """
 
     proxy: ProxyAdmin
-    smtp_host: str
-    smtp_port: int
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = 25
     suffix: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @property

@@ -1,4 +1,4 @@
-"""What several files need of brokers and relays. A module says by a fixture `proxy` which proxy it is about."""
+"""Brokers, relays and SMTP servers for several files. A module says by a fixture `proxy` which proxy it is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from celery_mailproxy.testing import FakeProxy, RealProxy
+from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 
 from ..harness.relay import Relay
 from ..harness.services import RabbitServer, RedisServer
@@ -19,6 +19,13 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker, one after the other. The test does not stop it."""
     server: Broker = request.getfixturevalue({"redis": "redis_server", "rabbitmq": "rabbit_server"}[request.param])
     return server
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[MailSink]:
+    """An SMTP server of the module's, for a stack that its tests share."""
+    with MailSink() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")

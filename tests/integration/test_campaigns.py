@@ -41,8 +41,7 @@ def proxy() -> Iterator[FakeProxy]:
 
 @pytest.fixture(scope="module")
 def stack(proxy: FakeProxy, relay: Relay, broker: Broker, redis_server: RedisServer) -> Iterator[MailStack]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy)
     conf = {
         "result_backend": redis_server.url_of(6),
         "mail_proxy_store": redis_server.url_of(9),

@@ -34,12 +34,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[MailSink]:
-    with MailSink() as sink:
-        yield sink
-
-
-@pytest.fixture(scope="module")
 def stack(real_proxy: RealProxy, redis_server: RedisServer, sink: MailSink) -> Iterator[MailStack]:
     tenant = ProxyTenant(proxy=real_proxy, smtp_host=sink.host, smtp_port=sink.port)
     with MailStack(tenant, broker_url=redis_server.url) as stack:

@@ -28,19 +28,13 @@ DONE = {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[MailSink]:
-    with MailSink() as sink:
-        yield sink
-
-
-@pytest.fixture(scope="module")
 def proxy(real_proxy: RealProxy) -> RealProxy:
     return real_proxy
 
 
 @pytest.fixture(scope="module")
 def stack(proxy: RealProxy, sink: MailSink, broker: Broker, relay: Relay) -> Iterator[MailStack]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host=sink.host, smtp_port=sink.port).add()
+    tenant = ProxyTenant(proxy=proxy, smtp_host=sink.host, smtp_port=sink.port)
     with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url) as stack:
         yield stack
 
@@ -177,7 +171,7 @@ def test_reports_wait_at_the_proxy_while_the_broker_is_down(
 @pytest.mark.parametrize("api", ["commands", "entities"])
 def test_mail_waits_while_the_proxy_is_down(api: str, mail_sink: MailSink, redis_server: RedisServer) -> None:
     with RealProxy(api) as proxy:  # type: ignore[arg-type]
-        tenant = ProxyTenant(proxy=proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port).add()
+        tenant = ProxyTenant(proxy=proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
         with MailStack(tenant, broker_url=redis_server.url) as stack:
             proxy.kill()
             result = stack.send()

@@ -64,7 +64,7 @@ class Flower(ServerProcess):
 def stack(redis_server: RedisServer) -> Iterator[MailStack]:
     with FakeProxy("entities") as proxy:
         proxy.plan(lambda message: True)
-        tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
+        tenant = ProxyTenant(proxy=proxy)
         conf = {"result_backend": redis_server.url_of(9)}
         # Events go to all who listen on a database: none of another test's.
         with MailStack(tenant, broker_url=redis_server.url_of(8), conf=conf, options=("-E",)) as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -23,12 +22,12 @@ from celery.bin.worker import worker as worker_command
 from celery_mailproxy.errors import ConfigurationError
 from celery_mailproxy.receiver import listener
 from tests.conftest import required_under_ci
+from tests.harness.report_request import HEADERS, body, refuses_connections
 from tests.harness.services import CeleryWorker, ServiceMissing
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-HEADERS = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
 POOLS = ["solo", "threads", "prefork", "gevent", "eventlet"]
 
 #: A project whose receiver notes what it accepts, hangs where it is told to, and runs tasks.
@@ -79,10 +78,6 @@ def told(report, **kwargs):
 """
 
 
-def body(*ids: str) -> str:
-    return json.dumps({"delivery_report": [{"id": each, "sent_ts": 1795324468} for each in ids]})
-
-
 class Worker(CeleryWorker):
     """A worker of one of the projects above, listening on a free port."""
 
@@ -104,15 +99,6 @@ class Worker(CeleryWorker):
 
     def wait_for_note(self, name: str) -> None:
         wait_until((self.notes / name).exists, lambda: f"the note {name}; the log:\n{self.log[-3000:]}")
-
-
-def refuses_connections(url: str) -> bool:
-    address = url.removeprefix("http://").split(":")
-    try:
-        socket.create_connection((address[0], int(address[1])), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def open_files(pid: int, *, kind: str = "") -> set[str]:

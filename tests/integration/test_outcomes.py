@@ -26,15 +26,8 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[MailSink]:
-    with MailSink() as sink:
-        yield sink
-
-
-@pytest.fixture(scope="module")
 def stack(real_proxy: RealProxy, broker_url: str, sink: MailSink) -> Iterator[MailStack]:
     tenant = ProxyTenant(proxy=real_proxy, smtp_host=sink.host, smtp_port=sink.port)
-    tenant.add()
     with MailStack(tenant, broker_url=broker_url, conf={"mail_proxy_chunk_size": 10}) as stack:
         yield stack
 

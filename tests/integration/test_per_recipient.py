@@ -22,6 +22,7 @@ from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
 from ..harness.waiting import PATIENCE_SECONDS
 from .conftest import Broker
+from .per_recipient import address, callbacks, deliver, mail
 
 pytestmark = pytest.mark.integration
 
@@ -40,8 +41,7 @@ def proxy() -> Iterator[FakeProxy]:
 
 @pytest.fixture(scope="module")
 def stack(proxy: FakeProxy, broker: Broker, redis_server: RedisServer) -> Iterator[MailStack]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy)
     # The worker's second process ends another member at the same time; small chunks make that frequent.
     conf = {
         "result_backend": redis_server.url_of(7),
@@ -54,18 +54,6 @@ def stack(proxy: FakeProxy, broker: Broker, redis_server: RedisServer) -> Iterat
         yield stack
 
 
-def address(name: str) -> str:
-    return f"{name}@example.com"
-
-
-def mail(*names: str, **arguments: Any) -> dict[str, Any]:
-    return {"to": [address(name) for name in names], "subject": "S", "body": "B", "per_recipient": True, **arguments}
-
-
-def deliver(stack: MailStack, *names: str, **arguments: Any) -> Any:
-    return stack.app.tasks["celery_mailproxy.deliver_via_proxy"].s(**mail(*names, **arguments))
-
-
 def add(stack: MailStack, number: int) -> Any:
     return stack.app.signature(f"{MODULE}.add", kwargs={"number": number})
 
@@ -76,10 +64,6 @@ def ran(stack: MailStack, number: int) -> list[Any]:
 
 def is_queued(stack: MailStack, message_id: str) -> bool:
     return stack.told(message_id)["mail_queued"] > 0
-
-
-def callbacks(stack: MailStack) -> dict[str, Any]:
-    return {f"on_{tag}": stack.app.signature(f"{MODULE}.noted", kwargs={"tag": tag}) for tag in ("sent", "error")}
 
 
 def test_send_answers_when_the_proxy_has_them_all(stack: MailStack, proxy: FakeProxy) -> None:

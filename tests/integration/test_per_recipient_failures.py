@@ -45,8 +45,7 @@ def proxy() -> Iterator[FakeProxy]:
 
 @pytest.fixture(scope="module")
 def stack(proxy: FakeProxy, relay: Relay, broker: Broker, redis_server: RedisServer) -> Iterator[MailStack]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy)
     # One message a call: a worker can die between two of them.
     conf = {"result_backend": redis_server.url_of(7), "mail_proxy_chunk_size": 1, "mail_proxy_max_retries": 2}
     with MailStack(tenant, broker_url=broker.url, proxy_url=relay.url, conf=conf) as stack:
@@ -154,8 +153,7 @@ def test_killed_before_the_first_submission(stack: MailStack, proxy: FakeProxy, 
 def test_reports_that_overtake_the_answer_are_taken_by_the_submitting_task(
     proxy: FakeProxy, relay: Relay, redis_server: RedisServer
 ) -> None:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy)
     conf = {"result_backend": redis_server.url_of(7)}
     with MailStack(tenant, broker_url=redis_server.url, proxy_url=relay.url, conf=conf) as stack:
         with relay.hold():

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from celery_mailproxy import DeliveryError, MessageRejected, Status
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 
-from ..harness.mail_stack import MODULE, MailStack
+from ..harness.mail_stack import MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer
 from ..harness.waiting import PATIENCE_SECONDS
+from .per_recipient import address, callbacks, deliver, mail
 
 pytestmark = pytest.mark.integration
-
-
-def address(name: str) -> str:
-    return f"{name}@example.com"
-
-
-def mail(*names: str, **arguments: Any) -> dict[str, Any]:
-    return {"to": [address(name) for name in names], "subject": "S", "body": "B", "per_recipient": True, **arguments}
-
-
-def deliver(stack: MailStack, *names: str, **arguments: Any) -> Any:
-    return stack.app.tasks["celery_mailproxy.deliver_via_proxy"].s(**mail(*names, **arguments))
-
-
-def callbacks(stack: MailStack) -> dict[str, Any]:
-    return {f"on_{tag}": stack.app.signature(f"{MODULE}.noted", kwargs={"tag": tag}) for tag in ("sent", "error")}
 
 
 def test_a_refused_recipient_does_not_take_the_others_down(redis_server: RedisServer) -> None:
     # This API refuses a mail of an unknown account at once.
     with FakeProxy("commands") as proxy:
-        tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-        tenant.add()
+        tenant = ProxyTenant(proxy=proxy)
         conf = {"result_backend": redis_server.url_of(7)}
         with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
             first = deliver(stack, "ann", "bob", account_id="nobody").delay()
@@ -59,7 +41,6 @@ def test_on_the_real_proxy_each_gets_the_mail_that_all_see(
     real_proxy: RealProxy, mail_sink: MailSink, redis_server: RedisServer
 ) -> None:
     tenant = ProxyTenant(proxy=real_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
-    tenant.add()
     with MailStack(tenant, broker_url=redis_server.url, conf={"result_backend": redis_server.url_of(7)}) as stack:
         to, cc, bcc = ["Ann Dö <ann@example.com>", address("spam")], [address("cid")], [address("dan")]
         arguments = mail(cc=cc, bcc=bcc, return_path="bounces@example.com", **callbacks(stack)) | {"to": to}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,24 +20,10 @@ from celery_mailproxy.receiver import asgi
 from celery_mailproxy.receiver.receiver import ReportReceiver
 from celery_mailproxy.receiver.server import ReportServer
 from celery_mailproxy.testing.ports import free_port
+from tests.harness.report_request import HEADERS, body, refuses_connections
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.integration
-
-HEADERS = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
-
-
-def body(*ids: str) -> str:
-    return json.dumps({"delivery_report": [{"id": each, "sent_ts": 1795324468} for each in ids]})
-
-
-def refuses_connections(url: str) -> bool:
-    host, port = url.removeprefix("http://").split(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 @pytest.fixture

@@ -45,8 +45,7 @@ def stack(proxy: FakeProxy, relay: Relay, broker: Broker, redis_server: RedisSer
 
 @contextmanager
 def _stack(proxy: FakeProxy, broker_url: str, backend: RedisServer, **options: Any) -> Iterator[MailStack]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25)
-    tenant.add()
+    tenant = ProxyTenant(proxy=proxy)
     conf = {"result_backend": backend.url_of(6)}
     with MailStack(tenant, broker_url=broker_url, conf=conf, **options) as stack:
         yield stack

@@ -27,7 +27,7 @@ def proxy() -> Iterator[FakeProxy]:
 
 
 def tenant_of(proxy: FakeProxy) -> ProxyTenant:
-    return ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
+    return ProxyTenant(proxy=proxy).add()
 
 
 @pytest.fixture(scope="module")

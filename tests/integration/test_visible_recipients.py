@@ -25,7 +25,6 @@ def test_the_arguments_get_the_mail_that_the_headers_show(
     real_proxy: RealProxy, mail_sink: MailSink, redis_server: RedisServer
 ) -> None:
     tenant = ProxyTenant(proxy=real_proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
-    tenant.add()
     mails: list[dict[str, Any]] = [
         {
             "subject": "another",

@@ -44,7 +44,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def names() -> ProxyTenant:
     """Ids that no other test uses."""
-    return ProxyTenant(proxy=None, smtp_host="", smtp_port=0)  # type: ignore[arg-type]
+    return ProxyTenant(proxy=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture

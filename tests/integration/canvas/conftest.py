@@ -52,7 +52,7 @@ def canvas(
     request: pytest.FixtureRequest, proxy: FakeProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Canvas]:
     broker, backend = request.module.BROKER, request.module.BACKEND
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
+    tenant = ProxyTenant(proxy=proxy)
     conf: dict[str, Any] = {
         "result_backend": _backend_url(backend, request, tmp_path_factory),
         "result_chord_retry_interval": 0.2,

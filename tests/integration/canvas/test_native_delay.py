@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 def canvas(
     request: pytest.FixtureRequest, proxy: FakeProxy, rabbit_server: RabbitServer, redis_server: RedisServer
 ) -> Iterator[Canvas]:
-    tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
+    tenant = ProxyTenant(proxy=proxy)
     conf = {
         "result_backend": redis_server.url_of(5),
         "task_default_queue_type": "quorum",

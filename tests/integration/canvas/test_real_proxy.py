@@ -22,14 +22,8 @@ REFUSED = "spam"
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[MailSink]:
-    with MailSink() as sink:
-        yield sink
-
-
-@pytest.fixture(scope="module")
 def canvas(real_proxy: RealProxy, sink: MailSink, redis_server: RedisServer) -> Iterator[Canvas]:
-    tenant = ProxyTenant(proxy=real_proxy, smtp_host=sink.host, smtp_port=sink.port).add()
+    tenant = ProxyTenant(proxy=real_proxy, smtp_host=sink.host, smtp_port=sink.port)
     conf = {"result_backend": redis_server.url_of(5)}
     with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
         canvas = Canvas(stack, relay=None, backend="redis")
