@@ -61,7 +61,8 @@ def test_a_mail_goes_out_after_the_commit_and_its_reports_come_back(
         )
         assert sent == 1
         stack.drain()
-        assert stack.tenant.proxy.messages(stack.tenant.id) == mail_sink.mails == []
+        assert stack.tenant.proxy.messages(stack.tenant.id) == []
+        assert mail_sink.mails == []
     (mail,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)
     assert mail.rcpt_to == ("ann@example.com",)
     assert mail.message.get_body(("html",)).get_content().strip() == "<p>Hello Ann</p>"  # type: ignore[union-attr]
