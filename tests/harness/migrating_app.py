@@ -12,6 +12,7 @@ from celery_mailproxy.migration.breaker import Breaker
 from celery_mailproxy.migration.routing import Router
 
 from .mail_app import app, note, noted
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["app", "send_receipt"]
 
@@ -26,7 +27,7 @@ def send_receipt(self: Any, number: int, address: str) -> str:
     mail["From"], mail["To"], mail["Subject"] = "shop@example.com", address, f"Receipt {number}"
     mail.set_content("Thank you.")
     try:
-        with smtplib.SMTP("127.0.0.1", int(os.environ["TEST_SMTP_PORT"]), timeout=5) as smtp:
+        with smtplib.SMTP("127.0.0.1", int(os.environ["TEST_SMTP_PORT"]), timeout=PATIENCE_SECONDS) as smtp:
             smtp.send_message(mail)
     except smtplib.SMTPRecipientsRefused as exc:
         if next(iter(exc.recipients.values()))[0] >= 500:

@@ -18,6 +18,7 @@ from celery_mailproxy.testing import FakeProxy
 from ..harness.mail_stack import MODULE, MailStack
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.services import RedisServer, ServerProcess
+from ..harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,7 +37,7 @@ class Flower(ServerProcess):
     def __init__(self, broker_url: str) -> None:
         super().__init__()
         self._broker_url = broker_url
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=5, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS, trust_env=False)
 
     def command(self) -> list[str]:
         listen = ["--address=127.0.0.1", f"--port={self.port}"]

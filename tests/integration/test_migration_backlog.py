@@ -17,6 +17,7 @@ from examples.migration.sink import ShopSink
 from ..conftest import required_under_ci
 from ..harness.redis_services import RedisServer
 from ..harness.services import ServiceMissing
+from ..harness.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -58,9 +59,5 @@ def test_retries_that_an_old_worker_holds_are_seen_and_come_back_when_it_stops(s
     old, new = sides
     with Worker(old):
         old.publish(0, 7)
-        for _ in range(20):
-            seen = migration(new)
-            if seen == ({"celery": 0}, {TASK: 7}):
-                break
-        assert seen == ({"celery": 0}, {TASK: 7})
+        wait_until(lambda: migration(new) == ({"celery": 0}, {TASK: 7}), lambda: f"seven held, of {migration(new)}")
     assert migration(new) == ({"celery": 7}, None)

@@ -69,7 +69,7 @@ def settings_of(proxy: FakeProxy) -> dict[str, Any]:
         "mail_proxy_tenant": proxy.tenant_id,
         "mail_proxy_account": proxy.account_id,
         "mail_proxy_store": f"memory://{proxy.token}",
-        "mail_proxy_timeout_seconds": 2,
+        "mail_proxy_timeout_seconds": 60,
     }
 
 

@@ -317,7 +317,7 @@ def test_where_both_are_down_all_have_chosen_their_way(
 
 
 def test_after_a_lost_answer_no_mail_is_sent_by_smtp(make_project: Any, proxy: FakeProxy, mail_sink: MailSink) -> None:
-    project = make_project(share=1, fallback="unreachable", conf={"mail_proxy_timeout_seconds": 1})
+    project = make_project(share=1, fallback="unreachable")
     project.send(message(1), message(2))
     proxy.lose_next_answer()
     assert project.work()[0][0] == "RETRY"

@@ -342,7 +342,7 @@ def served(app: Celery, real_proxy: RealProxy, names: ProxyTenant, mail_sink: Ma
 
 @pytest.mark.integration
 def test_check_passes_where_setup_has_run(served: str, mail_sink: MailSink) -> None:
-    is_fine, links = check("--send-to", "ann@example.com", "--timeout", "30")
+    is_fine, links = check("--send-to", "ann@example.com", "--timeout", "180")
     outcomes = {name: link["outcome"] for name, link in links.items()}
     assert is_fine
     for name in ("application", "settings", "proxy", "API", "token", "tenant", "account", "callback URL", "callback"):
@@ -367,7 +367,7 @@ def test_check_sends_as_the_project_does(
 ) -> None:
     app.conf.mail_proxy_from_email = setting
     with override_settings(DEFAULT_FROM_EMAIL="The Shop <project@example.com>"):
-        _, links = check("--send-to", "ann@example.com", "--timeout", "30", *args)
+        _, links = check("--send-to", "ann@example.com", "--timeout", "180", *args)
     assert links["round trip"]["outcome"] == "ok", links["round trip"]
     assert mail_sink.mails[-1].message["From"] == sender
 

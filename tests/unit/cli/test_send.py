@@ -48,12 +48,12 @@ def test_send_and_wait_follows_the_mail_to_its_end(run: Run, app: Celery, proxy:
     app.conf.mail_proxy_dispatch = "inline"
     with serving(app) as url:
         proxy.report_to(url, bearer_token=SYNC_TOKEN)
-        result = run("send", "--to", "ann@example.com", "--direct", "--wait", "--timeout", "10")
+        result = run("send", "--to", "ann@example.com", "--direct", "--wait", "--timeout", "180")
         assert result.exit_code == 0, result.output
         # In this order or the other: the report may overtake the answer.
         assert {line.split()[-1] for line in result.stdout.splitlines()[1:]} >= {"sent"}
         proxy.plan("bad@example.com", error("550 no such user"))
-        result = run("send", "--to", "bad@example.com", "--direct", "--wait", "--json")
+        result = run("send", "--to", "bad@example.com", "--direct", "--wait", "--timeout", "180", "--json")
         assert result.exit_code == 1
         assert (answer := json.loads(result.stdout))["status"] == "error"
         assert answer["reason"] == "550 no such user"

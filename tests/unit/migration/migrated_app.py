@@ -73,7 +73,7 @@ def migrated(proxy: FakeProxy | None = None, *, token: str | None = None, **migr
     # The broker in memory is everybody's.
     app.conf.update(task_default_queue=str(uuid4()), broker_connection_retry_on_startup=True)
     app.conf.update(broker_transport_options={"polling_interval": 0.05})
-    app.conf.update(mail_proxy_from_email="shop@example.com", mail_proxy_timeout_seconds=2)
+    app.conf.update(mail_proxy_from_email="shop@example.com", mail_proxy_timeout_seconds=60)
     if proxy is not None:
         app.conf.update(mail_proxy_url=proxy.url, mail_proxy_token=token or proxy.token, mail_proxy_api=proxy.api)
         app.conf.update(mail_proxy_tenant=proxy.tenant_id, mail_proxy_account=proxy.account_id)

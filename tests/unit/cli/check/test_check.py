@@ -16,7 +16,7 @@ def test_check_of_a_whole_chain_is_green(run: Run, app: Celery, proxy: FakeProxy
     app.conf.update(mail_proxy_dispatch="inline", task_always_eager=True)
     with serving(app) as url:
         proxy.report_to(url, bearer_token=SYNC_TOKEN)
-        result = run("check", "--send-to", "ann@example.com", "--timeout", "10", "--json")
+        result = run("check", "--send-to", "ann@example.com", "--timeout", "180", "--json")
     answer = json.loads(result.stdout)
     links = {link["link"]: link["outcome"] for link in answer["links"]}
     assert answer["ok"], answer
