@@ -56,7 +56,7 @@ django-bounds: $(VENV)/.dev
 		--ignore tests/django/log/test_mariadb.py --ignore tests/django/admin/test_browser.py
 
 oldest: $(VENV)/.dev
-	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/test_outcomes.py \
+	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/sending/test_outcomes.py \
 		tests/integration/canvas/test_redis_redis.py
 
 check: lint types structure docs package test-all oldest django-bounds

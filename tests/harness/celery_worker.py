@@ -24,7 +24,7 @@ class CeleryWorker(ServerProcess):
     """`python -m celery -A APP worker OPTIONS`, in a session (and process group) of its own.
 
     Args:
-        app: what `-A` takes, e.g. `tests.integration.app`.
+        app: what `-A` takes, e.g. `tests.harness.mail_app`.
         options: further options of `celery worker`, e.g. `["--concurrency", "2", "-Q", "mails"]`.
         env: added to this process's environment.
         cwd: by default the repository's root.

@@ -19,12 +19,12 @@ from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.tasks.results import stalled
 from celery_mailproxy.testing import FakeProxy
 
-from ..harness.mail_stack import MODULE, MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.relay import Relay
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
-from .conftest import Broker
+from ...harness.mail_stack import MODULE, MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.relay import Relay
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
+from ..conftest import Broker
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

@@ -9,14 +9,14 @@ import pytest
 
 from celery_mailproxy.testing import MailSink
 
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
-from .test_example_celery_basic import environment, run, running_worker
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
+from .test_celery_basic import environment, run, running_worker
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/canvas"
 
 

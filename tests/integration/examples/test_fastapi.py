@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "fastapi"
 
 
 class Uvicorn(ServerProcess):

@@ -14,10 +14,10 @@ from examples.migration.old_side import install_old_side
 from examples.migration.processes import Side, Worker
 from examples.migration.sink import ShopSink
 
-from ..conftest import required_under_ci
-from ..harness.redis_services import RedisServer
-from ..harness.services import ServiceMissing
-from ..harness.waiting import wait_until
+from ...conftest import required_under_ci
+from ...harness.redis_services import RedisServer
+from ...harness.services import ServiceMissing
+from ...harness.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -17,13 +17,13 @@ import pytest
 from celery_mailproxy.testing import MailSink, RealProxy
 from celery_mailproxy.testing.ports import free_port
 
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import CeleryWorker, RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import CeleryWorker, RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/celery_basic"
 
 

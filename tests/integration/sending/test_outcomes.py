@@ -12,9 +12,9 @@ import pytest
 from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ..harness.mail_stack import MODULE, MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.mail_stack import MODULE, MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 

@@ -15,10 +15,10 @@ import pytest
 
 from celery_mailproxy.testing import FakeProxy
 
-from ..harness.mail_stack import MODULE, MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer, ServerProcess
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.mail_stack import MODULE, MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import RedisServer, ServerProcess
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [
     pytest.mark.integration,

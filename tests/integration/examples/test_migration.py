@@ -11,10 +11,10 @@ import pytest
 
 from examples.migration.old_side import install_old_side
 
-from ..conftest import required_under_ci
-from ..harness.program import Program
-from ..harness.redis_services import redis_binary
-from ..harness.services import RedisServer, ServiceMissing
+from ...conftest import required_under_ci
+from ...harness.program import Program
+from ...harness.redis_services import redis_binary
+from ...harness.services import RedisServer, ServiceMissing
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
 

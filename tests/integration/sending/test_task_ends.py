@@ -12,10 +12,10 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy.testing import FakeProxy
 
-from ..harness.mail_stack import MODULE, MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import CeleryWorker, RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.mail_stack import MODULE, MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import CeleryWorker, RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 

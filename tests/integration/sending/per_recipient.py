@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..harness.mail_stack import MODULE, MailStack
+from ...harness.mail_stack import MODULE, MailStack
 
 __all__ = ["address", "callbacks", "deliver", "mail"]
 

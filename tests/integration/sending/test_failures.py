@@ -12,12 +12,12 @@ import pytest
 
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ..harness.mail_stack import MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.relay import Relay
-from ..harness.services import RabbitServer, RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
-from .conftest import Broker
+from ...harness.mail_stack import MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.relay import Relay
+from ...harness.services import RabbitServer, RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
+from ..conftest import Broker
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

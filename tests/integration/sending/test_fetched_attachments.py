@@ -9,10 +9,10 @@ import pytest
 from celery_mailproxy import Attachment
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ..harness.mail_stack import MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.mail_stack import MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 

@@ -7,10 +7,10 @@ import pytest
 from celery_mailproxy import DeliveryError, MessageRejected, Status
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 
-from ..harness.mail_stack import MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.mail_stack import MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
 from .per_recipient import address, callbacks, deliver, mail
 
 pytestmark = pytest.mark.integration

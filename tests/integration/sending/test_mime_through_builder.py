@@ -19,8 +19,8 @@ from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.tasks.sending.outgoing import Outgoing
 from celery_mailproxy.tasks.sending.per_recipient import distribute
 
-from ..harness import read_mail
-from ..harness.proxy_builder import BuiltMail, ProxyBuilder
+from ...harness import read_mail
+from ...harness.proxy_builder import BuiltMail, ProxyBuilder
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

@@ -23,12 +23,12 @@ from celery_mailproxy.testing import MailSink, install_proxy
 from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_install import PROXY_VERSIONS
 
-from ..harness.services import RedisServer, ServerProcess
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.services import RedisServer, ServerProcess
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LASTING = [name for name, service in SERVICES.items() if service["restart"] != "no"]

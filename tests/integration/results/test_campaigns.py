@@ -16,12 +16,12 @@ from celery_mailproxy.deliveries.suspension import SuspensionState
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error, sent
 
-from ..harness.mail_stack import MODULE, MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.relay import Relay
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
-from .conftest import Broker
+from ...harness.mail_stack import MODULE, MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.relay import Relay
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
+from ..conftest import Broker
 
 pytestmark = pytest.mark.integration
 

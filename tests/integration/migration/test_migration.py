@@ -17,11 +17,11 @@ from celery_mailproxy.migration.breaker import BreakerState, breaker_value
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ..harness.door import Door
-from ..harness.mail_stack import MailStack
-from ..harness.proxy_tenant import ProxyTenant
-from ..harness.services import RedisServer
-from ..harness.waiting import PATIENCE_SECONDS
+from ...harness.door import Door
+from ...harness.mail_stack import MailStack
+from ...harness.proxy_tenant import ProxyTenant
+from ...harness.services import RedisServer
+from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

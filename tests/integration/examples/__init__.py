@@ -1,0 +1,1 @@
+"""The examples and the tutorial, run as their pages say."""

@@ -1,0 +1,1 @@
+"""Delivery reports come in: the worker's listener and its server."""

@@ -1,0 +1,1 @@
+"""Mails go out, and their outcomes come back; also while things die."""
