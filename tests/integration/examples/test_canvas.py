@@ -12,7 +12,7 @@ from celery_mailproxy.testing import MailSink
 from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
-from .test_celery_basic import environment, run, running_worker
+from .running import environment, run, running_worker
 
 pytestmark = pytest.mark.integration
 
