@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
+from ...conf.settings import ServerSettings
 from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import ProxyRequestError, redact
+from ...errors import UnforeseenError, redact
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
-from ...proxy.client import ProxyClient
 from ...runtime import Runtime
 from .callbacks import Callbacks
 from .handover import Handover, has_proxy
 from .outgoing import Outgoing
+from .troubles import troubles_of
+from .unforeseen import FORESEEN, apart
 
 __all__ = ["Submitter", "submitter_of"]
 
@@ -28,20 +30,21 @@ logger = logging.getLogger(__name__)
 class Submitter:
     """Submits messages, each once however often it is asked to.
 
-    `client_for` gives the `ProxyClient` of a server's name.
+    `server_for` gives the settings of a server's name.
     """
 
     def __init__(
         self,
         *,
         store: DeliveryStore,
-        client_for: Callable[[str], ProxyClient],
+        server_for: Callable[[str], ServerSettings],
+        handover: Handover,
         dispatcher: Dispatcher,
         keep_summary: bool = True,
     ) -> None:
         self._store = store
-        self._client_for = client_for
-        self._handover = Handover(client_for=client_for)
+        self._server_for = server_for
+        self._handover = handover
         self._dispatcher = dispatcher
         self._keep_summary = keep_summary
 
@@ -49,10 +52,16 @@ class Submitter:
         """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again, and what was not yet dispatched is dispatched. Raises `StoreError`, and kombu's `OperationalError`.
+        again, and what was not yet dispatched is dispatched. Raises what is `FORESEEN`; any other error leaves those
+        messages unsettled that it concerns.
         """
         begun_at = utcnow()
-        kept = self.register(outgoing, task_id=task_id)
+        try:
+            kept = self.register(outgoing, task_id=task_id)
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
         return self.submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
@@ -67,16 +76,19 @@ class Submitter:
         *,
         task_id: str,
         begun_at: datetime,
-        ends: Callable[[str, ProxyRequestError], bool] = lambda message_id, error: True,
     ) -> SubmitAnswer:
         """The rest of `submit`, for messages that have been registered.
 
-        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first. `ends`
-        says whether a message that met this error has ended; the caller knows another way for the others.
+        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first.
         """
-        known, answer = self._handover.hand_over(outgoing, kept, begun_at)
-        failed = {message_id: error for message_id, error in answer.failed.items() if ends(message_id, error)}
-        self._notify(replace(answer, failed=failed), known.accepted, _undispatched(kept, task_id), claim=task_id)
+        try:
+            known, answer = self._handover.hand_over(outgoing, kept, begun_at)
+            self._notify(answer, known.accepted, _undispatched(kept, task_id), claim=task_id)
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            # Some may have been submitted by now: `submit` looks at each anew.
+            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
         return known + answer
 
     def submit_suspending(
@@ -95,24 +107,44 @@ class Submitter:
         self._notify(answer, known.accepted, undispatched, claim=task_id)
         return known + answer, None
 
-    def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
-        """End those messages as `error` of which nothing has been heard; the ids of those that have ended so."""
+    def give_up(
+        self,
+        message_ids: Iterable[str],
+        reason: str,
+        *,
+        task_id: str,
+        callbacks: Mapping[str, Callbacks] | None = None,
+        parent_id: str | None = None,
+    ) -> list[str]:
+        """End those messages as `error` of which nothing has been heard; the ids of those that the proxy has not.
+
+        `callbacks` are, by message id, those of messages that need not have been registered: now they are. Of the
+        others, what is unknown gets no end.
+        """
         ids = list(message_ids)
+        if callbacks:
+            self._register_bare(ids, callbacks, task_id, parent_id)
         for message_id in ids:
             logger.error("message %s is given up: %s", message_id, redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
         self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
-        return [message_id for message_id, delivery in kept.items() if delivery and not has_proxy(delivery)]
+        return [message_id for message_id, delivery in kept.items() if delivery is None or not has_proxy(delivery)]
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
         logger.error("message %s is refused: %s", message_id, redact(reason))
-        now = utcnow()
-        delivery = Delivery(message_id=message_id, created_at=now, updated_at=now, callbacks=callbacks, task_id=task_id)
-        (kept,) = self._store.register([delivery])
+        (kept,) = self._store.register([_bare(message_id, callbacks, task_id)])
         if kept.task_id == task_id:
             self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
+
+    def _register_bare(
+        self, ids: Sequence[str], callbacks: Mapping[str, Callbacks], task_id: str, parent_id: str | None
+    ) -> None:
+        pairs = zip(ids, self._store.get_many(ids), strict=True)
+        absent = [each for each, kept in pairs if each in callbacks and (kept is None or not kept.is_known)]
+        if absent:
+            self._store.register([_bare(each, callbacks[each], task_id, parent_id) for each in absent])
 
     def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
         message = out.message
@@ -125,7 +157,7 @@ class Submitter:
             callbacks=out.callbacks,
             task_id=task_id,
             tenant_id=tenant_id,
-            account_id=message.account_id or self._client_for(server).server.account,
+            account_id=message.account_id or self._server_for(server).account,
             server=server,
             batch_code=message.batch_code,
             summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
@@ -146,6 +178,23 @@ class Submitter:
             self.give_up([message_id], str(error), task_id=claim)
 
 
+def _unsettled(errors: Mapping[str, UnforeseenError]) -> SubmitAnswer:
+    return SubmitAnswer(unsettled=errors)
+
+
+def _bare(message_id: str, callbacks: Callbacks, task_id: str, parent_id: str | None = None) -> Delivery:
+    """The delivery of a message that ends before it has been built."""
+    now = utcnow()
+    return Delivery(
+        message_id=message_id,
+        created_at=now,
+        updated_at=now,
+        callbacks=callbacks,
+        task_id=task_id,
+        parent_id=parent_id,
+    )
+
+
 def _undispatched(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
     entries = (entry for delivery in kept for entry in delivery.history)
     return [entry.report for entry in entries if entry.claim == claim and not entry.is_dispatched]
@@ -163,7 +212,8 @@ def submitter_of(runtime: Runtime) -> Submitter:
 def _build(runtime: Runtime) -> Submitter:
     return Submitter(
         store=runtime.store,
-        client_for=runtime.client,
+        server_for=runtime.server,
+        handover=Handover(server_for=runtime.server, client_for=runtime.client, troubles=troubles_of(runtime)),
         dispatcher=dispatcher_of(runtime),
         keep_summary=runtime.settings.store_summary,
     )
