@@ -15,6 +15,7 @@ from .errors import MessageRejected as MessageRejected
 from .errors import ProxyRequestError as ProxyRequestError
 from .errors import ProxyUnavailable as ProxyUnavailable
 from .errors import StoreError as StoreError
+from .errors import UnforeseenError as UnforeseenError
 from .errors import UnsupportedMessage as UnsupportedMessage
 from .mail.message import Attachment as Attachment
 from .mail.message import MailMessage as MailMessage

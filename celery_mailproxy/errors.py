@@ -21,6 +21,7 @@ __all__ = [
     "ProxyRequestError",
     "ProxyUnavailable",
     "StoreError",
+    "UnforeseenError",
     "UnsupportedMessage",
     "redact",
 ]
@@ -110,7 +111,10 @@ class DeliveryError(MailProxyError):
 
 
 class ProxyRequestError(MailProxyError):
-    """The proxy answered in a way that no retry mends (401, 403, 404, 422 …). `args` are `(problem, status)`."""
+    """The proxy refused a call for what is in it (400, 413, 422): no retry mends that. `args` are `(problem, status)`.
+
+    For a submission this is the proxy's word about that very mail, and ends it.
+    """
 
     def __init__(self, problem: str, status: int | None = None) -> None:
         super().__init__(problem, status)
@@ -122,10 +126,12 @@ class ProxyRequestError(MailProxyError):
 
 
 class ProxyUnavailable(MailProxyError):
-    """The proxy could not be asked, or could not answer, just now: retry with the same message id.
+    """The proxy could not be asked, or did not answer as it does: retry with the same message id.
 
-    `retry_after_seconds` is what the proxy asked for by `Retry-After` (RFC 9110, 10.2.3), else None. `maybe_accepted`
-    is False only where the request surely never reached the proxy (the connection was refused).
+    `remedy` is what somebody has to do first (a wrong token, a wrong URL), and None where the trouble passes by itself.
+    `status` is that of the answer, `retry_after_seconds` what it asked for by `Retry-After` (RFC 9110, 10.2.3), else
+    None. `maybe_accepted` is False only where the proxy surely has not taken what was submitted: no connection was
+    made, or the answer is neither a success (2xx) nor a failure of the server (5xx).
     """
 
     def __init__(
@@ -135,27 +141,47 @@ class ProxyUnavailable(MailProxyError):
         status: int | None = None,
         retry_after_seconds: float | None = None,
         maybe_accepted: bool = True,
+        remedy: str | None = None,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.status = status
         self.retry_after_seconds = retry_after_seconds
         self.maybe_accepted = maybe_accepted
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.problem if self.remedy is None else f"{self.problem}. {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Celery pickles errors on some result backends; keyword-only arguments need help on the way back.
         return (
             _rebuild_unavailable,
-            (self.problem, self.status, self.retry_after_seconds, self.maybe_accepted),
+            (self.problem, self.status, self.retry_after_seconds, self.maybe_accepted, self.remedy),
         )
 
 
 def _rebuild_unavailable(
-    problem: str, status: int | None, retry_after_seconds: float | None, maybe_accepted: bool
+    problem: str,
+    status: int | None,
+    retry_after_seconds: float | None,
+    maybe_accepted: bool,
+    remedy: str | None = None,
 ) -> ProxyUnavailable:
     return ProxyUnavailable(
-        problem, status=status, retry_after_seconds=retry_after_seconds, maybe_accepted=maybe_accepted
+        problem,
+        status=status,
+        retry_after_seconds=retry_after_seconds,
+        maybe_accepted=maybe_accepted,
+        remedy=remedy,
     )
+
+
+class UnforeseenError(MailProxyError):
+    """An error that nobody foresaw kept a mail from being sent. The mail is tried again, and given up in the end.
+
+    The message names the error's class and where it was raised, and quotes nothing: its text may hold an address.
+    """
 
 
 class InvalidReport(MailProxyError, ValueError):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from celery import Celery, current_app
 from kombu.pools import ProducerPool
 
-from .conf.settings import DEFAULT_SERVER, Settings, load_settings
+from .conf.settings import DEFAULT_SERVER, ServerSettings, Settings, load_settings
 from .deliveries.delivery import Delivery
 from .deliveries.stores import open_store
 from .deliveries.stores.base import DeliveryStore, Retention
@@ -40,6 +40,7 @@ class Runtime:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._parts: dict[Callable[[Runtime], Any], Any] = {}
+        self._servers: dict[str, ServerSettings] = {}
         self._clients: dict[str, ProxyClient] = {}
 
     @cached_property
@@ -58,11 +59,20 @@ class Runtime:
     def producers(self) -> Producers:
         return self.part(_producers)
 
+    def server(self, name: str = DEFAULT_SERVER) -> ServerSettings:
+        """The settings of the proxy of that name. Raises `ConfigurationError`."""
+        if name not in self._servers:
+            self._servers[name] = self.settings.server(name)
+        return self._servers[name]
+
     def client(self, server: str = DEFAULT_SERVER) -> ProxyClient:
-        """The client of the proxy of that name: one for the process, with its pool of connections."""
+        """The client of the proxy of that name: one for the process, with its pool of connections.
+
+        Raises `ConfigurationError` where the settings make none; the next call looks again.
+        """
         with self._lock:
             if server not in self._clients:
-                self._clients[server] = ProxyClient(self.settings.server(server))
+                self._clients[server] = ProxyClient(self.server(server))
             return self._clients[server]
 
     def part(self, build: Callable[[Runtime], Part]) -> Part:

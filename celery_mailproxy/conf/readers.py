@@ -48,6 +48,27 @@ def text(key: str, value: Any) -> str:
     return value.strip()
 
 
+def header_text(key: str, value: Any) -> str:
+    """A text that travels in an HTTP header: printable ASCII (RFC 9110, 5.5)."""
+    shown = text(key, value)
+    if not all(" " <= character <= "~" for character in shown):
+        # The value is not shown: it is a secret.
+        raise ConfigurationError(f"{key} must be of printable ASCII characters, without a line break.")
+    return shown
+
+
+def client_cert(key: str, value: Any) -> tuple[str, ...]:
+    """`"both.pem"`, or `("certificate.pem", "key.pem")`."""
+    paths = [value] if isinstance(value, str) else value
+    is_list = isinstance(paths, list | tuple) and len(paths) in (1, 2)
+    if not is_list or not all(isinstance(path, str) and path.strip() for path in paths):
+        raise ConfigurationError(
+            f"{key} must be the path of a certificate with its key, or a list of two paths, [certificate, key], "
+            f"got {value!r}."
+        )
+    return tuple(path.strip() for path in paths)
+
+
 def http_url(key: str, value: Any) -> str:
     problem = f"{key} must be a URL like 'http://mail-proxy:8000' without user or password"
     if not isinstance(value, str):

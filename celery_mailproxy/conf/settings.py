@@ -61,6 +61,8 @@ class ServerSettings:
     api: Literal["auto", "commands", "entities"] = "auto"
     timeout_seconds: float = 10.0
     ca_file: str | None = None
+    client_cert: tuple[str, ...] | None = None
+    trust_env: bool = False
 
 
 def _setting(default: Any, read: Callable[[str, Any], Any], *, secret: bool = False) -> Any:
@@ -73,12 +75,14 @@ class Settings:
     """Every setting, read and checked. `docs/reference/settings.md` says what each means; a test compares the two."""
 
     url: str | None = _setting(None, types.http_url)
-    token: str | None = _setting(None, types.text, secret=True)
+    token: str | None = _setting(None, types.header_text, secret=True)
     account: str | None = _setting(None, types.text)
     tenant: str | None = _setting(None, types.text)
     api: Literal["auto", "commands", "entities"] = _setting("auto", types.one_of("auto", "commands", "entities"))
     timeout_seconds: float = _setting(10.0, types.positive_number)
     ca_file: str | None = _setting(None, types.text)
+    client_cert: tuple[str, ...] | None = _setting(None, types.client_cert)
+    trust_env: bool = _setting(False, types.boolean)
     servers: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"read": types.mapping})
     from_email: str | None = _setting(None, types.text)
     chunk_size: int = _setting(100, types.positive_integer(maximum=1000))
@@ -123,6 +127,10 @@ class Settings:
             )
         own = self.servers.get(name, {})
         return _read_server(self, name, own)
+
+    def has_url(self, name: str) -> bool:
+        """Whether the proxy of that name, one of `server_names`, has a URL."""
+        return name != DEFAULT_SERVER or self.url is not None or DEFAULT_SERVER in self.servers
 
     def server_names(self) -> tuple[str, ...]:
         """The names that `server=` takes, the default one first."""
@@ -193,10 +201,13 @@ def _has_django_app(django_settings: Any) -> bool:
     return any(name == DJANGO_APP or name.startswith(f"{DJANGO_APP}.apps.") for name in installed)
 
 
+#: What each server may have of its own, and what it takes from the top level. A token belongs to the URL it was given
+#: for, and is never sent to another server.
+_OWN = ("url", "token")
+_INHERITED = ("account", "tenant", "api", "timeout_seconds", "ca_file", "client_cert", "trust_env")
+
 _SERVER_READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    item.name: item.metadata["read"]
-    for item in fields(Settings)
-    if item.name in ("url", "token", "account", "tenant", "api", "timeout_seconds", "ca_file")
+    item.name: item.metadata["read"] for item in fields(Settings) if item.name in (*_OWN, *_INHERITED)
 }
 
 
@@ -210,12 +221,8 @@ def _read_server(settings: Settings, name: str, own: Any) -> ServerSettings:
     values = {
         key: read(f"{where}[{key!r}]", own[key]) for key, read in _SERVER_READERS.items() if own.get(key) is not None
     }
-    # A token belongs to the URL it was given for: it is never sent to another server.
-    inherited = {"account", "tenant", "api", "timeout_seconds", "ca_file"}
-    if name == DEFAULT_SERVER:
-        inherited |= {"url", "token"}
-    for key in inherited - set(values):
-        values[key] = getattr(settings, key)
+    inherited = (*_INHERITED, *(_OWN if name == DEFAULT_SERVER else ()))
+    values |= {key: getattr(settings, key) for key in inherited if key not in values}
     if values.get("url") is None:
         if name == DEFAULT_SERVER:
             raise ConfigurationError(

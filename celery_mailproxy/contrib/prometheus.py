@@ -1,7 +1,8 @@
-"""Metrics of a migration for Prometheus: `REGISTRY.register(MigrationCollector(app))`. Needs the `prometheus` extra.
+"""Metrics for Prometheus: `REGISTRY.register(SendingCollector(app))`. Needs the `prometheus` extra.
 
-They show what `celery mailproxy migration` shows; `docs/reference/metrics.md` lists them. Each scrape asks the store,
-the broker and the workers. The answer covers all workers, so one process is enough to export it.
+`SendingCollector` shows whether mails wait for a proxy, `MigrationCollector` what `celery mailproxy migration` shows;
+`docs/reference/metrics.md` lists them. Each scrape asks the store, that of a migration also the broker and the workers.
+The answer covers all workers, so one process is enough to export it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..migration.backlog import held_by_workers, legacy_queues, legacy_tasks, qu
 from ..migration.figures import breaker_states, outcomes, own_shares, period_counts
 from ..migration.routing import get_router
 from ..runtime import Runtime, get_runtime
+from ..tasks.sending.troubles import trouble_of
 
 try:
     from prometheus_client.core import GaugeMetricFamily
@@ -29,11 +31,35 @@ except ModuleNotFoundError as exc:
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-__all__ = ["MigrationCollector"]
+__all__ = ["MigrationCollector", "SendingCollector"]
 
 _PREFIX = "celery_mailproxy_"
 
 _Counts = Mapping[str, Mapping[str, int]]
+
+
+class SendingCollector(Collector):
+    """Asks the store of an app (by default the current one). Raises `StoreError` where it cannot be reached."""
+
+    def __init__(self, app: Celery | None = None) -> None:
+        self._app = app
+
+    def describe(self) -> list[Metric]:
+        """Nothing, as with `MigrationCollector`."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        runtime = get_runtime(self._app)
+        mails = _gauge("waiting_mails", "Mails put off in the last minute, because of the proxy.", "server")
+        since = _gauge(
+            "waiting_since_timestamp_seconds", "Since when mails wait for the proxy; 0: none does.", "server"
+        )
+        for server in runtime.settings.server_names():
+            trouble = trouble_of(runtime, server)
+            mails.add_metric([server], 0 if trouble is None else trouble.number)
+            since.add_metric([server], 0 if trouble is None else trouble.since)
+        yield mails
+        yield since
 
 
 class MigrationCollector(Collector):

@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
-from ..errors import DispatchError, StoreError, redact
+from ..errors import MailProxyError, redact
 from ..mail.summary import summary_of
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
@@ -78,8 +78,8 @@ class LegacyMail:
         try:
             dispatcher_of(self._runtime).dispatch([report], claim=self._task_id)
             return
-        except (StoreError, OperationalError, DispatchError) as exc:
-            problem = redact(str(exc))
+        except Exception as exc:
+            problem = redact(str(exc)) if isinstance(exc, MailProxyError | OperationalError) else type(exc).__name__
         try:
             # A task of its own, which waits for the store.
             publisher_of(self._runtime)([report])

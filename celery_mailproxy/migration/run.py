@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import ProxyUnavailable
+from ..errors import ProxyUnavailable, UnforeseenError
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
 from ..tasks.sending.outgoing import Outgoing
-from ..tasks.sending.retrying import retries_left
+from ..tasks.sending.retrying import out_of_tries, reason_to_retry, retries_left
 from ..tasks.sending.submitter import submitter_of
 from .legacy import LegacyAnswer, LegacyMail, send_legacy
 from .routing import LEGACY, Path, get_router, pinned_path
@@ -33,12 +33,12 @@ class ProxyOutcome:
     """What became of the mails that were submitted.
 
     Those of `fallback_ids` are sent through the legacy transport instead. `retry` is why the run has to be repeated.
-    Without it every unsettled mail has been given up; `given_up` are those of them that ended by it.
+    Of the unsettled mails those of `given_up` have ended.
     """
 
     answer: SubmitAnswer
     fallback_ids: frozenset[str]
-    retry: ProxyUnavailable | None = None
+    retry: ProxyUnavailable | UnforeseenError | None = None
     given_up: frozenset[str] = frozenset()
 
 
@@ -73,17 +73,28 @@ class MigrationRun:
         return get_router(self._task.app).path_for(mail.outgoing.message, share=share)
 
     def submit(self, outgoing: Sequence[Outgoing]) -> ProxyOutcome:
-        """Submit mails to the proxy. Raises `StoreError`, and kombu's `OperationalError`."""
+        """Submit mails to the proxy. Raises what is `FORESEEN`."""
         submission = submit(self._runtime, outgoing, task_id=self._task_id)
         answer, fallback_ids = submission.answer, submission.fallback_ids
-        if answer.unsettled and self.has_retries:
-            retry = next(iter(answer.unsettled.values()))
-            return ProxyOutcome(answer=answer, fallback_ids=fallback_ids, retry=retry)
-        submitter = submitter_of(self._runtime)
+        ending = out_of_tries(self._task, self._runtime, answer.unsettled, has_own_limit=self._has_own_limit)
+        callbacks = {out.message.message_id: out.callbacks for out in outgoing}
         given_up: set[str] = set()
-        for message_id, error in answer.unsettled.items():
-            given_up |= set(submitter.give_up([message_id], f"given up: {error}", task_id=self._task_id))
-        return ProxyOutcome(answer=answer, fallback_ids=fallback_ids, given_up=frozenset(given_up))
+        for message_id, error in ending.items():
+            given_up |= set(
+                submitter_of(self._runtime).give_up(
+                    [message_id], f"given up: {error}", task_id=self._task_id, callbacks=callbacks
+                )
+            )
+        waiting = {each: error for each, error in answer.unsettled.items() if each not in ending}
+        # Of these a report has come meanwhile: an answer was lost, not the mail.
+        found = tuple(each for each in ending if each not in given_up)
+        unsettled = {each: error for each, error in answer.unsettled.items() if each not in found}
+        return ProxyOutcome(
+            answer=replace(answer, accepted=answer.accepted + found, unsettled=unsettled),
+            fallback_ids=fallback_ids,
+            retry=reason_to_retry(waiting) if waiting else None,
+            given_up=frozenset(given_up),
+        )
 
     def begin_fallback(self, mail: RunMail) -> None:
         """Note that the mail falls back, before it is sent: a next run is to know. Raises as `LegacyMail.begin`."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from ..conf.settings import MigrationSettings
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.report import utcnow
-from ..errors import MailProxyError, ProxyRequestError, ProxyUnavailable
+from ..errors import MailProxyError, ProxyUnavailable, UnforeseenError
+from ..proxy.answers import COME_AGAIN
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
 from ..tasks.sending.outgoing import Outgoing
 from ..tasks.sending.submitter import submitter_of
+from ..tasks.sending.unforeseen import FORESEEN, apart
 from .breaker import get_breaker
 
 __all__ = ["Submission", "submit"]
-
-#: The proxy does not know us, and has read no further.
-_UNAUTHENTICATED = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +27,38 @@ class Submission:
     """`answer` is the proxy's; `fallback_ids` are those of mails that it surely has not got."""
 
     answer: SubmitAnswer
-    fallback_ids: frozenset[str]
+    fallback_ids: frozenset[str] = frozenset()
+
+    def __add__(self, other: Submission) -> Submission:
+        return Submission(answer=self.answer + other.answer, fallback_ids=self.fallback_ids | other.fallback_ids)
 
 
 def submit(runtime: Runtime, outgoing: Sequence[Outgoing], *, task_id: str) -> Submission:
-    """Register and submit. Raises `StoreError`, and kombu's `OperationalError`.
+    """Register and submit. Raises what is `FORESEEN`; any other error leaves those mails unsettled that it concerns.
 
     A mail falls back only in the very run that has registered it, and with `fallback: "unreachable"` only: of a mail
     that was tried before, nobody knows whether the proxy has it.
     """
+    try:
+        return _submit(runtime, outgoing, task_id=task_id)
+    except FORESEEN:
+        raise
+    except Exception as exc:
+        return apart(exc, outgoing, partial(submit, runtime, task_id=task_id), _unsettled)
+
+
+def _unsettled(errors: Mapping[str, UnforeseenError]) -> Submission:
+    return Submission(answer=SubmitAnswer(unsettled=errors))
+
+
+def _submit(runtime: Runtime, outgoing: Sequence[Outgoing], *, task_id: str) -> Submission:
     begun_at = utcnow()
     kept = submitter_of(runtime).register(outgoing, task_id=task_id)
-    answer, fallback_ids = SubmitAnswer(), frozenset[str]()
+    submission = Submission(answer=SubmitAnswer())
     for server in sorted({out.message.server for out in outgoing}):
         pairs = [(out, each) for out, each in zip(outgoing, kept, strict=True) if out.message.server == server]
-        part = _submit_to(runtime, server, pairs, task_id=task_id, begun_at=begun_at)
-        answer, fallback_ids = answer + part.answer, fallback_ids | part.fallback_ids
-    return Submission(answer=answer, fallback_ids=fallback_ids)
+        submission += _submit_to(runtime, server, pairs, task_id=task_id, begun_at=begun_at)
+    return submission
 
 
 def _submit_to(
@@ -53,7 +68,7 @@ def _submit_to(
     if settings.fallback == "never":
         outgoing, kept = [out for out, _ in pairs], [each for _, each in pairs]
         answer = submitter_of(runtime).submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
-        return Submission(answer=answer, fallback_ids=frozenset())
+        return Submission(answer=answer)
     fresh = frozenset(
         each.message_id
         for _, each in pairs
@@ -68,13 +83,13 @@ def _submit_to(
         [each for _, each in pairs],
         task_id=task_id,
         begun_at=begun_at,
-        ends=lambda message_id, error: not _is_refusal(error),
     )
     if is_new:
         _learn(runtime, server, answer)
-    errors = {**answer.failed, **answer.unsettled}
-    refused = {message_id: error for message_id, error in errors.items() if _is_refusal(error)}
-    return _split(answer, refused, fresh)
+    refused = {message_id for message_id, error in answer.unsettled.items() if _is_refusal(error)}
+    fallback_ids = fresh & refused
+    unsettled = {message_id: error for message_id, error in answer.unsettled.items() if message_id not in fallback_ids}
+    return Submission(answer=replace(answer, unsettled=unsettled), fallback_ids=fallback_ids)
 
 
 def _kept_away(
@@ -96,36 +111,15 @@ def _kept_away(
 
 
 def _is_refusal(error: MailProxyError) -> bool:
-    """Whether the proxy surely has not got what met this error."""
-    if isinstance(error, ProxyUnavailable):
-        return not error.maybe_accepted
-    return isinstance(error, ProxyRequestError) and error.status in _UNAUTHENTICATED
+    """Whether the proxy surely has not got what met this error, and did not ask to come again with it."""
+    return isinstance(error, ProxyUnavailable) and not error.maybe_accepted and error.status not in COME_AGAIN
 
 
 def _learn(runtime: Runtime, server: str, answer: SubmitAnswer) -> None:
     """Tell the breaker how it went. What is the mail's own fault says nothing of the proxy."""
     breaker = get_breaker(runtime, server)
-    troubles: list[MailProxyError] = [
-        *answer.unsettled.values(),
-        *(error for error in answer.failed.values() if error.status in _UNAUTHENTICATED),
-    ]
+    troubles = [error for error in answer.unsettled.values() if isinstance(error, ProxyUnavailable)]
     if troubles and not answer.accepted:
         breaker.failed(str(troubles[0]))
     else:
         breaker.succeeded()
-
-
-def _split(answer: SubmitAnswer, refused: Mapping[str, MailProxyError], fresh: frozenset[str]) -> Submission:
-    """Of what was refused the fresh ones fall back; the others wait until the proxy is available again."""
-    waiting = {
-        message_id: error if isinstance(error, ProxyUnavailable) else ProxyUnavailable(str(error))
-        for message_id, error in refused.items()
-        if message_id not in fresh
-    }
-    rest = SubmitAnswer(
-        accepted=answer.accepted,
-        rejected=answer.rejected,
-        failed={message_id: error for message_id, error in answer.failed.items() if message_id not in refused},
-        unsettled={message_id: error for message_id, error in answer.unsettled.items() if message_id not in refused},
-    )
-    return Submission(answer=rest + SubmitAnswer(unsettled=waiting), fallback_ids=fresh & refused.keys())

@@ -15,9 +15,10 @@ from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
 from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import dump_arguments, one_outgoing
+from ..tasks.sending.guard import guarded
 from ..tasks.sending.outgoing import Outgoing
-from ..tasks.sending.retrying import RETRYABLE, retry_later
-from .routing import PROXY
+from ..tasks.sending.retrying import retry_later
+from .routing import LEGACY, PROXY, Path
 from .run import MigrationRun, RunMail
 from .shadow import shadow_failed
 
@@ -129,17 +130,23 @@ class _Call:
         self._body = body
 
     def run(self, share: float | None) -> Any:
-        has_fallen_back = False
-        try:
-            path = self._run.paths([self._mail], share=share)[self._mail.message_id]
-            if path == PROXY and self._mail.outgoing is not None:
-                result = self._through_proxy(self._mail.outgoing)
-                if result is not None:
-                    return result
-                has_fallen_back = True
-        except RETRYABLE as exc:
-            raise retry_later(self._task, exc) from exc
-        return self._through_legacy(with_shadow=not has_fallen_back)
+        # What the body does is the application's own: it is not guarded.
+        path, result = self._guarded(lambda: self._begin(share))
+        if result is not None:
+            return result
+        return self._through_legacy(with_shadow=path != PROXY)
+
+    def _guarded(self, run: Callable[[], Any]) -> Any:
+        outgoing = self._mail.outgoing
+        addressees = {self._mail.message_id: {} if outgoing is None else outgoing.callbacks}
+        return guarded(self._task, run, addressees=addressees, has_own_limit=False)
+
+    def _begin(self, share: float | None) -> tuple[Path, dict[str, Any] | None]:
+        """The path, and the result of a mail that the proxy has; without one it is the legacy transport's to send."""
+        path = self._run.paths([self._mail], share=share)[self._mail.message_id]
+        if path != PROXY or self._mail.outgoing is None:
+            return LEGACY, None
+        return PROXY, self._through_proxy(self._mail.outgoing)
 
     def _through_proxy(self, outgoing: Outgoing) -> dict[str, Any] | None:
         """The result; None where the mail falls back to the legacy transport."""
@@ -165,10 +172,10 @@ class _Call:
         try:
             # What it raises ends the mail; a body that wants another try raises `Retry`.
             answer = self._run.send_legacy(self._mail, transport, is_last_try=True)
-        except RETRYABLE as exc:
+        except Exception as exc:
             if begun:
                 raise
-            raise retry_later(self._task, exc) from exc
+            return self._guarded(functools.partial(_raise, exc))
         if answer.error is not None:
             raise answer.error
         if not answer.is_news and answer.kind is Kind.ERROR:
@@ -177,3 +184,7 @@ class _Call:
         if with_shadow:
             self._run.shadow(self._mail, answer)
         return answer.value
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from .api import Call
+from .api import Call, row
 from .client import ProxyClient
 
 __all__ = ["ProxyAdministration"]
@@ -34,7 +34,7 @@ class ProxyAdministration(ProxyClient):
         if account is None or self.api.name == "commands":
             return account
         params = {"tenant_id": tenant_id, "account_id": account_id}
-        return dict(self._ask(Call(method="GET", path="/accounts/get", params=params)))
+        return dict(self._ask(Call(method="GET", path="/accounts/get", params=params), row))
 
     def other_owner(self, tenant_id: str, account_id: str) -> str | None:
         """Another tenant that has an account of this id, and would lose it; None where each has ids of its own."""

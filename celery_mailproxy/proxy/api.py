@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..errors import MessageRejected, ProxyRequestError, ProxyUnavailable
+from ..errors import MessageRejected, ProxyRequestError, ProxyUnavailable, UnforeseenError
 
-__all__ = ["Call", "ProxyAPI", "SubmitAnswer"]
+__all__ = ["Call", "ProxyAPI", "SubmitAnswer", "UnreadableAnswer", "row", "rows"]
+
+
+class UnreadableAnswer(ValueError):
+    """The body of an answer is not of the shape that the proxy gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +31,14 @@ class SubmitAnswer:
     """What became of a submission: every message id stands in exactly one of the four.
 
     `accepted`: the proxy has it (now, or since an earlier submission). `rejected`: id → reason, for good.
-    `failed`: id → an error of the whole call that no retry mends. `unsettled`: id → error; submit those again later,
-    with the same id.
+    `failed`: id → the proxy's refusal of a call with this message alone, which no retry mends. `unsettled`: id → error;
+    submit those again later, with the same id.
     """
 
     accepted: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, ProxyRequestError] = field(default_factory=dict)
-    unsettled: Mapping[str, ProxyUnavailable] = field(default_factory=dict)
+    unsettled: Mapping[str, ProxyUnavailable | UnforeseenError] = field(default_factory=dict)
 
     def __add__(self, other: SubmitAnswer) -> SubmitAnswer:
         return SubmitAnswer(
@@ -67,23 +71,26 @@ class ProxyAPI(ABC):
         return Call(method="POST", path=self.submit_path, json={"messages": list(messages)})
 
     def read_submission(self, ids: Sequence[str], status: int, body: Any) -> SubmitAnswer | None:
-        """The answer to a submission, or None where status and body are not one.
+        """The answer to a submission, or None where status and body are not one: only what looks like the proxy's is.
+
+        That is a 200 with `ok` true, or a list `rejected` that is not empty, of objects with an id each.
 
         Judged by `rejected` and never by the count `queued`: the entities API leaves a message that it has already
         sent out of both, the commands API rejects it as "already sent". Either way the proxy has had it.
         """
         answer = self._submission_answer(status, body)
-        if answer is None:
+        refusals = None if answer is None else _refusals(answer)
+        if answer is None or refusals is None:
             return None
-        rejected = {
-            str(entry.get("id")): str(entry.get("reason") or "no reason given")
-            for entry in answer.get("rejected") or []
-            if isinstance(entry, Mapping) and entry.get("reason") != "already sent"
-        }
-        return SubmitAnswer(
-            accepted=tuple(message_id for message_id in ids if message_id not in rejected),
-            rejected={message_id: reason for message_id, reason in rejected.items() if message_id in ids},
-        )
+        is_ok = status == 200 and answer.get("ok") is True
+        if not is_ok and not refusals:
+            return None
+        rejected = {each: reason for each, reason in refusals.items() if each in ids and reason != _ALREADY_SENT}
+        # Where the call as a whole was no success, only what is said of a message counts.
+        accepted = [each for each in ids if each not in rejected and (is_ok or each in refusals)]
+        unsaid = [each for each in ids if not is_ok and each not in refusals]
+        problem = ProxyUnavailable("the proxy's answer to the submission does not say what became of it", status=status)
+        return SubmitAnswer(accepted=tuple(accepted), rejected=rejected, unsettled=dict.fromkeys(unsaid, problem))
 
     @abstractmethod
     def _submission_answer(self, status: int, body: Any) -> Mapping[str, Any] | None:
@@ -132,3 +139,39 @@ class ProxyAPI(ABC):
     @abstractmethod
     def run_now(self, tenant_id: str) -> Call:
         """Wake the proxy's send and report loops."""
+
+
+#: What the commands API says of a message that it has sent, when it is submitted again.
+_ALREADY_SENT = "already sent"
+
+
+def _refusals(answer: Mapping[str, Any]) -> dict[str, str] | None:
+    """Message id → why it was refused; None where `rejected` is no list of objects with ids."""
+    rejected = answer.get("rejected")
+    if rejected is None:
+        return {}
+    if not isinstance(rejected, list):
+        return None
+    reasons: dict[str, str] = {}
+    for entry in rejected:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
+            return None
+        reason = entry.get("reason")
+        reasons[entry["id"]] = reason if isinstance(reason, str) and reason else "no reason given"
+    return reasons
+
+
+def rows(value: Any, key: str | None = None) -> list[dict[str, Any]]:
+    """The list of objects in the body of an answer, or under its `key`. Raises `UnreadableAnswer` for any other."""
+    if key is not None:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise UnreadableAnswer("the answer holds no list of objects")
+    return value
+
+
+def row(value: Any) -> dict[str, Any]:
+    """The object that the body of an answer is. Raises `UnreadableAnswer` for any other."""
+    if not isinstance(value, dict):
+        raise UnreadableAnswer("the answer is no object")
+    return value

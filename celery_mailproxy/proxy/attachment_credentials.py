@@ -10,12 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["address_attachments"]
+from .api import UnreadableAnswer, row
+
+__all__ = ["address_attachments", "tenant_of"]
 
 #: The proxy's default where a tenant has no `client_attachment_path`.
 _DEFAULT_PATH = "/mail-proxy/attachments"
 
 _AUTH_KEYS = ("method", "token", "user", "password")
+
+
+def tenant_of(body: Any) -> dict[str, Any]:
+    """The tenant in an answer of the proxy's. Raises `UnreadableAnswer` where it has another shape."""
+    tenant = row(body)
+    texts = (tenant.get("client_base_url"), tenant.get("client_attachment_path"))
+    if not all(isinstance(text, str | None) for text in texts) or not isinstance(
+        tenant.get("client_auth"), Mapping | None
+    ):
+        raise UnreadableAnswer("the answer is no tenant")
+    return tenant
 
 
 def address_attachments(

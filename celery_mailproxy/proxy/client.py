@@ -2,73 +2,53 @@
 
 from __future__ import annotations
 
-import email.utils
-import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from ..conf.settings import ServerSettings
 from ..errors import ProxyRequestError, ProxyUnavailable
-from .api import Call, ProxyAPI, SubmitAnswer
-from .attachment_credentials import address_attachments
+from .answers import COME_AGAIN, Answer, not_the_proxys, problem_of
+from .api import Call, ProxyAPI, SubmitAnswer, UnreadableAnswer, row
+from .attachment_credentials import address_attachments, tenant_of
 from .commands import CommandsAPI
+from .connection import Connection
 from .entities import EntitiesAPI
 
 __all__ = ["ProxyClient"]
 
 _APIS: Mapping[str, ProxyAPI] = {api.name: api for api in (CommandsAPI(), EntitiesAPI())}
 
-#: Statuses by which the proxy may mean one message of many: a 422 or a 500 is for the whole batch, whoever caused it.
-_MAY_BE_ONE_MESSAGE = frozenset({400, 413, 422, 500})
-
-#: Answers after which the next try may succeed (RFC 9110; 425: RFC 8470; 429: RFC 6585).
-_PASSING = frozenset({408, 425, 429})
-
-#: A longer `Retry-After` is cut: Redis gives a waiting task to another worker after an hour (visibility_timeout).
-MAX_RETRY_AFTER_SECONDS = 3000.0
-
 #: How long a tenant that was asked for is remembered, with its credentials.
 _TENANT_SECONDS = 60.0
 
-_REMEDIES: Mapping[int, str] = {
-    401: "Set mail_proxy_token to the proxy's API token, or to a tenant's.",
-    403: "The token may not act for this tenant: set mail_proxy_tenant to its own, or use the admin token.",
-    404: "Check mail_proxy_url and mail_proxy_api: this server does not know the path.",
-}
+_Read = TypeVar("_Read")
 
 
 class ProxyClient:
     """Talks to one proxy. Safe to share between threads and greenlets; not across a fork (see `runtime`).
 
-    Raises `ProxyUnavailable` where the same call may succeed later (no connection, a time-out, 408, 425, 429, 5xx),
-    `ProxyRequestError` where it will not.
+    Raises `ProxyRequestError` where the proxy refuses what is in a call, and `ProxyUnavailable` for all other trouble:
+    the same call may succeed later, by itself or once somebody has done what its `remedy` says. Raises
+    `ConfigurationError` at once where the settings make no HTTP client.
     """
 
     def __init__(self, server: ServerSettings, *, transport: httpx.BaseTransport | None = None) -> None:
         self.server = server
         self._api = _APIS.get(server.api)
-        self._detecting = threading.Lock()
         self._tenants: dict[str, tuple[float, dict[str, Any]]] = {}
-        headers = {"X-API-Token": server.token} if server.token else {}
-        self._http = httpx.Client(
-            base_url=server.url,
-            headers=headers,
-            timeout=httpx.Timeout(server.timeout_seconds, connect=min(5.0, server.timeout_seconds)),
-            verify=ssl.create_default_context(cafile=server.ca_file) if server.ca_file else True,
-            transport=transport,
-        )
+        self._connection = Connection(server, transport=transport)
 
     @property
     def api(self) -> ProxyAPI:
         """The dialect this proxy speaks; asked of it once where `mail_proxy_api` is "auto"."""
-        with self._detecting:
-            if self._api is None:
-                self._api = self._detect()
-            return self._api
+        # Without a lock: nobody waits for another's call, and of two who ask at once both learn the same.
+        api = self._api
+        if api is None:
+            api = self._api = self._detect()
+        return api
 
     def submit(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
         """Submit messages as `payload.encode` gives them, in one call.
@@ -79,7 +59,7 @@ class ProxyClient:
         try:
             return self._submit_once(messages)
         except (ProxyRequestError, ProxyUnavailable) as exc:
-            if len(messages) < 2 or exc.status not in _MAY_BE_ONE_MESSAGE:
+            if len(messages) < 2 or not _may_be_one_message(exc):
                 raise
         middle = len(messages) // 2
         first = self._submit_part(messages[:middle])
@@ -109,46 +89,86 @@ class ProxyClient:
             return SubmitAnswer(unsettled=dict.fromkeys(ids, exc))
 
     def _submit_once(self, messages: Sequence[Mapping[str, Any]]) -> SubmitAnswer:
-        ids = [message["id"] for message in messages]
-        response = self._send(self._submission(messages))
-        if response.status_code == 404 and self.server.api == "auto":
+        answer, ready, waiting = self._post(messages)
+        if answer.status == 404 and self.server.api == "auto":
             # The proxy was exchanged for one of the other dialect since we asked.
-            self._forget_api()
-            response = self._send(self._submission(messages))
-        answer = self.api.read_submission(ids, response.status_code, _json(response))
-        if answer is None:
-            raise self._problem(response, "the submission")
-        return answer
+            self._api = None
+            answer, ready, waiting = self._post(messages)
+        submitted = self.api.read_submission([message["id"] for message in ready], answer.status, answer.body)
+        if submitted is None:
+            raise self._problem(answer, "the submission")
+        return submitted + SubmitAnswer(unsettled=waiting)
 
-    def _submission(self, messages: Sequence[Mapping[str, Any]]) -> Call:
-        if self.api.forgets_tenants:
-            messages = address_attachments(messages, self._recent_tenant)
-        return self.api.submit(messages)
+    def _post(
+        self, messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[Answer, Sequence[Mapping[str, Any]], dict[str, ProxyUnavailable]]:
+        """The answer to the submission of those that are ready for it, those, and why the others are not."""
+        try:
+            ready, waiting = self._addressed(messages)
+            call = self.api.submit(ready)
+        except ProxyUnavailable as exc:
+            # What was asked for so far was no submission.
+            exc.maybe_accepted = False
+            raise
+        return self._connection.send(call), ready, waiting
+
+    def _addressed(
+        self, messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[Sequence[Mapping[str, Any]], dict[str, ProxyUnavailable]]:
+        """The messages with their attachments' addresses, and those of whose tenant the proxy says nothing."""
+        if not self.api.forgets_tenants:
+            return messages, {}
+        ready: list[Mapping[str, Any]] = []
+        waiting: dict[str, ProxyUnavailable] = {}
+        for message in messages:
+            try:
+                ready += address_attachments([message], self._recent_tenant)
+            except ProxyRequestError as exc:
+                # What was refused is our question, and not the mail.
+                waiting[message["id"]] = ProxyUnavailable(exc.problem, status=exc.status, maybe_accepted=False)
+            except ProxyUnavailable as exc:
+                if exc.status is None:
+                    # It cannot be reached: the next one would find the same.
+                    raise
+                exc.maybe_accepted = False
+                waiting[message["id"]] = exc
+        if not ready and waiting:
+            raise next(iter(waiting.values()))
+        return ready, waiting
 
     def _recent_tenant(self, tenant_id: str) -> dict[str, Any] | None:
         """What the proxy knew of a tenant a moment ago; None where it knows none."""
         asked_at, tenant = self._tenants.get(tenant_id, (0.0, {}))
         if tenant and time.monotonic() - asked_at < _TENANT_SECONDS:
             return tenant
-        response = self._send(self.api.get_tenant(tenant_id))
-        found = dict(_json(response) or {}) if response.status_code == 200 else self.find_tenant(tenant_id)
+        call = self.api.get_tenant(tenant_id)
+        answer = self._connection.send(call)
+        if answer.status == 200:
+            found: dict[str, Any] | None = self._read(answer, call, tenant_of)
+        else:
+            found = self.find_tenant(tenant_id)
         if found is not None:
             self._tenants[tenant_id] = (time.monotonic(), found)
         return found
 
     def health(self) -> None:
         """Reach the proxy: `GET /health`, which needs no token."""
-        self._ask(Call(method="GET", path="/health"))
+        self._ask(Call(method="GET", path="/health"), row)
 
     def holds(self, message_id: str, tenant_id: str | None) -> bool:
         """Whether the proxy says that it has a message; False also where it need not be asked (see `get_message`)."""
         call = self.api.get_message(tenant_id, message_id) if tenant_id else None
-        # An unknown id is a 500 there.
-        return call is not None and self._send(call).status_code == 200
+        if call is None:
+            return False
+        answer = self._connection.send(call)
+        # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
+        if answer.status in (404, 500):
+            return False
+        return self._read(answer, call, row).get("id") == message_id
 
     def messages(self, tenant_id: str) -> list[dict[str, Any]]:
         """The messages of a tenant that the proxy holds."""
-        return self.api.read_messages(self._ask(self.api.list_messages(tenant_id)))
+        return self._ask(self.api.list_messages(tenant_id), self.api.read_messages)
 
     def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Any:
         """Take messages out of the proxy's queue; its answer says how many."""
@@ -156,25 +176,30 @@ class ProxyClient:
 
     def tenant(self, tenant_id: str) -> dict[str, Any]:
         """What the proxy knows of a tenant."""
-        return dict(self._ask(self.api.get_tenant(tenant_id)))
+        return dict(self._ask(self.api.get_tenant(tenant_id), row))
 
     def tenants(self) -> list[dict[str, Any]]:
         """What the proxy knows of each tenant that the token may see."""
-        return self.api.read_tenants(self._ask(self.api.list_tenants()))
+        return self._ask(self.api.list_tenants(), self.api.read_tenants)
 
     def find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
         """What the proxy knows of a tenant, its credential included, or None; for a token that may see them all."""
+
+        def read(body: Any) -> dict[str, Any] | None:
+            listed = self.api.read_tenants(body)
+            return next((tenant_of(each) for each in listed if each.get("id") == tenant_id), None)
+
         # By the list: the entities API answers 500 for one that it does not know.
-        return next((tenant for tenant in self.tenants() if tenant.get("id") == tenant_id), None)
+        return self._ask(self.api.list_tenants(), read)
 
     def accounts(self, tenant_id: str | None) -> list[dict[str, Any]]:
         """The SMTP accounts of a tenant."""
-        return self.api.read_accounts(self._ask(self.api.list_accounts(tenant_id)))
+        return self._ask(self.api.list_accounts(tenant_id), self.api.read_accounts)
 
     def is_active(self) -> bool | None:
         """Whether the proxy sends what it has taken; None on the commands API, which does not say."""
         call = self.api.activity()
-        return None if call is None else bool(self._ask(call).get("active"))
+        return None if call is None else bool(self._ask(call, row).get("active"))
 
     def run_now(self, tenant_id: str) -> None:
         """Wake the proxy's send and report loops."""
@@ -182,87 +207,54 @@ class ProxyClient:
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._http.close()
+        self._connection.close()
 
-    def _ask(self, call: Call) -> Any:
-        response = self._send(call)
-        if response.status_code != 200:
-            raise self._problem(response, f"{call.method} {call.path}")
-        return _json(response)
+    def _ask(self, call: Call, read: Callable[[Any], _Read] = lambda body: body) -> _Read:
+        """What `read` makes of the body of a 200."""
+        return self._read(self._connection.send(call), call, read)
 
-    def _send(self, call: Call) -> httpx.Response:
+    def _read(self, answer: Answer, call: Call, read: Callable[[Any], _Read]) -> _Read:
+        what = f"{call.method} {call.path}"
+        if answer.status != 200:
+            raise self._problem(answer, what)
         try:
-            return self._http.request(call.method, call.path, params=dict(call.params) or None, json=call.json)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            # After a time-out nothing is taken for sure: a slow network is no refusal.
-            is_refused = isinstance(exc, httpx.ConnectError)
-            raise ProxyUnavailable(
-                f"no connection to the proxy at {self.server.url}: {exc or type(exc).__name__}",
-                maybe_accepted=not is_refused,
-            ) from exc
-        except httpx.TransportError as exc:
-            # The request may have been read: only the same message id makes it safe to submit again.
-            raise ProxyUnavailable(
-                f"no answer from the proxy at {self.server.url}: {type(exc).__name__} {exc}".rstrip()
-            ) from exc
+            return read(answer.body)
+        except UnreadableAnswer as exc:
+            raise not_the_proxys(answer, what, self.server.url) from exc
 
-    def _problem(self, response: httpx.Response, what: str) -> ProxyRequestError | ProxyUnavailable:
-        status = response.status_code
-        said = f"the proxy at {self.server.url} answered {status} to {what}"
-        if status in _PASSING or status >= 500:
-            return ProxyUnavailable(said, status=status, retry_after_seconds=_retry_after_seconds(response))
-        # The proxy's 422 quotes the input, which holds the mail: only its field names are passed on.
-        detail = _field_names(response) if status == 422 else ""
-        return ProxyRequestError(" ".join(filter(None, [said + ".", detail, _REMEDIES.get(status)])), status)
+    def _problem(self, answer: Answer, what: str) -> ProxyRequestError | ProxyUnavailable:
+        return problem_of(answer, what, self.server.url)
 
     def _detect(self) -> ProxyAPI:
-        response = self._send(Call(method="GET", path="/openapi.json"))
-        if response.status_code != 200:
-            raise self._problem(response, "GET /openapi.json, which identifies the API. Set mail_proxy_api")
-        paths = (_json(response) or {}).get("paths", {})
+        call = Call(method="GET", path="/openapi.json")
+        answer = self._connection.send(call)
+        if answer.status != 200:
+            problem = self._problem(answer, f"{call.method} {call.path}, which identifies the API")
+            if not isinstance(problem, ProxyUnavailable):
+                problem = ProxyUnavailable(problem.problem, status=problem.status)
+            if answer.status < 500 and answer.status not in COME_AGAIN:
+                hint = "If it hides that document, set mail_proxy_api."
+                problem.remedy = hint if problem.remedy is None else f"{problem.remedy} {hint}"
+            raise problem
+        paths = answer.body.get("paths") if isinstance(answer.body, Mapping) else None
         for api in _APIS.values():
-            if api.submit_path in paths:
+            if isinstance(paths, Mapping) and api.submit_path in paths:
                 return api
-        raise ProxyRequestError(
+        raise ProxyUnavailable(
             f"the server at {self.server.url} is not a genro-mail-proxy that we know: its OpenAPI document has neither "
-            f"{' nor '.join(api.submit_path for api in _APIS.values())}. Check mail_proxy_url.",
-            response.status_code,
+            f"{' nor '.join(api.submit_path for api in _APIS.values())}",
+            status=answer.status,
+            maybe_accepted=False,
+            remedy="Check mail_proxy_url, or set mail_proxy_api.",
         )
 
-    def _forget_api(self) -> None:
-        with self._detecting:
-            self._api = None
 
+def _may_be_one_message(exc: ProxyRequestError | ProxyUnavailable) -> bool:
+    """Whether one message of many may have caused it: a 422 or a 500 is for the whole batch, whoever did.
 
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None
-
-
-def _field_names(response: httpx.Response) -> str:
-    body = _json(response)
-    detail = body.get("detail") if isinstance(body, Mapping) else None
-    if not isinstance(detail, list):
-        return ""
-    problems = [
-        f"{'.'.join(str(part) for part in entry.get('loc', ()))}: {entry.get('type', 'invalid')}"
-        for entry in detail
-        if isinstance(entry, Mapping)
-    ]
-    return f"It says of the fields: {'; '.join(problems[:5])}." if problems else ""
-
-
-def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """`Retry-After` in seconds from now: it is a number of seconds or an HTTP date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        if value.isascii() and value.isdecimal():
-            return min(float(value), MAX_RETRY_AFTER_SECONDS)
-        wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        return min(max(0.0, wait), MAX_RETRY_AFTER_SECONDS)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    So is what a filter before the proxy answers; but no wrong token or URL, and none that asks to come again.
+    """
+    if isinstance(exc, ProxyRequestError) or exc.status == 500:
+        return True
+    is_filter = exc.status is not None and 400 <= exc.status < 500 and exc.status not in COME_AGAIN
+    return is_filter and exc.remedy is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .api import Call, ProxyAPI
+from .api import Call, ProxyAPI, rows
 
 __all__ = ["CommandsAPI"]
 
@@ -31,7 +31,7 @@ class CommandsAPI(ProxyAPI):
         return Call(method="GET", path="/messages", params={"tenant_id": tenant_id})
 
     def read_messages(self, body: Any) -> list[dict[str, Any]]:
-        return list(body["messages"])
+        return rows(body, "messages")
 
     def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Call:
         return Call(method="POST", path="/commands/delete-messages", json={"tenant_id": tenant_id, "ids": list(ids)})
@@ -43,13 +43,13 @@ class CommandsAPI(ProxyAPI):
         return Call(method="GET", path="/tenants")
 
     def read_tenants(self, body: Any) -> list[dict[str, Any]]:
-        return list(body["tenants"])
+        return rows(body, "tenants")
 
     def list_accounts(self, tenant_id: str | None) -> Call:
         return Call(method="GET", path="/accounts", params={"tenant_id": tenant_id} if tenant_id else {})
 
     def read_accounts(self, body: Any) -> list[dict[str, Any]]:
-        return list(body["accounts"])
+        return rows(body, "accounts")
 
     def run_now(self, tenant_id: str) -> Call:
         return Call(method="POST", path="/commands/run-now", params={"tenant_id": tenant_id})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .api import Call, ProxyAPI
+from .api import Call, ProxyAPI, rows
 
 __all__ = ["EntitiesAPI"]
 
@@ -24,7 +24,7 @@ class EntitiesAPI(ProxyAPI):
         return Call(method="GET", path="/messages/list", params={"tenant_id": tenant_id})
 
     def read_messages(self, body: Any) -> list[dict[str, Any]]:
-        return list(body)
+        return rows(body)
 
     def get_message(self, tenant_id: str, message_id: str) -> Call | None:
         # 0.7.0 reads a message's row and writes it back without a lock: a submission that meets the sending of the
@@ -42,13 +42,13 @@ class EntitiesAPI(ProxyAPI):
         return Call(method="GET", path="/tenants/list")
 
     def read_tenants(self, body: Any) -> list[dict[str, Any]]:
-        return list(body)
+        return rows(body)
 
     def list_accounts(self, tenant_id: str | None) -> Call:
         return Call(method="GET", path="/accounts/list", params={"tenant_id": tenant_id} if tenant_id else {})
 
     def read_accounts(self, body: Any) -> list[dict[str, Any]]:
-        return list(body)
+        return rows(body)
 
     def activity(self) -> Call | None:
         return Call(method="GET", path="/instance/status")

@@ -33,7 +33,8 @@ from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
 from .results.worker_hooks import check_settings
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
-from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
+from .sending.guard import guarded
+from .sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
 
@@ -72,17 +73,16 @@ def send_via_proxy(
 
     Returns `{"id": message id, "queued": 1, "rejected": []}` once the proxy has the mail; the delivery itself is
     reported later. Raises `InvalidMessage` in the caller, and in the worker `MessageRejected` and
-    `ProxyRequestError`, which no retry mends. An unreachable proxy is tried again with exponential back-off, up to
-    `mail_proxy_max_retries` times; then the delivery ends as `error`, and `ProxyUnavailable` is raised.
+    `ProxyRequestError`, by which the proxy refuses this very mail. An unreachable proxy, and an error that nobody
+    foresaw, is tried again with exponential back-off, up to `mail_proxy_max_retries` times; then the delivery ends as
+    `error`, and `ProxyUnavailable` or `UnforeseenError` is raised. A wrong token or URL is waited for.
 
     With `per_recipient` each recipient gets a message of its own, `{task id}-{n}`, that shows the same To and Cc, and
     callbacks of its own. Returns `{"id", "ids": {address: message id}, "queued": n, "rejected", "failed"}`, the last
     two lists of `{"id", "reason"}`; where the proxy took none, the error of the first is raised.
     """
-    try:
-        return (send_each if per_recipient else send)(self, content, arguments)
-    except RETRYABLE as exc:
-        raise retry_later(self, exc) from exc
+    result: dict[str, Any] = guarded(self, lambda: (send_each if per_recipient else send)(self, content, arguments))
+    return result
 
 
 @shared_task(bind=True, base=CollectTask, name=task_names.DELIVER, typing=False, **TIME_LIMITS)
@@ -104,11 +104,7 @@ def deliver_via_proxy(
     Called directly or eagerly it submits, and returns `{"state": "queued", "id": message id}`; with `per_recipient`
     also `ids`, `sent` (empty) and `error` (whom the proxy refused).
     """
-    try:
-        return (deliver_each if per_recipient else deliver)(self, content, arguments)
-    except RETRYABLE as exc:
-        # Whatever the number of retries: the proxy may have the mail, and its end must find the task.
-        raise retry_later(self, exc) from exc
+    return guarded(self, lambda: (deliver_each if per_recipient else deliver)(self, content, arguments))
 
 
 @shared_task(
@@ -131,10 +127,8 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
     a rejected message does not take its neighbours down. `failed` are those the proxy never took for another reason
     than their own.
     """
-    try:
-        return send_many(self, messages, common)
-    except RETRYABLE as exc:
-        raise retry_later(self, exc) from exc
+    result: dict[str, Any] = guarded(self, lambda: send_many(self, messages, common))
+    return result
 
 
 @shared_task(

@@ -126,6 +126,18 @@ def test_every_store_that_a_page_names_can_be_opened() -> None:
         open_store(url.rstrip("'"), retention=Retention()).close()
 
 
+# Guarantees
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "explanation/guarantees.md").read_text()))
+    defined = {
+        name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert named
+    assert named <= defined, named - defined
+
+
 # Commands
 
 

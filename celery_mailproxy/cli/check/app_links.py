@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,7 @@ from celery import Celery
 from ...conf import task_names
 from ...conf.settings import Settings, Unset
 from ...runtime import Runtime
+from ...tasks.sending.troubles import trouble_of
 from ..command import shown_url
 from .links import Link, failed, fine, skipped, warning
 
@@ -19,6 +21,7 @@ __all__ = [
     "check_broker",
     "check_settings",
     "check_store",
+    "check_waiting",
     "check_workers",
     "secrets_of",
 ]
@@ -125,6 +128,19 @@ def check_store(runtime: Runtime) -> Link:
             "Set mail_proxy_store to a redis:// or sqlite:// URL, unless this is a test.",
         )
     return fine("store", found)
+
+
+def check_waiting(runtime: Runtime, server: str) -> Link:
+    """No mail waits for the proxy, as far as its workers have noted; else why, and what ends it."""
+    trouble = trouble_of(runtime, server)
+    if trouble is None:
+        return fine("mails", "none waits for this proxy")
+    since, at = (
+        datetime.fromtimestamp(moment, timezone.utc).strftime("%H:%M UTC") for moment in (trouble.since, trouble.at)
+    )
+    found = f"{trouble.waiting}, since {since}, last tried at {at}: {trouble.problem}"
+    remedy = trouble.remedy or "They are tried again by themselves; the links below say what is wrong now."
+    return warning("mails", found, remedy)
 
 
 def secrets_of(app: Celery, settings: Settings) -> set[str]:

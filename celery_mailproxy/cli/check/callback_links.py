@@ -101,7 +101,8 @@ class CallbackProbe:
             return skipped("callback", "no URL is known; name one with --callback-url")
         shown = hide_password(url)
         try:
-            with httpx.Client(timeout=self._timeout_seconds, transport=self._transport) as http:
+            # As the proxy does, which asks no HTTP_PROXY either: the token is for the receiver alone.
+            with httpx.Client(timeout=self._timeout_seconds, transport=self._transport, trust_env=False) as http:
                 response = http.post(url, json=_EMPTY_REPORT, headers=self._headers())
         except httpx.TransportError as exc:
             return _no_answer(shown, exc)

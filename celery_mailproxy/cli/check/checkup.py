@@ -12,7 +12,15 @@ from ...conf.settings import ServerSettings, Settings
 from ...errors import MailProxyError
 from ...runtime import forget_runtime, get_runtime
 from ..terminal import Terminal, plain
-from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
+from .app_links import (
+    check_application,
+    check_broker,
+    check_settings,
+    check_store,
+    check_waiting,
+    check_workers,
+    secrets_of,
+)
 from .callback_links import CallbackProbe
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
 from .proxy_links import ProxyProbe
@@ -103,10 +111,15 @@ class Checkup:
     def _server_links(self, name: str) -> Iterator[Link]:
         try:
             server = self._server(name)
+            probe = ProxyProbe(server)
         except MailProxyError as exc:
             yield failed("proxy", plain(str(exc)))
             return
-        with ProxyProbe(server) as probe:
+        if self._has_failed("store"):
+            yield skipped("mails", "needs the store")
+        else:
+            yield guarded("mails", partial(check_waiting, self._runtime, name))
+        with probe:
             yield from probe.links()
             tenant = probe.tenant
         callback = CallbackProbe(self._settings, tenant, server.tenant, url=self.request.callback_url)

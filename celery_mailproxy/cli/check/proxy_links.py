@@ -58,10 +58,10 @@ class ProxyProbe:
     def _health(self) -> Link:
         try:
             self.client.health()
-        except ProxyUnavailable as exc:
-            return failed("proxy", str(exc), "Start the proxy, or correct mail_proxy_url.")
-        except ProxyRequestError as exc:
-            return failed("proxy", str(exc), "Correct mail_proxy_url: something else answers there.")
+        except (ProxyUnavailable, ProxyRequestError) as exc:
+            if exc.status is None or exc.status >= 500:
+                return failed("proxy", exc.problem, "Start the proxy, or correct mail_proxy_url.")
+            return failed("proxy", exc.problem, "Correct mail_proxy_url: something else answers there.")
         return fine("proxy", f"{self.server.url} answers")
 
     def _api(self) -> Link:
@@ -71,7 +71,7 @@ class ProxyProbe:
             spoken = probe.api.name
         except (ProxyRequestError, ProxyUnavailable) as exc:
             if configured == "auto":
-                return failed("API", str(exc), "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
+                return failed("API", exc.problem, "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
             return warning(
                 "API", f"{configured}, as set; the proxy does not say", "No action is needed if mails are accepted."
             )
@@ -88,7 +88,7 @@ class ProxyProbe:
     def _token(self) -> Link:
         try:
             self.client.accounts(self.server.tenant or _NO_TENANT)
-        except ProxyRequestError as exc:
+        except ProxyUnavailable as exc:
             if exc.status in (401, 403):
                 what = "is wrong" if self.server.token else "is missing"
                 remedy = "Set mail_proxy_token to the proxy's API token (its GMP_API_TOKEN), or to the tenant's own."
@@ -102,7 +102,9 @@ class ProxyProbe:
     def _sending(self) -> Link:
         try:
             is_active = self.client.is_active()
-        except ProxyRequestError:
+        except (ProxyUnavailable, ProxyRequestError) as exc:
+            if exc.status is None or exc.status >= 500:
+                raise
             # For an administrator's token only, or not in this release.
             is_active = None
         if is_active is None:

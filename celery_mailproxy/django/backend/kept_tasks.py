@@ -14,6 +14,7 @@ from ...runtime import get_runtime
 from ...tasks import send_via_proxy
 from ...tasks.sending.arguments import addressee_of, dump_arguments
 from ...tasks.sending.base_tasks import SendTask
+from ...tasks.sending.guard import guarded
 from ...tasks.sending.retrying import retry_in
 from ...tasks.sending.submitter import submitter_of
 from ..log import content
@@ -60,17 +61,19 @@ def send_kept(self: Any, *, content_name: str, **arguments: Any) -> Any:
     The proxy gets references to its attachments, and asks for them when it sends, where it is one that can, and makes
     the same mail of them; else it gets the whole. Raises `InvalidMessage` where the file is gone before that.
     """
+    return guarded(self, lambda: _send(self, content_name, arguments))
+
+
+def _send(task: Any, content_name: str, arguments: Mapping[str, Any]) -> Any:
     try:
         source = content.load(content_name)
-        if source is None:
-            return _without_source(self, arguments)
-    except InvalidMessage:
-        raise
     except Exception as exc:
-        raise _later(self, exc) from exc
+        raise _later(task, exc) from exc
+    if source is None:
+        return _without_source(task, arguments)
     mail = {**arguments, "raw": source.decode()}
-    referring = with_references(get_runtime(self.app), mail, content_name, message_id=self.request.id)
-    return send_via_proxy.run.__func__(self, **(referring or mail))
+    referring = with_references(get_runtime(task.app), mail, content_name, message_id=task.request.id)
+    return send_via_proxy.run.__func__(task, **(referring or mail))
 
 
 def _later(task: Any, exc: Exception) -> Exception:

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from django.db import DatabaseError, InterfaceError
 
-from ...errors import InvalidMessage, redact
+from ...deliveries.delivery import Status
+from ...errors import InvalidMessage, UnforeseenError, redact
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
 from ...tasks.sending.callbacks import split_callbacks
@@ -26,7 +27,7 @@ from .models import DeadLetter
 from .queued import QueuedMail, QueuedTask, unpack
 from .reading import read
 
-__all__ = ["TRANSIENT", "drain", "send_letter"]
+__all__ = ["TRANSIENT", "drain", "keep_undrained", "send_letter"]
 
 #: Transient errors: the queued task is retried.
 TRANSIENT = (*RETRYABLE, DatabaseError, InterfaceError)
@@ -61,6 +62,20 @@ def drain(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     if outcome.answer.unsettled:
         _wait_or_give_up(task, runtime, queued, outcome, task_id)
     return outcome.number
+
+
+def keep_undrained(task: Any, error: UnforeseenError) -> None:
+    """Keep what the proxy is not known to have of a queued task that nobody tries again. Raises what is `TRANSIENT`."""
+    runtime = get_runtime(task.app)
+    task_id = task.request.id
+    queued = unpack(task.request.args or (), task.request.kwargs or {}, task_id=task_id)
+    kept = runtime.store.get_many([mail.message_id for mail in queued.mails])
+    reasons = {
+        mail.message_id: f"given up: {error}"
+        for mail, delivery in zip(queued.mails, kept, strict=True)
+        if delivery is None or delivery.status is Status.NEW
+    }
+    letters.keep(queued.mails, reasons, task_id=task_id, using=queued.using, ended=0)
 
 
 def send_letter(task: Any, letter: DeadLetter) -> bool:
@@ -135,6 +150,8 @@ def _wait_or_give_up(task: Any, runtime: Runtime, queued: QueuedTask, outcome: _
     task.request.args, task.request.kwargs = queued.arguments(frozenset(unsettled))
     reasons = {
         message_id: f"given up: {unsettled[message_id]}"
-        for message_id in retry_or_give_up(task, runtime, unsettled, task_id=task_id)
+        for message_id in retry_or_give_up(
+            task, runtime, unsettled, task_id=task_id, callbacks={each: {} for each in unsettled}
+        )
     }
     letters.keep(queued.mails, reasons, task_id=task_id, using=queued.using, ended=1)

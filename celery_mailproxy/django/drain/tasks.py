@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Task, shared_task
 from django.conf import settings as django_settings
 
 from ...conf import task_names
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, UnforeseenError
 from ...tasks.sending.base_tasks import SendTask
+from ...tasks.sending.guard import guarded
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from ..backend.celery_email import CeleryEmailSettings
-from .draining import TRANSIENT, drain, send_letter
+from .draining import TRANSIENT, drain, keep_undrained, send_letter
 from .models import DeadLetter
 from .quiet_request import HIDDEN
 
@@ -47,6 +48,11 @@ class DrainTask(SendTask):
     def message_ids(self, request: Any) -> list[str]:
         """None: which mails lie in a queued task is found out when it runs."""
         return []
+
+    def conclude(self, error: UnforeseenError) -> None:
+        """Keep the mails of a run that ends for that error as dead letters; see `guarded`."""
+        _transient(self, lambda: keep_undrained(self, error))
+        raise error
 
 
 def _configuration() -> dict[str, Any]:
@@ -85,17 +91,25 @@ def send_multiple(self: Any, /, *args: Any, **kwargs: Any) -> int:
 
     Takes whatever was queued. A mail that cannot be read, or that the proxy will never have, becomes a dead letter.
     """
-    try:
-        return drain(self, args, kwargs)
-    except TRANSIENT as exc:
-        raise retry_later(self, exc) from exc
+    number: int = guarded(self, lambda: _transient(self, lambda: drain(self, args, kwargs)), addressees={})
+    return number
 
 
 @shared_task(bind=True, name=task_names.SEND_DEAD_LETTER, typing=False, **DURABLE, **TIME_LIMITS)
 def send_dead_letter(self: Any, letter_id: int) -> bool:
     """Submit a dead letter once more; whether the proxy has it. Then the letter is deleted."""
-    try:
+
+    def send() -> bool:
         letter = DeadLetter.objects.filter(pk=letter_id).first()
         return letter is not None and send_letter(self, letter)
+
+    is_sent: bool = guarded(self, lambda: _transient(self, send), addressees={})
+    return is_sent
+
+
+def _transient(task: Any, run: Callable[[], Any]) -> Any:
+    """What `run` returns. A database that is away is waited for, like the store."""
+    try:
+        return run()
     except TRANSIENT as exc:
-        raise retry_later(self, exc) from exc
+        raise retry_later(task, exc, is_lasting=True) from exc

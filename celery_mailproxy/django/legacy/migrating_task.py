@@ -17,16 +17,19 @@ from celery.exceptions import SoftTimeLimitExceeded
 from ...conf import task_names
 from ...conf.settings import MigrationSettings
 from ...deliveries.report import Kind
-from ...errors import InvalidMessage, redact
+from ...errors import InvalidMessage, UnforeseenError, redact
 from ...migration.legacy import LegacyAnswer
 from ...migration.routing import LEGACY, PROXY
 from ...migration.run import MigrationRun, RunMail
 from ...runtime import Runtime, get_runtime
 from ...tasks.sending.arguments import addressee_of, one_outgoing
 from ...tasks.sending.base_tasks import SendTask
+from ...tasks.sending.callbacks import Callbacks
+from ...tasks.sending.guard import end_mails, guarded
 from ...tasks.sending.outgoing import Outgoing
-from ...tasks.sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
+from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, out_of_tries, retry_later
 from ...tasks.sending.submitter import submitter_of
+from ...tasks.sending.unforeseen import FORESEEN, unforeseen
 from ..backend.kept_mails import with_references
 from ..log import content
 from .transport import LegacyTransport
@@ -54,9 +57,9 @@ class MigratingTask(SendTask):
         """As `Task.apply_async`."""
         return self._publish(args, kwargs or {}, task_id, options)
 
-    def message_ids(self, request: Any) -> list[str]:
-        """The ids of the mails that a run with this request sends."""
-        return [each["message_id"] for each in (request.args or [()])[0]]
+    def addressees(self, request: Any) -> dict[str, Callbacks]:
+        """The mails that a run with this request sends, each with its callbacks."""
+        return dict(addressee_of((), each, message_id=request.id) for each in (request.args or [()])[0])
 
 
 @shared_task(
@@ -74,12 +77,14 @@ def send_migrating(self: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str
     Each is a dict of the arguments of `send_via_proxy`: its source as `raw`, or where that lies in the file storage,
     `content_name`. Returns `{"ids": […], "proxy": n, "legacy": n, "failed": [{"id", "reason"}]}`.
     """
+    return guarded(self, lambda: _run(self, messages))
+
+
+def _run(task: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     try:
-        return _Chunk(self, messages).run()
-    except RETRYABLE as exc:
-        raise retry_later(self, exc) from exc
+        return _Chunk(task, messages).run()
     except StorageUnavailable as exc:
-        raise retry_later(self, exc) from exc
+        raise retry_later(task, exc, is_lasting=True) from exc
 
 
 @dataclass
@@ -101,6 +106,8 @@ class _Chunk:
         self._task_id = task.request.id or str(uuid4())
         self._run = MigrationRun(task, self._runtime, task_id=self._task_id, has_own_limit=True)
         self._result = _Result()
+        #: Mails that met an error that nobody foresaw: it concerns none of the others.
+        self._odd: dict[str, tuple[Callbacks, UnforeseenError]] = {}
 
     def run(self) -> dict[str, Any]:
         mails = self._mails()
@@ -108,6 +115,7 @@ class _Chunk:
         fallback_ids = self._through_proxy([mail for mail in mails if paths[mail.message_id] == PROXY])
         legacy = [mail for mail in mails if paths[mail.message_id] == LEGACY or mail.message_id in fallback_ids]
         self._through_legacy(legacy, fallback_ids)
+        self._settle_odd()
         result = self._result
         if result.retry is not None:
             # With the same arguments: the store knows which mails have ended.
@@ -129,13 +137,31 @@ class _Chunk:
                     # The source of a mail that has ended is deleted; any other mail ends here.
                     submitter_of(self._runtime).refuse(message_id, callbacks, reason, task_id=self._task_id)
                     self._result.failed[message_id] = reason
+            except (*FORESEEN, StorageUnavailable):
+                raise
+            except Exception as exc:
+                self._note_odd(message_id, callbacks, exc)
         return mails
+
+    def _note_odd(self, message_id: str, callbacks: Callbacks, exc: Exception) -> None:
+        self._odd[message_id] = (callbacks, unforeseen(exc, [message_id]))
+
+    def _settle_odd(self) -> None:
+        """Have these tried again, or end them."""
+        unsettled = {message_id: error for message_id, (_, error) in self._odd.items()}
+        for message_id, error in out_of_tries(self._task, self._runtime, unsettled).items():
+            addressees = {message_id: self._odd.pop(message_id)[0]}
+            end_mails(self._runtime, addressees, f"given up: {error}", task_id=self._task_id)
+            self._result.failed[message_id] = str(error)
+        for _, error in self._odd.values():
+            self._result.retry = self._result.retry or error
 
     def _through_proxy(self, mails: Sequence[_Mail]) -> frozenset[str]:
         """Submit these; the ids of those that fall back to the legacy transport."""
-        if not mails:
+        outgoing = [out for mail in mails if (out := self._for_proxy(mail)) is not None]
+        if not outgoing:
             return frozenset()
-        outcome = self._run.submit([mail.for_proxy(self._runtime) for mail in mails])
+        outcome = self._run.submit(outgoing)
         answer = outcome.answer
         self._result.retry = outcome.retry
         if outcome.retry is None:
@@ -144,6 +170,15 @@ class _Chunk:
         self._result.failed |= answer.rejected
         self._result.failed |= {message_id: str(error) for message_id, error in answer.failed.items()}
         return outcome.fallback_ids
+
+    def _for_proxy(self, mail: _Mail) -> Outgoing | None:
+        try:
+            return mail.for_proxy(self._runtime)
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            self._note_odd(mail.message_id, mail.outgoing.callbacks, exc)
+            return None
 
     def _through_legacy(self, mails: Sequence[_Mail], fallback_ids: frozenset[str]) -> None:
         if not mails:
@@ -156,7 +191,14 @@ class _Chunk:
         with closing(LegacyTransport(settings.legacy)) as transport:
             for mail in mails:
                 send = partial(transport.send, mail.outgoing.message)
-                answer = self._run.send_legacy(mail.in_run, send, is_last_try=not self._run.has_retries)
+                try:
+                    answer = self._run.send_legacy(mail.in_run, send, is_last_try=not self._run.has_retries)
+                except FORESEEN:
+                    raise
+                except Exception as exc:
+                    # Before the mail was sent: once it is, nothing is raised.
+                    self._note_odd(mail.message_id, mail.outgoing.callbacks, exc)
+                    continue
                 self._note(mail, answer)
                 # Mails that fell back need no shadow: the proxy is known to be down.
                 if answer.kind is not Kind.DEFERRED and mail.message_id not in fallback_ids:

@@ -14,9 +14,11 @@ from celery import Task, shared_task
 from ...conf import task_names
 from ...errors import InvalidMessage
 from ...runtime import get_runtime
-from ..sending.arguments import many_outgoing
-from ..sending.retrying import RETRYABLE, TIME_LIMITS, retry_later, retry_or_give_up
-from ..sending.submitter import submitter_of
+from ..sending.arguments import addressee_of
+from ..sending.callbacks import Callbacks
+from ..sending.guard import guarded
+from ..sending.retrying import TIME_LIMITS
+from ..sending.runs import submit_many
 from .collect_task import CollectTask
 
 __all__ = ["chunk_signatures", "deliver_from_chunk"]
@@ -35,9 +37,21 @@ class ChunkTask(CollectTask):
     ) -> Any:
         return self._publish(args, kwargs or {}, task_id, options)
 
-    def message_ids(self, request: Any) -> list[str]:
-        """The ids of all mails of the chunk for the task that submits them, else none."""
-        return chunk_ids(request.group, request.kwargs or {})
+    def addressees(self, request: Any) -> dict[str, Callbacks]:
+        """All mails of the chunk for the task that submits them, else none."""
+        arguments = request.kwargs or {}
+        common = request.args[0] if request.args and isinstance(request.args[0], Mapping) else {}
+        return dict(
+            addressee_of((message,), common, message_id=message_id)
+            for message_id, message in zip(
+                chunk_ids(request.group, arguments), arguments.get("messages") or (), strict=True
+            )
+        )
+
+    def own_message_id(self, request: Any) -> str:
+        """The id of the mail that the task's result follows."""
+        arguments = request.kwargs or {}
+        return arguments.get("message_id") or _member_id(request.group, arguments["campaign"], arguments["index"])
 
 
 @shared_task(bind=True, base=ChunkTask, name=task_names.DELIVER_FROM_CHUNK, typing=False, **TIME_LIMITS)
@@ -55,10 +69,7 @@ def deliver_from_chunk(
     `messages` are the mails of the chunk that begins with the `index`-th of the campaign. Ids that the mails have not
     are made from the group's, so that the tasks of a chunk agree on them, and a group applied twice sends twice.
     """
-    try:
-        return _deliver(self, content, campaign, index, messages, message_id)
-    except RETRYABLE as exc:
-        raise retry_later(self, exc) from exc
+    return guarded(self, lambda: _deliver(self, content, campaign, index, messages, message_id))
 
 
 def chunk_signatures(
@@ -115,11 +126,4 @@ def _submit(task: Any, messages: Sequence[Mapping[str, Any]], content: Sequence[
     runtime = get_runtime(task.app)
     task_id = task.request.id
     common = content[0] if content and isinstance(content[0], Mapping) else {}
-    outgoing, refused = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
-    for message_id, callbacks, exc in refused:
-        submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
-    # Where the result of such a mail had joined it before: `refuse` leaves alone what belongs to another task.
-    submitter_of(runtime).give_up([message_id for message_id, _, _ in refused], "refused", task_id=task_id)
-    answer = submitter_of(runtime).submit(outgoing, task_id=task_id)
-    if answer.unsettled:
-        retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
+    submit_many(task, runtime, messages, common, task_id=task_id, are_joined=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ...deliveries.delivery import Delivery
-from ...errors import ConfigurationError, DeliveryError, InvalidMessage, MailProxyError, StoreError, redact
+from ...errors import (
+    ConfigurationError,
+    DeliveryError,
+    InvalidMessage,
+    MailProxyError,
+    StoreError,
+    UnforeseenError,
+    redact,
+)
 from .deliver_task import DeliverTask
 from .outcome import outcome_of
 
@@ -36,7 +44,7 @@ class CollectTask(DeliverTask):
             self.request.update({COLLECT_HEADER: True, "headers": headers})
         try:
             result = super().__call__(*args, **kwargs)
-        except (ConfigurationError, StoreError):
+        except (ConfigurationError, StoreError, UnforeseenError):
             # Nothing that one mail came to.
             raise
         except MailProxyError as exc:

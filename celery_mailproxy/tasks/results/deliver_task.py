@@ -17,9 +17,10 @@ from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, capture_message
-from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError
+from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError, UnforeseenError
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
+from ..sending.guard import guarded
 from ..sending.outgoing import Outgoing
 from ..sending.retrying import retry_in
 from ..sending.submitter import submitter_of
@@ -72,7 +73,7 @@ class DeliverTask(SendTask):
             if not isinstance(header, Mapping):
                 # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
                 return self.run(*args, **kwargs)
-            return self._resume(str(header["id"]), str(header["token"]))
+            return guarded(self, lambda: self._resume(str(header["id"]), str(header["token"])))
         except Ignore:
             pass
         # A new one, without a traceback: Celery formats it twice and sends it to the worker's main process.
@@ -151,6 +152,26 @@ class DeliverTask(SendTask):
         if delivery is None or not is_mine:
             raise Ignore
         return self._take(delivery, self.request.id)
+
+    def own_message_id(self, request: Any) -> str:
+        """The id of the mail that the task's result follows."""
+        return self.message_ids(request)[0]
+
+    def conclude(self, error: UnforeseenError) -> Any:
+        """End a run whose mail has ended for that error; see `guarded`. The result is the mail's own where it has one.
+
+        So a mail that the proxy has nevertheless is waited for.
+        """
+        if self.request.get(RESUME_HEADER):
+            raise error
+        delivery = self._runtime.store.get(self.own_message_id(self.request))
+        if delivery is None or delivery.task_id != self.request.id:
+            raise error
+        if delivery.suspension is not None:
+            return self.suspend(delivery.message_id)
+        if delivery.is_ended:
+            return self._take(delivery, self.request.id)
+        raise error
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery's hook: the result is stored, so the record can become a tombstone."""

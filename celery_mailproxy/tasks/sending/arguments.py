@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from ...conf.settings import Settings
-from ...errors import InvalidMessage
+from ...errors import InvalidMessage, UnforeseenError
 from ...mail.arguments import normalise_arguments
 from ...mail.message import MailMessage
 from ...mail.payload import check_expressible
 from .callbacks import CALLBACK_ARGUMENTS, Callbacks, split_callbacks
 from .outgoing import Outgoing
 from .per_recipient import distribute
+from .unforeseen import FORESEEN, unforeseen
 
 __all__ = [
     "Arguments",
+    "Unbuilt",
     "addressee_of",
     "checked",
     "dump_arguments",
@@ -63,31 +66,46 @@ def one_outgoing(
     return outgoing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbuilt:
+    """A message that could not be made. `error` is `InvalidMessage`, redacted, where its arguments are wrong."""
+
+    message_id: str
+    callbacks: Callbacks = field(repr=False)
+    error: InvalidMessage | UnforeseenError
+
+
 def many_outgoing(
     messages: Sequence[Any], common: Arguments, *, settings: Settings, task_id: str
-) -> tuple[list[Outgoing], list[tuple[str, Callbacks, InvalidMessage]]]:
-    """The messages of one task, and those that are wrong, as (message id, callbacks, redacted error)."""
-    good: list[Outgoing] = []
-    bad: list[tuple[str, Callbacks, InvalidMessage]] = []
+) -> tuple[list[Outgoing], list[Unbuilt]]:
+    """The messages of one task, and those that could not be made. Raises `InvalidMessage` where there is no list."""
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        raise InvalidMessage("messages", f"must be a list of dicts, got {type(messages).__name__}")
+    built: list[Outgoing] = []
+    unbuilt: list[Unbuilt] = []
     for index, arguments in enumerate(messages):
-        own_id = f"{task_id}-{index}"
         content = (arguments,)
+        message_id, callbacks = addressee_of(content, common, message_id=f"{task_id}-{index}")
         try:
-            message_id, _ = addressee_of(content, common, message_id=own_id)
-            good.append(one_outgoing((), {**common, **_content(content)}, settings=settings, message_id=message_id))
+            built.append(one_outgoing((), {**common, **_content(content)}, settings=settings, message_id=message_id))
         except InvalidMessage as exc:
-            bad.append((*addressee_of(content, common, message_id=own_id), exc.redacted()))
-    return good, bad
+            unbuilt.append(Unbuilt(message_id=message_id, callbacks=callbacks, error=exc.redacted()))
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            error = unforeseen(exc, [message_id])
+            unbuilt.append(Unbuilt(message_id=message_id, callbacks=callbacks, error=error))
+    return built, unbuilt
 
 
 def addressee_of(content: Sequence[Any], arguments: Arguments, *, message_id: str) -> tuple[str, Callbacks]:
-    """Whom to notify that a message is wrong: its id and its callbacks, as far as they can be read."""
+    """Whom to notify that a message is wrong: its id and its callbacks, as far as they can be read. Never raises."""
     mapping = content[0] if content and isinstance(content[0], Mapping) else {}
     merged = {**mapping, **arguments}
     own_id = merged.get("message_id")
     try:
         callbacks = split_callbacks(merged)[1]
-    except InvalidMessage:
+    except (InvalidMessage, RecursionError):
         callbacks = {}
     return own_id if isinstance(own_id, str) and own_id else message_id, callbacks
 

@@ -14,6 +14,7 @@ from ...errors import InvalidMessage
 from ...mail.payload import check_expressible
 from ...runtime import get_runtime
 from .arguments import Arguments, addressee_of, checked, dump_arguments, dump_many, messages_of, one_outgoing
+from .callbacks import Callbacks
 
 __all__ = ["SendManyTask", "SendTask", "hide_arguments"]
 
@@ -94,7 +95,12 @@ class SendTask(_MailTask):
 
     def message_ids(self, request: Any) -> list[str]:
         """The ids of the mails that a run with this request sends: here its one mail's."""
-        return [(request.kwargs or {}).get("message_id") or request.id]
+        return list(self.addressees(request))
+
+    def addressees(self, request: Any) -> dict[str, Callbacks]:
+        """The same, each with the callbacks of its mail, as far as they can be read."""
+        message_id, callbacks = addressee_of(request.args or (), request.kwargs or {}, message_id=request.id)
+        return {message_id: callbacks}
 
     def _split(self, kwargs: Arguments | None) -> tuple[dict[str, Any], dict[str, Any]]:
         mail = dict(kwargs or {})
@@ -137,11 +143,16 @@ class SendManyTask(_MailTask):
 
     def message_ids(self, request: Any) -> list[str]:
         """The ids of the mails that a run with this request sends."""
-        messages, common = messages_of(request.args, request.kwargs or {})
-        return [
-            addressee_of((message,), common, message_id=f"{request.id}-{index}")[0]
+        return list(self.addressees(request))
+
+    def addressees(self, request: Any) -> dict[str, Callbacks]:
+        """The same, each with the callbacks of its mail, as far as they can be read."""
+        common = dict(request.kwargs or {})
+        messages = request.args[0] if request.args else common.pop("messages", ())
+        return dict(
+            addressee_of((message,), common, message_id=f"{request.id}-{index}")
             for index, message in enumerate(messages)
-        ]
+        )
 
 
 #: Options by which a canvas awaits one task: several would each go on with the rest.

@@ -8,7 +8,7 @@ from ...deliveries.suspension import Suspension
 from ...mail.message import MailMessage
 from .callbacks import Callbacks
 
-__all__ = ["Outgoing"]
+__all__ = ["Outgoing", "id_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +20,8 @@ class Outgoing:
     suspension: Suspension | None = None
     members: tuple[str, ...] = field(default=(), repr=False)
     parent_id: str | None = None
+
+
+def id_of(outgoing: Outgoing) -> str:
+    """Its message id."""
+    return outgoing.message.message_id

@@ -15,7 +15,14 @@ from ...deliveries.delivery import Delivery, Status
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Recording
 from ...dispatch.dispatcher import dispatcher_of
-from ...errors import ID_IN_USE, InvalidMessage, UnsupportedMessage, redact
+from ...errors import (
+    ID_IN_USE,
+    InvalidMessage,
+    ProxyUnavailable,
+    UnforeseenError,
+    UnsupportedMessage,
+    redact,
+)
 from ...mail.headers import read_addresses
 from ...mail.message import MailMessage
 from ...mail.payload import own_message_id
@@ -72,12 +79,12 @@ def submit_members(
     *,
     task_id: str,
     begun_at: datetime,
-    retry: Callable[[Exception], Exception] | None = None,
+    retry_or_give_up: Callable[[Mapping[str, ProxyUnavailable | UnforeseenError]], list[str]],
 ) -> SubmitAnswer:
     """Register and submit the members, in chunks, each once however often it is asked to; see `SubmitAnswer`.
 
-    `parent` is the parent's delivery as it was registered. What is unsettled is given up, unless `retry` makes of its
-    error an exception to raise. Raises also `StoreError`, and kombu's `OperationalError`.
+    `parent` is the parent's delivery as it was registered. `retry_or_give_up` takes what is unsettled, and raises its
+    retry, or gives it up and answers what has ended by it. Raises also what is `FORESEEN`.
     """
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
@@ -87,19 +94,25 @@ def submit_members(
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
     pairs = [pair for pair in pairs if pair[1].parent_id == parent.message_id]
     answer = SubmitAnswer(rejected=dict.fromkeys(taken, ID_IN_USE))
+    away: ProxyUnavailable | None = None
     for chunk in _chunks(pairs, runtime.settings.chunk_size):
-        if answer.unsettled:
-            # The proxy is away: the others need not find out one by one.
-            error = next(iter(answer.unsettled.values()))
+        if away is not None:
+            # The others need not find out one by one.
             waiting = [delivery.message_id for _, delivery in chunk if delivery.status is Status.NEW]
-            answer += SubmitAnswer(unsettled=dict.fromkeys(waiting, error))
+            answer += SubmitAnswer(unsettled=dict.fromkeys(waiting, away))
             chunk = [pair for pair in chunk if pair[1].status is not Status.NEW]
         outgoing, deliveries = [out for out, _ in chunk], [delivery for _, delivery in chunk]
-        answer += submitter_of(runtime).submit_registered(outgoing, deliveries, task_id=task_id, begun_at=begun_at)
-    if answer.unsettled and retry is not None:
-        error = next(iter(answer.unsettled.values()))
-        raise retry(error) from error
-    return _settle(runtime, parent, answer, task_id)
+        part = submitter_of(runtime).submit_registered(outgoing, deliveries, task_id=task_id, begun_at=begun_at)
+        away = away or _away(part)
+        answer += part
+    if answer.unsettled:
+        ended = set(retry_or_give_up(answer.unsettled))
+        # Of the others a report has come meanwhile: an answer was lost, not the mail.
+        found = tuple(each for each in answer.unsettled if each not in ended)
+        unsettled = {each: answer.unsettled[each] for each in ended}
+        answer = replace(answer, accepted=answer.accepted + found, unsettled=unsettled)
+    _settle(runtime, parent, answer, task_id)
+    return answer
 
 
 def each_summary(answer: SubmitAnswer) -> dict[str, Any]:
@@ -117,22 +130,22 @@ def with_reasons(reasons: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"id": message_id, "reason": redact(reason)} for message_id, reason in reasons.items()]
 
 
-def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: str) -> SubmitAnswer:
-    """Give up what is unsettled, and let the parent follow its members; the answer as it stands then."""
-    accepted = answer.accepted
-    if answer.unsettled:
-        error = next(iter(answer.unsettled.values()))
-        ended = set(submitter_of(runtime).give_up(answer.unsettled, f"given up: {error}", task_id=task_id))
-        # Of the others a report has come meanwhile: an answer was lost, not the mail.
-        accepted += tuple(each for each in answer.unsettled if each not in ended)
-        answer = replace(answer, accepted=accepted, unsettled={each: answer.unsettled[each] for each in ended})
-    if accepted:
+def _away(answer: SubmitAnswer) -> ProxyUnavailable | None:
+    """Why a proxy takes nothing at all; None where it does, or one message alone is to blame."""
+    if answer.accepted or answer.rejected:
+        return None
+    errors = list(answer.unsettled.values())
+    return next((each for each in errors if isinstance(each, ProxyUnavailable)), None)
+
+
+def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: str) -> None:
+    """Let the parent follow its members."""
+    if answer.accepted:
         # Not before all are settled: a parent that is queued needs no further submission.
         queued = DeliveryReport(kind=Kind.QUEUED, message_id=parent.message_id, at=utcnow())
         runtime.store.record([queued], claim=task_id, how=Recording(is_settled=True))
     # Where the last end was recorded before a crash, nobody else may look.
     dispatcher_of(runtime).join([parent.message_id], claim=task_id)
-    return answer
 
 
 def _check(message: MailMessage, recipients: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from ...errors import redact
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
-__all__ = ["end_revoked", "is_legacy"]
+__all__ = ["end_revoked", "is_legacy", "is_of_another"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def is_legacy(delivery: Delivery) -> bool:
 def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str, *, terminated: bool) -> None:
     unsent: list[str] = []
     for delivery in runtime.store.get_many(message_ids):
-        if delivery is None or delivery.is_ended or _is_of_another(delivery, request):
+        if delivery is None or delivery.is_ended or is_of_another(delivery, request.id):
             continue
         if not is_legacy(delivery):
             # Of a mail to each recipient alone those are ended; it ends with them.
@@ -66,12 +66,12 @@ def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str
         submitter_of(runtime).give_up(unsent, reason, task_id=request.id)
 
 
-def _is_of_another(delivery: Delivery, request: Any) -> bool:
+def is_of_another(delivery: Delivery, task_id: str) -> bool:
     """Whether another task registered the mail, and may still send it.
 
     The mails of a campaign's chunk are registered by the tasks whose results follow them, but sent by one for all.
     """
-    return delivery.suspension is None and delivery.task_id != request.id
+    return delivery.suspension is None and delivery.task_id != task_id
 
 
 def _surely_unsent(request: Any, *, terminated: bool) -> bool:

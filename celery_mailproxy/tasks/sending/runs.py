@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from ...deliveries.report import utcnow
-from ...errors import DeliveryError, InvalidMessage, MessageRejected
+from ...errors import DeliveryError, InvalidMessage, MessageRejected, UnforeseenError
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
-from .arguments import addressee_of, many_outgoing, one_outgoing
-from .outgoing import Outgoing
+from .arguments import Unbuilt, addressee_of, many_outgoing, one_outgoing
+from .outgoing import Outgoing, id_of
 from .per_recipient import distribute, each_summary, submit_members, with_reasons
-from .retrying import retries_left, retry_later, retry_or_give_up
+from .retrying import retry_or_give_up
 from .submitter import submitter_of
+from .unforeseen import FORESEEN, unforeseen
 
-__all__ = ["deliver", "deliver_each", "send", "send_each", "send_many"]
+__all__ = ["deliver", "deliver_each", "send", "send_each", "send_many", "submit_many"]
 
 
 def send(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +28,8 @@ def send(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> dic
     outgoing = _one_or_refuse(runtime, content, arguments, task_id)
     message_id = outgoing.message.message_id
     answer = submitter_of(runtime).submit([outgoing], task_id=task_id)
-    if answer.unsettled and not retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id):
+    callbacks = {message_id: outgoing.callbacks}
+    if answer.unsettled and not retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id, callbacks=callbacks):
         # A report has come meanwhile: an answer was lost, not the mail.
         answer = SubmitAnswer(accepted=(message_id,))
     answer.raise_for(message_id)
@@ -39,7 +42,14 @@ def send_each(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -
     parent, members = distribute(_one_or_refuse(runtime, content, arguments, task_id, per_recipient=True))
     begun_at = utcnow()
     (kept,) = submitter_of(runtime).register([parent], task_id=task_id)
-    answer = submit_members(runtime, kept, members, task_id=task_id, begun_at=begun_at, retry=_retry_of(task, runtime))
+    answer = submit_members(
+        runtime,
+        kept,
+        members,
+        task_id=task_id,
+        begun_at=begun_at,
+        retry_or_give_up=partial(retry_or_give_up, task, runtime, task_id=task_id, callbacks={}),
+    )
     if not answer.accepted:
         answer.raise_for(members[0].message.message_id)
     return {"id": kept.message_id, "ids": kept.ids_by_member, **each_summary(answer)}
@@ -62,7 +72,8 @@ def deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> 
     # What is rejected or fails for good has ended after this call: `suspend` finds the outcome.
     answer, moved = submitter_of(runtime).submit_suspending(outgoing, kept, task_id=task_id, begun_at=begun_at)
     if answer.unsettled:
-        retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
+        callbacks = {message_id: outgoing.callbacks}
+        retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id, callbacks=callbacks)
     return task.suspend(message_id, moved)
 
 
@@ -82,25 +93,70 @@ def deliver_each(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]
     begun_at = utcnow()
     kept = task.reserve(parent)
     task.show_queued(kept)
-    submit_members(runtime, kept, members, task_id=task_id, begun_at=begun_at, retry=_retry_of(task, runtime))
+    submit_members(
+        runtime,
+        kept,
+        members,
+        task_id=task_id,
+        begun_at=begun_at,
+        retry_or_give_up=partial(retry_or_give_up, task, runtime, task_id=task_id, callbacks={}),
+    )
     return task.suspend(kept.message_id)
 
 
 def send_many(task: Any, messages: Sequence[Any], common: Mapping[str, Any]) -> dict[str, Any]:
     runtime = get_runtime(task.app)
     task_id = task.request.id or str(uuid4())
-    outgoing, refused = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
-    answer = SubmitAnswer(rejected={message_id: str(exc) for message_id, _, exc in refused})
-    for message_id, callbacks, exc in refused:
-        submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
-    size = runtime.settings.chunk_size
-    for start in range(0, len(outgoing), size):
-        answer += submitter_of(runtime).submit(outgoing[start : start + size], task_id=task_id)
-    if answer.unsettled:
-        retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
-    ids = [each.message.message_id for each in outgoing]
+    ids, answer = submit_many(task, runtime, messages, common, task_id=task_id)
     failed = {message_id: str(error) for message_id, error in {**answer.failed, **answer.unsettled}.items()}
     return _many_result(ids, answer.rejected, failed)
+
+
+def submit_many(
+    task: Any,
+    runtime: Runtime,
+    messages: Sequence[Any],
+    common: Mapping[str, Any],
+    *,
+    task_id: str,
+    are_joined: bool = False,
+) -> tuple[list[str], SubmitAnswer]:
+    """Submit a list of mails; the ids of those that could be made, and what became of all.
+
+    `are_joined` says that the results of other tasks may have joined the mails before. No mail takes another down:
+    what is wrong with one concerns that one. Raises the retry of those that are unsettled.
+    """
+    built, unbuilt = many_outgoing(messages, common, settings=runtime.settings, task_id=task_id)
+    answer = SubmitAnswer()
+    for each in unbuilt:
+        answer += _end_unbuilt(runtime, each, task_id=task_id, is_joined=are_joined)
+    size = runtime.settings.chunk_size
+    for start in range(0, len(built), size):
+        answer += submitter_of(runtime).submit(built[start : start + size], task_id=task_id)
+    if answer.unsettled:
+        callbacks = {each.message_id: each.callbacks for each in unbuilt}
+        callbacks |= {id_of(each): each.callbacks for each in built}
+        ended = retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id, callbacks=callbacks)
+        # Of the others a report has come meanwhile: an answer was lost, not the mail.
+        answer = replace(answer, unsettled={each: answer.unsettled[each] for each in ended})
+    return [id_of(each) for each in built], answer
+
+
+def _end_unbuilt(runtime: Runtime, unbuilt: Unbuilt, *, task_id: str, is_joined: bool) -> SubmitAnswer:
+    """End a mail whose arguments are wrong. One that could not be made for any other reason is tried again."""
+    message_id, error = unbuilt.message_id, unbuilt.error
+    if isinstance(error, UnforeseenError):
+        return SubmitAnswer(unsettled={message_id: error})
+    try:
+        submitter_of(runtime).refuse(message_id, unbuilt.callbacks, str(error), task_id=task_id)
+        if is_joined:
+            # `refuse` leaves alone what belongs to another task.
+            submitter_of(runtime).give_up([message_id], str(error), task_id=task_id)
+    except FORESEEN:
+        raise
+    except Exception as exc:
+        return SubmitAnswer(unsettled={message_id: unforeseen(exc, [message_id])})
+    return SubmitAnswer(rejected={message_id: str(error)})
 
 
 def _one_or_refuse(
@@ -122,13 +178,8 @@ def _one_or_refuse(
         raise redacted from None
 
 
-def _retry_of(task: Any, runtime: Runtime) -> Callable[[Exception], Exception] | None:
-    """What makes the exception of a retry; None where there is to be none."""
-    return partial(retry_later, task) if retries_left(task, runtime) else None
-
-
 def _many_result(ids: Sequence[str], rejected: Mapping[str, str], failed: Mapping[str, str]) -> dict[str, Any]:
-    all_ids = list(dict.fromkeys([*ids, *rejected]))
+    all_ids = list(dict.fromkeys([*ids, *rejected, *failed]))
     return {
         "ids": all_ids,
         "queued": len(all_ids) - len(rejected) - len(failed),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 
-from ...deliveries.delivery import Delivery, Status
+from ...conf.settings import ServerSettings
+from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import ID_IN_USE, InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
-from ...mail.message import MailMessage
-from ...mail.payload import encode
+from ...errors import UnforeseenError, redact
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
-from ...proxy.client import ProxyClient
 from ...runtime import Runtime
 from .callbacks import Callbacks
+from .handover import Handover, has_proxy
 from .outgoing import Outgoing
+from .troubles import troubles_of
+from .unforeseen import FORESEEN, apart
 
 __all__ = ["Submitter", "submitter_of"]
 
@@ -30,19 +30,21 @@ logger = logging.getLogger(__name__)
 class Submitter:
     """Submits messages, each once however often it is asked to.
 
-    `client_for` gives the `ProxyClient` of a server's name.
+    `server_for` gives the settings of a server's name.
     """
 
     def __init__(
         self,
         *,
         store: DeliveryStore,
-        client_for: Callable[[str], ProxyClient],
+        server_for: Callable[[str], ServerSettings],
+        handover: Handover,
         dispatcher: Dispatcher,
         keep_summary: bool = True,
     ) -> None:
         self._store = store
-        self._client_for = client_for
+        self._server_for = server_for
+        self._handover = handover
         self._dispatcher = dispatcher
         self._keep_summary = keep_summary
 
@@ -50,10 +52,16 @@ class Submitter:
         """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again, and what was not yet dispatched is dispatched. Raises `StoreError`, and kombu's `OperationalError`.
+        again, and what was not yet dispatched is dispatched. Raises what is `FORESEEN`; any other error leaves those
+        messages unsettled that it concerns.
         """
         begun_at = utcnow()
-        kept = self.register(outgoing, task_id=task_id)
+        try:
+            kept = self.register(outgoing, task_id=task_id)
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
         return self.submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
@@ -68,16 +76,19 @@ class Submitter:
         *,
         task_id: str,
         begun_at: datetime,
-        ends: Callable[[str, ProxyRequestError], bool] = lambda message_id, error: True,
     ) -> SubmitAnswer:
         """The rest of `submit`, for messages that have been registered.
 
-        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first. `ends`
-        says whether a message that met this error has ended; the caller knows another way for the others.
+        What was registered before `begun_at` may have been submitted already: the proxy is asked for it first.
         """
-        known, answer = self._hand_over(outgoing, kept, begun_at)
-        failed = {message_id: error for message_id, error in answer.failed.items() if ends(message_id, error)}
-        self._notify(replace(answer, failed=failed), known.accepted, _undispatched(kept, task_id), claim=task_id)
+        try:
+            known, answer = self._handover.hand_over(outgoing, kept, begun_at)
+            self._notify(answer, known.accepted, _undispatched(kept, task_id), claim=task_id)
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            # Some may have been submitted by now: `submit` looks at each anew.
+            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
         return known + answer
 
     def submit_suspending(
@@ -87,7 +98,7 @@ class Submitter:
 
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
-        known, answer = self._hand_over([out], [kept], begun_at)
+        known, answer = self._handover.hand_over([out], [kept], begun_at)
         undispatched = _undispatched([kept], task_id)
         if answer.accepted and not undispatched:
             moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), claim=task_id)
@@ -96,81 +107,48 @@ class Submitter:
         self._notify(answer, known.accepted, undispatched, claim=task_id)
         return known + answer, None
 
-    def _hand_over(
-        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], begun_at: datetime
-    ) -> tuple[SubmitAnswer, SubmitAnswer]:
-        """What was known of some of the messages, and the proxy's answer for the others."""
-        known = SubmitAnswer()
-        to_submit: list[MailMessage] = []
-        submitted_before: set[str] = set()
-        for out, delivery in zip(outgoing, kept, strict=True):
-            is_same = (delivery.tenant_id, delivery.server) == self._place(out.message)
-            if not is_same:
-                known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
-            elif delivery.status is Status.NEW:
-                to_submit.append(out.message)
-                submitted_before |= {delivery.message_id} if delivery.created_at < begun_at else set()
-            else:
-                known += _known_answer(delivery)
-        answer = SubmitAnswer()
-        for server in sorted({message.server for message in to_submit}):
-            messages = [message for message in to_submit if message.server == server]
-            answer += self._submit_to(server, messages, submitted_before)
-        return known, answer
+    def give_up(
+        self,
+        message_ids: Iterable[str],
+        reason: str,
+        *,
+        task_id: str,
+        callbacks: Mapping[str, Callbacks] | None = None,
+        parent_id: str | None = None,
+    ) -> list[str]:
+        """End those messages as `error` of which nothing has been heard; the ids of those that the proxy has not.
 
-    def give_up(self, message_ids: Iterable[str], reason: str, *, task_id: str) -> list[str]:
-        """End those messages as `error` of which nothing has been heard; the ids of those that have ended so."""
+        `callbacks` are, by message id, those of messages that need not have been registered: now they are. Of the
+        others, what is unknown gets no end.
+        """
         ids = list(message_ids)
+        if callbacks:
+            self._register_bare(ids, callbacks, task_id, parent_id)
         for message_id in ids:
             logger.error("message %s is given up: %s", message_id, redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
         self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
-        return [message_id for message_id, delivery in kept.items() if delivery and not _has_proxy(delivery)]
+        return [message_id for message_id, delivery in kept.items() if delivery is None or not has_proxy(delivery)]
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
         logger.error("message %s is refused: %s", message_id, redact(reason))
-        now = utcnow()
-        delivery = Delivery(message_id=message_id, created_at=now, updated_at=now, callbacks=callbacks, task_id=task_id)
-        (kept,) = self._store.register([delivery])
+        (kept,) = self._store.register([_bare(message_id, callbacks, task_id)])
         if kept.task_id == task_id:
             self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
 
-    def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
-        client = self._client_for(server)
-        payloads, answer = self._encoded(messages)
-        try:
-            held = _held(client, payloads, submitted_before)
-            answer += SubmitAnswer(accepted=tuple(held))
-            payloads = [payload for payload in payloads if payload["id"] not in held]
-            if payloads:
-                answer += client.submit(payloads)
-        except ProxyRequestError as exc:
-            answer += SubmitAnswer(failed=dict.fromkeys((payload["id"] for payload in payloads), exc))
-        except ProxyUnavailable as exc:
-            answer += SubmitAnswer(unsettled=dict.fromkeys((payload["id"] for payload in payloads), exc))
-        return answer
-
-    def _encoded(self, messages: Sequence[MailMessage]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
-        """What the proxy is to get, and the refusal of what cannot be encoded."""
-        payloads: list[Mapping[str, Any]] = []
-        refused: dict[str, str] = {}
-        for message in messages:
-            try:
-                payloads.append(self._payload(message))
-            except InvalidMessage as exc:
-                refused[message.message_id] = str(exc.redacted())
-        return payloads, SubmitAnswer(rejected=refused)
-
-    def _payload(self, message: MailMessage) -> Mapping[str, Any]:
-        server = self._client_for(message.server).server
-        defaults = {"tenant_id": server.tenant, "account_id": server.account}
-        return {**{name: value for name, value in defaults.items() if value}, **encode(message)}
+    def _register_bare(
+        self, ids: Sequence[str], callbacks: Mapping[str, Callbacks], task_id: str, parent_id: str | None
+    ) -> None:
+        pairs = zip(ids, self._store.get_many(ids), strict=True)
+        absent = [each for each, kept in pairs if each in callbacks and (kept is None or not kept.is_known)]
+        if absent:
+            self._store.register([_bare(each, callbacks[each], task_id, parent_id) for each in absent])
 
     def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
         message = out.message
-        tenant_id, server = self._place(message)
+        tenant_id, server = self._handover.place(message)
         now = utcnow()
         return Delivery(
             message_id=message.message_id,
@@ -179,7 +157,7 @@ class Submitter:
             callbacks=out.callbacks,
             task_id=task_id,
             tenant_id=tenant_id,
-            account_id=message.account_id or self._client_for(server).server.account,
+            account_id=message.account_id or self._server_for(server).account,
             server=server,
             batch_code=message.batch_code,
             summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
@@ -187,10 +165,6 @@ class Submitter:
             members=out.members,
             parent_id=out.parent_id,
         )
-
-    def _place(self, message: MailMessage) -> tuple[str | None, str]:
-        """The tenant and the server a message goes to: within them its id is its own."""
-        return message.tenant_id or self._client_for(message.server).server.tenant, message.server
 
     def _notify(
         self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, claim: str
@@ -204,24 +178,20 @@ class Submitter:
             self.give_up([message_id], str(error), task_id=claim)
 
 
-def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> set[str]:
-    """The ids of those submitted before that the proxy has: a lost answer is no reason to send them again."""
-    asked = (payload for payload in payloads if payload["id"] in submitted_before)
-    return {payload["id"] for payload in asked if client.holds(payload["id"], payload.get("tenant_id"))}
+def _unsettled(errors: Mapping[str, UnforeseenError]) -> SubmitAnswer:
+    return SubmitAnswer(unsettled=errors)
 
 
-def _known_answer(delivery: Delivery) -> SubmitAnswer:
-    """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
-    if _has_proxy(delivery):
-        return SubmitAnswer(accepted=(delivery.message_id,))
-    return SubmitAnswer(rejected={delivery.message_id: delivery.reason or "given up earlier"})
-
-
-def _has_proxy(delivery: Delivery) -> bool:
-    """Whether the proxy is known to have the message, or to have had it."""
-    return any(
-        entry.report.kind is Kind.QUEUED or (entry.report.raw and entry.report.kind is not Kind.REJECTED)
-        for entry in delivery.history
+def _bare(message_id: str, callbacks: Callbacks, task_id: str, parent_id: str | None = None) -> Delivery:
+    """The delivery of a message that ends before it has been built."""
+    now = utcnow()
+    return Delivery(
+        message_id=message_id,
+        created_at=now,
+        updated_at=now,
+        callbacks=callbacks,
+        task_id=task_id,
+        parent_id=parent_id,
     )
 
 
@@ -242,7 +212,8 @@ def submitter_of(runtime: Runtime) -> Submitter:
 def _build(runtime: Runtime) -> Submitter:
     return Submitter(
         store=runtime.store,
-        client_for=runtime.client,
+        server_for=runtime.server,
+        handover=Handover(server_for=runtime.server, client_for=runtime.client, troubles=troubles_of(runtime)),
         dispatcher=dispatcher_of(runtime),
         keep_summary=runtime.settings.store_summary,
     )

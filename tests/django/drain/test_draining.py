@@ -23,12 +23,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from celery_mailproxy.django.drain import draining
 from celery_mailproxy.django.drain.models import DeadLetter
 from celery_mailproxy.django.drain.queued import unpack
 from celery_mailproxy.django.drain.reading import read
 from celery_mailproxy.django.drain.tasks import send_dead_letter, send_multiple
 from celery_mailproxy.django.models import EmailLog
+from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.sending import handover
 from celery_mailproxy.testing import FakeProxy
 from tests.django.harness.default_app import default_app
 from tests.django.harness.publishing_app import Published, published
@@ -400,12 +403,12 @@ def test_mails_that_are_given_up_become_letters(proxy: FakeProxy) -> None:
 
 
 def test_what_the_proxy_refuses_becomes_a_letter(app: Celery, proxy: FakeProxy) -> None:
-    proxy.fail_next(status=401)
+    proxy.fail_next(status=413)
     assert drain(app, [queued(1)], {}) == 0
     (letter,) = letters()
-    assert "401" in letter.reason
+    assert "413" in letter.reason
     again = app.tasks[send_dead_letter.name]
-    proxy.fail_next(status=401)
+    proxy.fail_next(status=413)
     assert again.apply((letter.pk,), throw=True).get() is False
     letter.refresh_from_db()
     assert letter.next_id == f"{letter.message_id}-again-2"
@@ -414,6 +417,61 @@ def test_what_the_proxy_refuses_becomes_a_letter(app: Celery, proxy: FakeProxy) 
     # Whoever tries twice finds it done.
     assert again.apply((letter.pk,), throw=True).get() is False
     assert len(delivered(proxy, 1)) == 1
+
+
+def test_a_wrong_token_makes_them_wait(proxy: FakeProxy) -> None:
+    proxy.fail_next(status=401)
+    with published(**settings_of(proxy)) as tasks:
+        run(app_of(tasks), [[queued(1)], {}], {}, retries=1000)
+    assert [again.task_id for again in tasks] == [TASK_ID]
+    assert letters() == []
+
+
+def test_an_unforeseen_error_is_tried_again_and_leaves_letters_in_the_end(
+    proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("nobody foresaw this")
+
+    args = [[queued(1), queued(2)], {}]
+    with published(**settings_of(proxy)) as tasks:
+        with monkeypatch.context() as patch:
+            patch.setattr(draining, "_defaults", fail)
+            run(app_of(tasks), args, {}, retries=299)
+            assert [again.task_id for again in tasks] == [TASK_ID]
+            assert letters() == []
+            run(app_of(tasks), args, {}, retries=300)
+            first, second = letters()
+        assert "unforeseen RuntimeError" in first.reason
+        assert {first.message_id, second.message_id} == {f"{TASK_ID}-{digest}" for digest in digests(args)}
+        again = app_of(tasks).tasks[send_dead_letter.name]
+        assert again.apply((second.pk,), throw=True).get() is True
+    assert letters() == [first]
+
+
+def test_one_mail_that_meets_an_unforeseen_error_takes_no_other_down(
+    proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fail(message: Any) -> Any:
+        if message.subject == "Subject 2":
+            raise RuntimeError("nobody foresaw this")
+        return encode(message)
+
+    monkeypatch.setattr(handover, "encode", fail)
+    args = [[queued(1), queued(2), queued(3)], {}]
+    with published(**settings_of(proxy)) as tasks:
+        run(app_of(tasks), args, {}, retries=0)
+        assert [again.task_id for again in tasks] == [TASK_ID]
+        assert sorted(mail["subject"] for mail in proxy.received) == ["Subject 1", "Subject 3"]
+        run(app_of(tasks), args, {}, retries=300)
+    (letter,) = letters()
+    assert (letter.ended, "unforeseen RuntimeError" in letter.reason) == (1, True)
+    assert len(proxy.received) == 2
+
+
+def digests(args: Any) -> list[str]:
+    return [mail.message_id.removeprefix("x-") for mail in unpack(args, {}, task_id="x").mails]
 
 
 def test_letter_that_can_be_read_after_all_is_sent(app: Celery, proxy: FakeProxy, settings: Any) -> None:

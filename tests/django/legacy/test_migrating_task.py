@@ -18,8 +18,14 @@ from django.utils.module_loading import import_string
 
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.django.backends import EmailBackend, MigrationEmailBackend
-from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.django.legacy import migrating_task
+from celery_mailproxy.errors import InvalidMessage, UnforeseenError
+from celery_mailproxy.mail.payload import encode
+from celery_mailproxy.migration.legacy import LegacyMail
+from celery_mailproxy.migration.run import MigrationRun
 from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.sending import handover
+from celery_mailproxy.tasks.sending.arguments import one_outgoing
 from celery_mailproxy.testing import FakeProxy, MailSink
 from tests.django.harness.default_app import default_app
 
@@ -443,3 +449,84 @@ def test_a_backend_that_sends_nothing_and_says_nothing_is_heard(make_project: An
     project.send(message())
     assert project.work()[0][0] == "RETRY"
     assert [name for name, *_ in project.told] == ["mail_queued", "mail_deferred"]
+
+
+@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize("place", ["building", "sending"])
+def test_one_mail_that_meets_an_unforeseen_error_takes_no_other_down(
+    make_project: Any, proxy: FakeProxy, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, share: int, place: str
+) -> None:
+    project = make_project(share=share)
+    mails = [message(number) for number in range(4)]
+    project.send(*mails)
+    bad = mails[2].mail_proxy_id  # type: ignore[attr-defined]
+    if place == "building":
+        break_building(monkeypatch, bad)
+    elif share:
+        break_encoding(monkeypatch, bad)
+    else:
+        break_beginning(monkeypatch, bad)
+    ((state, error),) = project.work()
+    assert (state, type(error)) == ("RETRY", UnforeseenError)
+    good = {each.mail_proxy_id for each in mails} - {bad}  # type: ignore[attr-defined]
+
+    def sent() -> int:
+        return len(proxy.received) + len(mail_sink.mails)
+
+    assert sent() == 3
+    ((state, result),) = project.work(retries=300)
+    assert state == "SUCCESS"
+    assert [each["id"] for each in result["failed"]] == [bad]
+    assert sent() == 3
+    assert [name for name, message_id, _ in project.told if message_id == bad] == ["mail_error"]
+    assert {message_id for name, message_id, _ in project.told if name == "mail_queued"} == good
+
+
+def break_building(monkeypatch: pytest.MonkeyPatch, message_id: str) -> None:
+
+    def built(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["message_id"] == message_id:
+            raise RuntimeError("nobody foresaw this")
+        return one_outgoing(*args, **kwargs)
+
+    monkeypatch.setattr(migrating_task, "one_outgoing", built)
+
+
+def break_encoding(monkeypatch: pytest.MonkeyPatch, message_id: str) -> None:
+
+    def encoded(message: Any) -> Any:
+        if message.message_id == message_id:
+            raise RuntimeError("nobody foresaw this")
+        return encode(message)
+
+    monkeypatch.setattr(handover, "encode", encoded)
+
+
+def break_beginning(monkeypatch: pytest.MonkeyPatch, message_id: str) -> None:
+    begin = LegacyMail.begin
+
+    def begun(mail: LegacyMail) -> Any:
+        if mail.message_id == message_id:
+            raise RuntimeError("nobody foresaw this")
+        return begin(mail)
+
+    monkeypatch.setattr(LegacyMail, "begin", begun)
+
+
+def test_an_unforeseen_error_of_the_whole_run_ends_each_mail_in_the_end(
+    make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("nobody foresaw this")
+
+    project = make_project(share=1)
+    mails = [message(number) for number in range(2)]
+    project.send(*mails)
+    monkeypatch.setattr(MigrationRun, "paths", fail)
+    assert [state for state, _ in project.work()] == ["RETRY"]
+    ((state, error),) = project.work(retries=300)
+    assert (state, type(error)) == ("FAILURE", UnforeseenError)
+    assert {(name, each) for name, each, _ in project.told} == {
+        ("mail_error", each.mail_proxy_id)  # type: ignore[attr-defined]
+        for each in mails
+    }

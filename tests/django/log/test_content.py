@@ -19,7 +19,7 @@ from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.log import content
 from celery_mailproxy.django.models import EmailLog
 from celery_mailproxy.django.tasks import discard_content, send_kept
-from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.errors import InvalidMessage, UnforeseenError
 from celery_mailproxy.receiver.resolvers import DEFAULT_REGISTRY, AttachmentNotFound
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
@@ -169,6 +169,20 @@ def test_a_storage_that_is_away_is_asked_again(worker: FakeProxy, folder: Path) 
             task.run(content_name="away.eml", to=["to@example.com"], from_email="from@example.com")
     finally:
         task.pop_request()
+
+
+def test_a_file_that_nobody_can_read_is_tried_again_and_ends_its_mail(worker: FakeProxy, folder: Path) -> None:
+    (folder / "odd.eml").write_bytes(b"Subject: \xff\xfe\n\nBody")
+    arguments = {"to": ["to@example.com"], "from_email": "from@example.com", "content_name": "odd.eml"}
+    task = send_kept._get_current_object()
+    for retries, raised in ((0, Retry), (300, UnforeseenError)):
+        task.push_request(id="m4", kwargs=arguments, args=(), retries=retries, is_eager=False, called_directly=False)
+        try:
+            with pytest.raises(raised):
+                task.run(**arguments)
+        finally:
+            task.pop_request()
+    assert get_runtime().store.get("m4").status.value == "error"  # type: ignore[union-attr]
 
 
 # -------------------------------------------------------------------- deleting

@@ -81,6 +81,16 @@ def test_variables_that_kubernetes_writes_are_passed_over() -> None:
         ("report_path", "sync", "must be a path that starts with '/', got 'sync'"),
         ("next_sync_after", "nowhere.to_be:found", "cannot be imported"),
         ("next_sync_after", 5, "must be a callable"),
+        ("trust_env", "perhaps", "mail_proxy_trust_env must be True or False"),
+        ("client_cert", 5, "mail_proxy_client_cert must be the path of a certificate .* got 5"),
+        ("client_cert", [], "mail_proxy_client_cert must be the path"),
+        ("client_cert", ["a", "b", "c"], "a list of two paths"),
+        ("client_cert", ["a", ""], "a list of two paths"),
+        (
+            "servers",
+            {"a": {"url": "http://x", "client_cert": 5}},
+            r"mail_proxy_servers\['a'\]\['client_cert'\] must be",
+        ),
         ("servers", ["x"], "mail_proxy_servers must be a dict"),
         ("servers", {"a": {"url": "http://x", "tokn": "s"}}, "unknown key 'tokn' .* Did you mean token"),
         ("servers", {"a": {"token": "s"}}, r"mail_proxy_servers\['a'\] has no url"),
@@ -102,6 +112,9 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: Any, problem: str) ->
         {"sync_token": ["hunter2", 5]},
         {"servers": {"a": {"url": "http://x", "token": ["hunter2"]}}},
         {"token": ["hunter2"]},
+        # These cannot travel in a header, whose error would quote them.
+        {"token": "hunter2\nX-Evil: 1"},
+        {"token": "hunter2 ü"},
     ],
 )
 def test_an_error_shows_no_secret(conf: dict[str, Any]) -> None:
@@ -141,6 +154,25 @@ def test_an_unknown_server_names_the_known_ones() -> None:
 def test_a_named_server_inherits_account_but_never_a_token() -> None:
     settings = read(url="http://x", token="t", account="acc", servers={"b": {"url": "http://y"}})
     assert (settings.server("b").account, settings.server("b").token) == ("acc", None)
+
+
+def test_a_named_server_has_files_of_its_own_or_those_of_all() -> None:
+    own = {"url": "http://z", "client_cert": ["c.pem", "k.pem"], "trust_env": True}
+    settings = read(url="http://x", client_cert="both.pem", servers={"b": {"url": "http://y"}, "c": own})
+    seen = [(server.client_cert, server.trust_env) for server in map(settings.server, ("default", "b", "c"))]
+    assert seen == [(("both.pem",), False), (("both.pem",), False), (("c.pem", "k.pem"), True)]
+    assert read(environ={"MAIL_PROXY_CLIENT_CERT": '["c.pem", "k.pem"]'}).client_cert == ("c.pem", "k.pem")
+    assert read(environ={"MAIL_PROXY_TRUST_ENV": "true"}).trust_env
+
+
+def test_the_environment_is_not_trusted_unless_it_is_said() -> None:
+    assert not read(url="http://x").server().trust_env
+
+
+def test_only_the_default_server_may_have_no_url() -> None:
+    assert not read().has_url("default")
+    assert read(url="http://x").has_url("default")
+    assert read(servers={"b": {"url": "http://y"}}).has_url("b")
 
 
 def test_sync_tokens_come_in_every_form() -> None:

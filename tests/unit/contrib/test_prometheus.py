@@ -1,4 +1,4 @@
-"""The metrics of a migration, as Prometheus reads them."""
+"""The metrics, as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
-from celery_mailproxy.contrib.prometheus import MigrationCollector
+from celery_mailproxy.contrib.prometheus import MigrationCollector, SendingCollector
 from celery_mailproxy.deliveries.report import utcnow
+from celery_mailproxy.errors import ProxyUnavailable
 from celery_mailproxy.migration.breaker import get_breaker
+from celery_mailproxy.proxy.api import SubmitAnswer
+from celery_mailproxy.runtime import forget_runtime
+from celery_mailproxy.tasks.sending.troubles import troubles_of
 from celery_mailproxy.testing.ports import free_port
 from tests.harness.waiting import wait_until
 from tests.unit.migration.migrated_app import Migrated, migrated, working
@@ -18,8 +23,12 @@ from tests.unit.migration.test_wrapping import task_of
 
 def metrics(one: Migrated, **options: Any) -> dict[str, float]:
     """`name{labels}` → value, as they are scraped."""
+    return scraped(MigrationCollector(one.app, **options))
+
+
+def scraped(collector: Collector) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(MigrationCollector(one.app, **options))
+    registry.register(collector)
     lines = generate_latest(registry).decode().splitlines()
     samples = (line.rsplit(" ", 1) for line in lines if line.startswith("celery_mailproxy_"))
     return {name.removeprefix("celery_mailproxy_"): float(value) for name, value in samples}
@@ -77,3 +86,17 @@ def test_the_share_of_a_tasks_own_is_measured() -> None:
     with migrated(share=0.25) as one:
         task_of(one, share=0.75)
         assert metrics(one)['migration_task_share{task="shop.receipt"}'] == 0.75
+
+
+def test_mails_that_wait_for_a_proxy_are_measured() -> None:
+    with migrated() as one:
+        one.app.conf.mail_proxy_url = "http://proxy:8000"
+        one.app.conf.mail_proxy_servers = {"bulk": {"url": "http://bulk:8000"}}
+        forget_runtime(one.app)
+        quiet = scraped(SendingCollector(one.app))
+        troubles = troubles_of(one.runtime)
+        troubles.note("bulk", SubmitAnswer(unsettled=dict.fromkeys(["m1", "m2"], ProxyUnavailable("away"))))
+        seen = scraped(SendingCollector(one.app))
+    assert set(quiet.values()) == {0}
+    assert (seen['waiting_mails{server="bulk"}'], seen['waiting_mails{server="default"}']) == (2, 0)
+    assert seen['waiting_since_timestamp_seconds{server="bulk"}'] > 0

@@ -11,7 +11,11 @@ from celery_mailproxy.conf.settings import MigrationSettings
 from celery_mailproxy.deliveries.stores import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch.counters import Counters, counters_of
+from celery_mailproxy.dispatch.dispatcher import dispatcher_of
+from celery_mailproxy.errors import UnforeseenError
 from celery_mailproxy.migration.breaker import Breaker, BreakerState, get_breaker
+from celery_mailproxy.migration.legacy import LegacyMail
+from celery_mailproxy.tasks.sending import handover
 from celery_mailproxy.tasks.sending.arguments import one_outgoing
 from celery_mailproxy.tasks.sending.submitter import submitter_of
 from celery_mailproxy.testing import FakeProxy
@@ -73,7 +77,75 @@ def test_after_a_lost_answer_a_mail_stays_with_the_proxy_though_that_goes_down(p
         assert len(proxy.received) == 1
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 407, 421])
+def test_an_answer_that_turns_the_call_away_sends_the_mail_the_legacy_way(proxy: FakeProxy, status: int) -> None:
+    with migrated(proxy, **UNREACHABLE) as one:
+        proxy.fail_next(status=status)
+        assert one.run(task_of(one), 7) == ("SUCCESS", "sent 7")
+        assert via(one) == [("mail_queued", "legacy"), ("mail_sent", "legacy")]
+
+
+def test_an_unforeseen_error_of_a_migrated_task_is_tried_again_and_ends(
+    proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("nobody foresaw this")
+
+    with migrated(proxy, **UNREACHABLE) as one:
+        monkeypatch.setattr(handover, "encode", fail)
+        task = task_of(one)
+        # The task's own limit, which was meant for SMTP, does not count.
+        for retries in (0, 3, 299):
+            assert one.run(task, 7, retries=retries)[0] == "RETRY"
+        state, error = one.run(task, 7, retries=300)
+        assert (state, type(error)) == ("FAILURE", UnforeseenError)
+        assert (one.sent, via(one)) == ([], [("mail_error", "proxy")])
+
+
+def test_what_the_body_raises_is_the_applications_own(proxy: FakeProxy) -> None:
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("the application's own")
+
+    with migrated(proxy, share=0) as one:
+        task = task_of(one)
+        one.body = fail
+        state, error = one.run(task, 7)
+        assert (state, type(error)) == ("FAILURE", RuntimeError)
+        assert via(one) == [("mail_queued", "legacy"), ("mail_error", "legacy")]
+
+
+def test_what_fails_before_the_body_runs_is_tried_again(proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("nobody foresaw this")
+
+    with migrated(proxy, share=0) as one:
+        task = task_of(one)
+        with monkeypatch.context() as patch:
+            patch.setattr(LegacyMail, "begin", fail)
+            assert one.run(task, 7)[0] == "RETRY"
+            assert one.sent == []
+        assert one.run(task, 7, retries=1) == ("SUCCESS", "sent 7")
+
+
+def test_a_mail_that_smtp_has_taken_is_not_sent_again_for_an_error_in_its_report(
+    proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("nobody foresaw ann@example.com")
+
+    with migrated(proxy, share=0) as one:
+        task = task_of(one)
+
+        def body(task: Any, order: int) -> str:
+            monkeypatch.setattr(dispatcher_of(one.runtime), "dispatch", fail)
+            return f"sent {order}"
+
+        one.body = body
+        assert one.run(task, 7) == ("SUCCESS", "sent 7")
+    assert "ann@example.com" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [200, 202, 408, 425, 429, 500, 503])
 def test_an_answer_of_trouble_is_no_refused_connection(proxy: FakeProxy, status: int) -> None:
     with migrated(proxy, **UNREACHABLE) as one:
         proxy.fail_next(status=status)

@@ -8,6 +8,10 @@ from collections import Counter
 import pytest
 from celery import Celery
 
+from celery_mailproxy.errors import ProxyUnavailable
+from celery_mailproxy.proxy.api import SubmitAnswer
+from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.sending.troubles import troubles_of
 from celery_mailproxy.testing import FakeProxy
 from tests.unit.cli.shop import SYNC_TOKEN, Run, serving, without_escapes
 
@@ -22,7 +26,7 @@ def test_check_of_a_whole_chain_is_green(run: Run, app: Celery, proxy: FakeProxy
     assert answer["ok"], answer
     assert result.exit_code == 0
     assert {name for name, outcome in links.items() if outcome == "ok"} == {
-        *("application", "settings", "proxy", "API", "token", "tenant", "account"),
+        *("application", "settings", "mails", "proxy", "API", "token", "tenant", "account"),
         *("callback URL", "callback token", "callback", "round trip"),
     }
     assert (links["broker"], links["workers"], links["store"]) == ("skipped", "skipped", "warning")
@@ -59,6 +63,26 @@ def test_check_goes_on_where_the_settings_are_wrong(run: Run, app: Celery) -> No
     assert result.exit_code == 1
     assert "failed   settings        unknown setting mail_proxy_ulr. Did you mean mail_proxy_url?" in result.stdout
     assert "skipped  proxy           needs the settings" in result.stdout
+
+
+def test_check_says_why_mails_wait(run: Run, app: Celery) -> None:
+    app.conf.task_always_eager = True
+    waiting = ProxyUnavailable("the proxy answered 401", status=401, remedy="Set mail_proxy_token.")
+    troubles_of(get_runtime(app)).note("default", SubmitAnswer(unsettled={"m1": waiting, "m2": waiting}))
+    lines = run("check").stdout.splitlines()
+    (line,) = [number for number, line in enumerate(lines) if line.startswith("warning  mails ")]
+    text = " ".join(" ".join(lines[line : line + 4]).split())
+    assert "2 mails wait, since" in text
+    assert "the proxy answered 401" in text
+    assert "-> Set mail_proxy_token." in text
+
+
+def test_check_goes_on_where_a_certificate_is_missing(run: Run, app: Celery) -> None:
+    app.conf.update(task_always_eager=True, mail_proxy_ca_file="/nowhere/ca.pem")
+    result = run("check")
+    assert result.exit_code == 1
+    assert "failed   proxy" in result.stdout
+    assert "mail_proxy_ca_file" in result.stdout
 
 
 def test_check_of_an_unknown_server_names_the_known(run: Run, app: Celery) -> None:

@@ -1,0 +1,130 @@
+"""`Answer`: what came back from a call, and which trouble it is where it is not the proxy's answer.
+
+Only a 413, and the proxy's own 400 and 422, say something of what was submitted. All else is trouble: it passes, or
+somebody has to mend it; `docs/explanation/guarantees.md` has the table.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..errors import ProxyRequestError, ProxyUnavailable
+
+__all__ = ["COME_AGAIN", "MAX_RETRY_AFTER_SECONDS", "Answer", "not_the_proxys", "problem_of"]
+
+#: Answers below 500 that ask to come again (RFC 9110; 425: RFC 8470; 429: RFC 6585).
+COME_AGAIN = frozenset({408, 425, 429})
+
+#: A longer `Retry-After` is cut: Redis gives a waiting task to another worker after an hour (visibility_timeout).
+MAX_RETRY_AFTER_SECONDS = 3000.0
+
+_WRONG_PLACE = "Check mail_proxy_url and mail_proxy_api: this server does not know the call."
+
+_REMEDIES: Mapping[int, str] = {
+    401: "Set mail_proxy_token to the proxy's API token, or to a tenant's.",
+    403: "The token may not act for this tenant: set mail_proxy_tenant to its own, or use the admin token.",
+    404: _WRONG_PLACE,
+    405: _WRONG_PLACE,
+    407: "A gateway on the way wants a login: check mail_proxy_url, and with mail_proxy_trust_env the environment.",
+    421: "Check mail_proxy_url: the server there answers for other hosts.",
+}
+
+_WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+_REDIRECTED = "Set mail_proxy_url to the final address: redirects are not followed, since the token would go along."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An HTTP answer. `oddity` says why its body was not read; `content` is empty then."""
+
+    status: int
+    content: bytes = b""
+    oddity: str | None = None
+    retry_after: str = ""
+
+    @cached_property
+    def body(self) -> Any:
+        """The JSON in it; None where it is none, or nested deeper than the parser goes."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server refuses what was in the call.
+
+        A body that is too large is anybody's to refuse; the rest is only where it looks like the proxy's.
+        """
+        if self.status == 413:
+            return True
+        has_reason = isinstance(self.body, Mapping) and ("detail" in self.body or "error" in self.body)
+        return self.status in (400, 422) and has_reason
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """`Retry-After` in seconds from now: it is a number of seconds or an HTTP date (RFC 9110, 10.2.3)."""
+        value = self.retry_after.strip()
+        if not value:
+            return None
+        try:
+            if value.isascii() and value.isdecimal():
+                return min(float(value), MAX_RETRY_AFTER_SECONDS)
+            wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            return min(max(0.0, wait), MAX_RETRY_AFTER_SECONDS)
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+
+def problem_of(answer: Answer, what: str, url: str) -> ProxyRequestError | ProxyUnavailable:
+    """The error that an answer stands for which is not the one that was asked for. `what` was asked, of `url`."""
+    status = answer.status
+    said = f"the proxy at {url} answered {status} to {what}"
+    if answer.is_refusal:
+        # The proxy's 422 quotes the input, which holds the mail: only its field names are passed on.
+        detail = _field_names(answer.body) if status == 422 else ""
+        return ProxyRequestError(f"{said}. {detail}".rstrip(), status)
+    if 200 <= status < 300:
+        return not_the_proxys(answer, what, url)
+    remedy = _REDIRECTED if 300 <= status < 400 else _REMEDIES.get(status)
+    return ProxyUnavailable(
+        said,
+        status=status,
+        retry_after_seconds=answer.retry_after_seconds,
+        maybe_accepted=status >= 500,
+        remedy=remedy,
+    )
+
+
+def not_the_proxys(answer: Answer, what: str, url: str) -> ProxyUnavailable:
+    """The error of an answer that reads like success, and is not genro-mail-proxy's."""
+    how = f"it is {answer.oddity}" if answer.oddity else "something else may answer there"
+    said = f"the proxy at {url} answered {answer.status} to {what}, but not as genro-mail-proxy does: {how}"
+    return ProxyUnavailable(said, status=answer.status, retry_after_seconds=answer.retry_after_seconds)
+
+
+def _field_names(body: Any) -> str:
+    """What a 422 of FastAPI's says of the fields, without the values."""
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    entries = [entry for entry in detail if isinstance(entry, Mapping)] if isinstance(detail, list) else []
+    problems = [f"{_location(entry.get('loc'))}: {_word(entry.get('type'), 'invalid')}" for entry in entries[:5]]
+    return f"It says of the fields: {'; '.join(problems)}." if problems else ""
+
+
+def _location(value: Any) -> str:
+    parts = value if isinstance(value, list) else []
+    return ".".join(_word(part, "?") for part in parts) or "?"
+
+
+def _word(value: Any, otherwise: str) -> str:
+    """The value where it is one word: whoever else answered may have put anything in its place."""
+    text = str(value) if isinstance(value, int | str) else ""
+    return text if _WORD.fullmatch(text) else otherwise

@@ -1,0 +1,138 @@
+"""`Handover`: messages and their payloads to the proxies, and what is known of them already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ...conf.settings import ServerSettings
+from ...deliveries.delivery import Delivery, Status
+from ...deliveries.report import Kind
+from ...errors import (
+    ID_IN_USE,
+    ConfigurationError,
+    InvalidMessage,
+    ProxyRequestError,
+    ProxyUnavailable,
+    UnforeseenError,
+)
+from ...mail.message import MailMessage
+from ...mail.payload import encode
+from ...proxy.api import SubmitAnswer
+from ...proxy.client import ProxyClient
+from .outgoing import Outgoing
+from .troubles import Troubles
+from .unforeseen import FORESEEN, unforeseen
+
+__all__ = ["Handover", "has_proxy"]
+
+
+class Handover:
+    """Hands messages over to their proxies.
+
+    `server_for` gives the settings of a server's name, `client_for` its `ProxyClient`; only the latter needs the files
+    and the environment to be in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_for: Callable[[str], ServerSettings],
+        client_for: Callable[[str], ProxyClient],
+        troubles: Troubles,
+    ) -> None:
+        self._server_for = server_for
+        self._client_for = client_for
+        self._troubles = troubles
+
+    def place(self, message: MailMessage) -> tuple[str | None, str]:
+        """The tenant and the server a message goes to: within them its id is its own."""
+        return message.tenant_id or self._server_for(message.server).tenant, message.server
+
+    def hand_over(
+        self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], begun_at: datetime
+    ) -> tuple[SubmitAnswer, SubmitAnswer]:
+        """What was known of some of the messages, and the proxy's answer for the others."""
+        known = SubmitAnswer()
+        to_submit: list[MailMessage] = []
+        submitted_before: set[str] = set()
+        for out, delivery in zip(outgoing, kept, strict=True):
+            is_same = (delivery.tenant_id, delivery.server) == self.place(out.message)
+            if not is_same:
+                known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
+            elif delivery.status is Status.NEW:
+                to_submit.append(out.message)
+                submitted_before |= {delivery.message_id} if delivery.created_at < begun_at else set()
+            else:
+                known += _known_answer(delivery)
+        answer = SubmitAnswer()
+        for server in sorted({message.server for message in to_submit}):
+            messages = [message for message in to_submit if message.server == server]
+            answer += self._submit_to(server, messages, submitted_before)
+        return known, answer
+
+    def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
+        payloads, unencoded = self._encoded(messages)
+        answer = SubmitAnswer()
+        try:
+            client = self._client_for(server)
+            held = _held(client, payloads, submitted_before)
+            answer += SubmitAnswer(accepted=tuple(held))
+            payloads = [payload for payload in payloads if payload["id"] not in held]
+            if payloads:
+                answer += client.submit(payloads)
+        except ProxyRequestError as exc:
+            answer += SubmitAnswer(failed=dict.fromkeys((payload["id"] for payload in payloads), exc))
+        except (ProxyUnavailable, ConfigurationError) as exc:
+            error = exc if isinstance(exc, ProxyUnavailable) else _misconfigured(exc)
+            answer += SubmitAnswer(unsettled=dict.fromkeys((payload["id"] for payload in payloads), error))
+        self._troubles.note(server, answer)
+        return unencoded + answer
+
+    def _encoded(self, messages: Sequence[MailMessage]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
+        """What the proxy is to get, and what becomes of the messages that cannot be encoded."""
+        payloads: list[Mapping[str, Any]] = []
+        refused: dict[str, str] = {}
+        odd: dict[str, UnforeseenError] = {}
+        for message in messages:
+            try:
+                payloads.append(self._payload(message))
+            except InvalidMessage as exc:
+                refused[message.message_id] = str(exc.redacted())
+            except FORESEEN:
+                raise
+            except Exception as exc:
+                odd[message.message_id] = unforeseen(exc, [message.message_id])
+        return payloads, SubmitAnswer(rejected=refused, unsettled=odd)
+
+    def _payload(self, message: MailMessage) -> Mapping[str, Any]:
+        server = self._server_for(message.server)
+        defaults = {"tenant_id": server.tenant, "account_id": server.account}
+        return {**{name: value for name, value in defaults.items() if value}, **encode(message)}
+
+
+def _misconfigured(exc: ConfigurationError) -> ProxyUnavailable:
+    problem = str(exc).removesuffix(".")
+    return ProxyUnavailable(problem, maybe_accepted=False, remedy="The mails go on once this is right.")
+
+
+def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> set[str]:
+    """The ids of those submitted before that the proxy has: a lost answer is no reason to send them again."""
+    asked = (payload for payload in payloads if payload["id"] in submitted_before)
+    return {payload["id"] for payload in asked if client.holds(payload["id"], payload.get("tenant_id"))}
+
+
+def _known_answer(delivery: Delivery) -> SubmitAnswer:
+    """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
+    if has_proxy(delivery):
+        return SubmitAnswer(accepted=(delivery.message_id,))
+    return SubmitAnswer(rejected={delivery.message_id: delivery.reason or "given up earlier"})
+
+
+def has_proxy(delivery: Delivery) -> bool:
+    """Whether the proxy is known to have the message, or to have had it."""
+    return any(
+        entry.report.kind is Kind.QUEUED or (entry.report.raw and entry.report.kind is not Kind.REJECTED)
+        for entry in delivery.history
+    )
