@@ -18,6 +18,7 @@ from celery.signals import (
 )
 
 from ..conf import task_names
+from ..conf.hiding import hide_secrets
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import (
@@ -223,3 +224,5 @@ def _close_runtimes(**kwargs: Any) -> None:
 
 
 connect_worker_signals()
+# A worker that no command line has started is asked for its settings, too.
+hide_secrets()
