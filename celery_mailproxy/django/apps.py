@@ -23,4 +23,3 @@ class MailProxyConfig(AppConfig):
         from .setup.hiding import hide_store_url
 
         hide_store_url()
-
