@@ -33,6 +33,7 @@ from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
 from .results.worker_hooks import check_settings
+from .sending.argument_logs import hide_arguments_in_logs
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
@@ -226,3 +227,4 @@ def _close_runtimes(**kwargs: Any) -> None:
 connect_worker_signals()
 # A worker that no command line has started is asked for its settings, too.
 hide_secrets()
+hide_arguments_in_logs()
