@@ -13,6 +13,8 @@ import click
 from celery.bin.base import handle_preload_options
 from click_didyoumean import DYMMixin  # type: ignore[import-untyped]
 
+from ..conf.hiding import hide_secrets
+
 __all__ = ["mailproxy"]
 
 # The worker must know `--mailproxy-listen` before its arguments are parsed, and this is the one module of ours that
@@ -21,6 +23,9 @@ with suppress(ImportError):
     from ..receiver.listener import add_worker_option
 
     add_worker_option()
+
+# For `celery report`, and for the worker's answer to `celery inspect conf`.
+hide_secrets()
 
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {

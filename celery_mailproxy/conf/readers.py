@@ -166,14 +166,34 @@ def callable_or_path(key: str, value: Any) -> Callable[..., Any]:
 
 
 def sync_tokens(key: str, value: Any) -> SyncTokens | None:
-    """`"token"`, `["new", "old"]`, or `{"tenant": "token" | ["new", "old"]}`; None switches authentication off."""
-    if value is None:
+    """`"token"`, `["new", "old"]`, or `{"tenant": "token" | ["new", "old"]}`; None where None or "" stands there."""
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, Mapping):
         if not value:
             raise ConfigurationError(f"{key} must name at least one tenant.")
         return {text(key, tenant): _token_list(f"{key}[{tenant!r}]", tokens) for tenant, tokens in value.items()}
     return {None: _token_list(key, value)}
+
+
+def settled_sync_tokens(key: str, tokens: SyncTokens | Unset | None, *, auth: str) -> SyncTokens | Unset:
+    """What `sync_tokens` has read, or `UNSET`, as `mail_proxy_sync_auth` allows it.
+
+    An empty one is refused: an environment variable whose name is mistyped must not let anybody report.
+    """
+    if auth == "none":
+        if isinstance(tokens, Mapping):
+            raise ConfigurationError(
+                f"{key} must be left out while mail_proxy_sync_auth is 'none': nobody would be asked for it. Remove "
+                "one of the two."
+            )
+        return UNSET
+    if tokens is None:
+        raise ConfigurationError(
+            f"{key} must be a token, and it is empty: is the environment variable that it comes from set, and spelt "
+            "right? To take reports from anybody on purpose, set mail_proxy_sync_auth to 'none'."
+        )
+    return tokens
 
 
 def _token_list(key: str, value: Any) -> tuple[str, ...]:

@@ -89,7 +89,8 @@ class Settings:
     max_retries: int = _setting(300, types.natural_integer)
     retry_max_seconds: int = _setting(600, types.positive_integer())
 
-    sync_token: SyncTokens | Unset | None = _setting(UNSET, types.sync_tokens, secret=True)
+    sync_token: SyncTokens | Unset = _setting(UNSET, types.sync_tokens, secret=True)
+    sync_auth: Literal["token", "none"] = _setting("token", types.one_of("token", "none"))
     report_path: str = _setting("/mail-proxy/sync", types.url_path)
     attachments_path: str = _setting("/mail-proxy/attachments", types.url_path)
     max_report_bytes: int = _setting(16 * 1024 * 1024, types.positive_integer())
@@ -147,12 +148,18 @@ def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Sett
     django_settings = configured_django_settings()
     _refuse_unknown_keys(app, django_settings, frozenset(known))
     values: dict[str, Any] = {}
+    sync_token_key = f"{PREFIX}sync_token"
     for key, item in known.items():
         for shown_key, value in _look_up(key, app, django_settings, os.environ if environ is None else environ):
-            # None is how a user unsets what a lower source sets; for the token it is a decision of its own.
+            # None is how a user unsets what a lower source sets; a token that is None was meant to be one.
             if value is not None or item.name == "sync_token":
                 values[item.name] = item.metadata["read"](shown_key, value)
+            if item.name == "sync_token":
+                sync_token_key = shown_key
             break
+    values["sync_token"] = types.settled_sync_tokens(
+        sync_token_key, values.get("sync_token", UNSET), auth=values.get("sync_auth", "token")
+    )
     if "store" not in values and _has_django_app(django_settings):
         values["store"] = DJANGO_STORE
     settings = Settings(**values)

@@ -19,6 +19,7 @@ __all__ = [
     "Recorded",
     "Verdict",
     "adopt_orphan",
+    "is_anothers_orphan",
     "mark_dispatched",
     "merge_registration",
     "record_report",
@@ -32,7 +33,7 @@ class Verdict(str, Enum):
     DUPLICATE = "duplicate"  #: known already, dispatched or being dispatched by another claim
     STALE = "stale"  #: too late to count; kept in the history, not dispatched
     UNKNOWN = "unknown"  #: no such delivery (yet); nothing was written
-    FOREIGN = "foreign"  #: another tenant's message; nothing was written
+    FOREIGN = "foreign"  #: a tenant's report of a message that is not known to be its own; nothing was written
 
     def __str__(self) -> str:
         return self.value
@@ -76,7 +77,7 @@ def record_report(
     `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`. With `only_new` a report
     counts only where nothing has been heard of the message yet; else it is `STALE` and leaves no trace.
     """
-    if report.tenant_id and delivery.tenant_id and report.tenant_id != delivery.tenant_id:
+    if _is_foreign(report.tenant_id, delivery.tenant_id):
         return delivery, Verdict.FOREIGN
     for index, entry in enumerate(delivery.history):
         if entry.report.key == report.key:
@@ -128,8 +129,8 @@ def _dispatched(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> History
 def merge_registration(existing: Delivery | None, registered: Delivery) -> Delivery:
     """What to keep when `registered` arrives and `existing` is there: the first registration wins.
 
-    Where only reports had been seen so far, the registration completes them. Another tenant's reports do not count:
-    who guesses an id must not decide what becomes of its message. And where `registered` itself is not known, it only
+    Where only reports had been seen so far, the registration completes them. Those of a tenant count only for its own
+    message: who guesses an id must not decide what becomes of it. And where `registered` itself is not known, it only
     brings a suspended result for a message that another task registers, before or after.
     """
     if existing is None:
@@ -142,7 +143,7 @@ def merge_registration(existing: Delivery | None, registered: Delivery) -> Deliv
     suspension = registered.suspension or existing.suspension
     task_id = suspension.owner if suspension is not None else registered.task_id
     merged = replace(registered, suspension=suspension, task_id=task_id)
-    if not (existing.tenant_id and registered.tenant_id and existing.tenant_id != registered.tenant_id):
+    if not _is_foreign(existing.tenant_id, registered.tenant_id):
         merged = replace(merged, status=existing.status, history=existing.history)
     return _resumable(merged, now=registered.updated_at)
 
@@ -157,6 +158,20 @@ def adopt_orphan(report: DeliveryReport, *, now: datetime) -> Delivery:
         tenant_id=report.tenant_id,
         is_known=False,
     )
+
+
+def is_anothers_orphan(delivery: Delivery, report: DeliveryReport) -> bool:
+    """Whether only another tenant has reported on a message of this id: to this report's tenant it is unknown.
+
+    So nobody keeps a report of others from being dispatched by sending one of the same id first.
+    """
+    is_orphan = not delivery.is_known and delivery.suspension is None and bool(delivery.tenant_id)
+    return is_orphan and _is_foreign(report.tenant_id, delivery.tenant_id)
+
+
+def _is_foreign(reporter: str | None, owner: str | None) -> bool:
+    """Whether a report that came with a tenant's token is none of that tenant's messages: of no tenant's, too."""
+    return bool(reporter) and reporter != owner
 
 
 def _resumable(delivery: Delivery, *, now: datetime) -> Delivery:

@@ -238,7 +238,10 @@ def _log_passed_over(recorded: Recorded) -> None:
     # A mail that we had given up and that was sent all the same is worth a look, and so is another tenant's report.
     is_odd = recorded.verdict is Verdict.FOREIGN or (recorded.verdict is Verdict.STALE and report.kind is Kind.SENT)
     level = logging.WARNING if is_odd else logging.DEBUG
-    logger.log(level, "message %s: %s report is %s", report.message_id, report.kind, recorded.verdict)
+    delivery = recorded.delivery
+    is_nobodys = recorded.verdict is Verdict.FOREIGN and delivery is not None and delivery.tenant_id is None
+    hint = "; no tenant is known of this mail, set mail_proxy_tenant" if is_nobodys else ""
+    logger.log(level, "message %s: %s report is %s%s", report.message_id, report.kind, recorded.verdict, hint)
 
 
 def dispatcher_of(runtime: Runtime) -> Dispatcher:

@@ -21,5 +21,7 @@ class MailProxyConfig(AppConfig):
         # Here, as Django asks: these import what may need every application. With the tasks comes the resolver of kept
         # contents.
         from . import checks, tasks  # noqa: F401
+        from .setup.hiding import hide_store_url
 
+        hide_store_url()
         worker_init.connect(tasks.configure_tasks, weak=False, dispatch_uid="celery_mailproxy.django.configure_tasks")

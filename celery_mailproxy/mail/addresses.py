@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from email import errors as email_errors
 from email import policy
@@ -13,29 +14,18 @@ from typing import Any, cast
 import idna
 
 from ..errors import InvalidMessage, UnsupportedMessage
+from .controls import has_surrogate, hides_line_break
 from .headers import read_text
 
-__all__ = ["Mailbox", "has_line_break", "has_surrogate", "parse_mailbox", "parse_mailboxes"]
+__all__ = ["Mailbox", "parse_mailbox", "parse_mailboxes"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: The proxy's Python breaks lines at these, too, and then refuses the header.
 _LINE_SEPARATOR = re.compile("[\x85\u2028\u2029]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\- \u00a1-\U0010ffff]+")
 _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 #: RFC 5321, 4.5.3.1.3: a path holds 256 characters, two of which are the angle brackets.
 _MAX_LENGTH = 254
 _HARMLESS_DEFECTS = (email_errors.ObsoleteHeaderDefect, email_errors.NonASCIILocalPartDefect)
-
-
-def has_line_break(text: str) -> bool:
-    """Whether the text holds a control character (CR and LF among them; not a tab), which no header may."""
-    return _CONTROL.search(text) is not None
-
-
-def has_surrogate(text: str) -> bool:
-    """Whether the text holds a lone surrogate: half of a character, which cannot be encoded."""
-    return _SURROGATE.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +67,8 @@ def parse_mailboxes(argument: str, text: str, *, needs_domain: bool = True) -> l
     Without `needs_domain` a name alone is taken too, such as `webmaster`: a mailbox of the SMTP server's own. Raises
     `InvalidMessage` where one is not an address, `UnsupportedMessage` for a non-ASCII part before the `@`.
     """
-    if has_line_break(text) or _LINE_SEPARATOR.search(text):
+    # Whatever is encoded in it: a name within quotes, which the proxy decodes, or a mailbox.
+    if hides_line_break(text) or _LINE_SEPARATOR.search(text):
         raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
     if has_surrogate(text):
         raise InvalidMessage(argument, f"must be text without lone surrogates, got {text!r}")
@@ -117,13 +108,13 @@ def _names(header: AddressHeader, text: str) -> list[str]:
         # The parser puts a space between the encoded words of a long name; in unstructured text it does not.
         sources = [name for name, address in getaddresses([text]) if address]
         if len(sources) == len(names):
-            return [read_text(source) for source in sources]
+            with suppress(UnicodeError):
+                return [read_text(source) for source in sources]
     return names
 
 
 def _mailbox(argument: str, name: str, address: Address, text: str) -> Mailbox:
-    # An encoded word can hide what the text itself must not hold.
-    if has_line_break(name) or _LINE_SEPARATOR.search(name):
+    if hides_line_break(name) or _LINE_SEPARATOR.search(name):
         raise InvalidMessage(argument, f"must hold no line break in the display name, got {text!r}")
     if has_surrogate(name + address.addr_spec):
         raise InvalidMessage(argument, f"must hold encoded words that can be decoded, got {text!r}")

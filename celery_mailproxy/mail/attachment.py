@@ -15,7 +15,7 @@ from email.mime.base import MIMEBase
 from typing import Any, Literal, cast
 
 from ..errors import InvalidMessage, UnsupportedMessage
-from .addresses import has_line_break, has_surrogate
+from .controls import breaks_lines, check_headers, has_line_break, has_surrogate, hides_line_break, hides_surrogate
 
 __all__ = ["Attachment", "FetchMode", "message_bytes"]
 
@@ -138,6 +138,8 @@ def message_bytes(message: Message) -> bytes:
     rules: dict[str, Any] = {"cte_type": "7bit", "linesep": "\n", "max_line_length": 0}
     if isinstance(message.policy, policy.EmailPolicy):
         rules["utf8"] = True
+    # What its header objects have decoded is written decoded, line breaks and all.
+    check_headers(message)
     try:
         return message.as_bytes(policy=message.policy.clone(**rules))
     except Exception as exc:
@@ -192,7 +194,8 @@ def _check_texts(attachment: Attachment) -> None:
             continue
         if not isinstance(value, str):
             raise InvalidMessage("attachments", f"must have text for {name}, got {value!r}")
-        if has_line_break(value) or has_surrogate(value):
+        # Also an encoded one: whoever writes the part's headers decodes them first.
+        if hides_line_break(value) or hides_surrogate(value):
             raise InvalidMessage(
                 "attachments", f"must hold no line break or control character in {name}, got {value!r}"
             )
@@ -253,6 +256,8 @@ def _check_mime_type(attachment: Attachment) -> None:
     if attachment.mime_type is None:
         object.__setattr__(attachment, "mime_type", _guess(attachment.filename, "application/octet-stream"))
     mime_type = str(attachment.mime_type)
+    if breaks_lines("Content-Type", mime_type):
+        raise InvalidMessage("attachments", f"must hold no encoded line break in mime_type, got {mime_type!r}")
     kind = mime_type.partition(";")[0].strip().lower()
     if not _MIME_TYPE.fullmatch(kind) or not mime_type.isascii():
         raise InvalidMessage("attachments", f"must have a mime_type like application/pdf, got {mime_type!r}")

@@ -11,12 +11,14 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email import message_from_string, policy
 from email.message import Message
 from hashlib import sha256
 from typing import Any, cast
 
 from ..errors import UnsupportedMessage
 from .attachment import Attachment
+from .controls import check_headers
 from .message import MailMessage
 from .parts import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
 from .raw import parse_raw
@@ -126,12 +128,14 @@ def _is_plain(attachment: Attachment) -> bool:
 def _raw_content(message: MailMessage) -> Content:
     raw = parse_raw(cast(str, message.raw))
     headers = {name: value for name, value in raw.headers.items() if name.lower().startswith("content-")}
+    kind = (raw.header("Content-Type") or "text/plain").lower()
+    if kind.startswith(("multipart/", "message/")):
+        check_headers(message_from_string(cast(str, message.raw), policy=policy.compat32))
     if is_safe(raw.body) and all(map(str.isascii, headers.values())):
         content = Content(body=raw.body, headers=headers)
     else:
         head = "".join(f"{name}: {value}\n" for name, value in headers.items())
         content = _tree(parse_tree(f"{head}\n{raw.body}".encode()))
-    kind = (raw.header("Content-Type") or "text/plain").lower()
     if kind.startswith("message/delivery-status"):
         raise UnsupportedMessage(
             "raw", "must not be a bare message/delivery-status: the proxy fails on it; put it into a multipart/report"

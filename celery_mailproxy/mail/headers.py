@@ -25,6 +25,7 @@ __all__ = [
     "foldable_text",
     "read_addresses",
     "read_text",
+    "unfolded",
 ]
 
 #: Characters at which Python's `str.splitlines` breaks, and so the proxy's check for line feeds refuses.
@@ -104,17 +105,23 @@ def fold_addresses(name: str, values: Sequence[str]) -> str | None:
 def read_text(folded: str) -> str:
     """The text of an unstructured header's folded value, with its encoded words decoded, as a mail program shows it.
 
-    Bytes that are no text in the charset of their encoded word are lone surrogates in it.
+    Bytes that are no text in the charset of their encoded word are lone surrogates in it. Raises `UnicodeError` for
+    those of which Python cannot even make that.
     """
-    text = str(get_unstructured(_unfold(folded)))
+    text = str(get_unstructured(unfolded(folded)))
     # Some programs cut a character in two, between encoded words.
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def read_addresses(folded: str) -> list[tuple[str, str]]:
     """`(display name, address)` of each mailbox in an address header's folded value, with the names decoded."""
-    pairs = getaddresses([_unfold(folded)])
+    pairs = getaddresses([unfolded(folded)])
     return [(" ".join(str(get_unstructured(name)).split()), address) for name, address in pairs]
+
+
+def unfolded(source: str) -> str:
+    """A header's value on one line, as it was before it was folded."""
+    return re.sub(r"\r?\n(?=[ \t])", "", source).strip(" \t")
 
 
 def _text_arrives(name: str, source: str, value: str) -> bool:
@@ -129,10 +136,6 @@ def _arrive(name: str, header: str, values: Sequence[str]) -> bool:
 
 def _indented(value: str) -> Iterable[str]:
     return (" " * indent + value for indent in range(1, _TRIES))
-
-
-def _unfold(value: str) -> str:
-    return re.sub(r"\r?\n(?=[ \t])", "", value).strip(" \t")
 
 
 def _folded(name: str, value: str) -> Iterable[str]:

@@ -20,7 +20,8 @@ from typing import Any, cast
 from ..errors import InvalidMessage, UnsupportedMessage
 from .addresses import parse_mailboxes
 from .attachment import Attachment
-from .headers import LINE_LENGTH, fold_addresses, fold_text, read_text
+from .controls import check_headers, has_line_break
+from .headers import LINE_LENGTH, fold_addresses, fold_text, read_text, unfolded
 
 __all__ = ["attachment_part", "has_control", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
 
@@ -110,6 +111,7 @@ def _content_id(content_id: str) -> str:
 def parse_tree(content: bytes) -> EmailMessage:
     """A message or a part from its bytes, every leaf brought to 7-bit lines that are short enough."""
     message = cast(EmailMessage, message_from_bytes(content, policy=cast(Any, _POLICY)))
+    check_headers(message)
     for part in message.walk():
         if part.get_content_type() == "multipart/signed" and not is_safe(content.decode("ascii", "replace")):
             raise UnsupportedMessage(
@@ -170,18 +172,26 @@ def _make_headers_short(part: Message) -> None:
         if is_safe(line):
             part.set_raw(name, source)
             continue
-        value = re.sub(r"\r?\n(?=[ \t])", "", source).strip(" \t")
+        value = unfolded(source)
         # Eight-bit headers are UTF-8 (RFC 6532); the parser keeps foreign bytes as lone surrogates.
         value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if name.lower() in ("content-type", "content-disposition"):
-            # Only the `email` package folds parameters (RFC 2231).
-            part[name] = value
+            _set_parameters(part, name, value)
         else:
             part.set_raw(name, _folded(name, value))
 
 
+def _set_parameters(part: Message, name: str, value: str) -> None:
+    try:
+        # Only the `email` package folds parameters (RFC 2231).
+        part[name] = value
+    except ValueError as exc:
+        raise InvalidMessage(f"headers[{name!r}]", f"must hold text that can be decoded, got {value!r}") from exc
+
+
 def _folded(name: str, value: str) -> str:
-    folded = fold_text(name, read_text(value).encode("utf-8", "replace").decode())
+    text = _text(name, value)
+    folded = fold_text(name, text)
     if name.lower() in _ADDRESS_HEADERS:
         with suppress(InvalidMessage):
             # In an attached message they need not be right. Then they are text like any other header.
@@ -191,3 +201,16 @@ def _folded(name: str, value: str) -> str:
             f"headers[{name!r}]", f"cannot be folded into lines of {LINE_LENGTH} characters; reword it, got {value!r}"
         )
     return folded.removeprefix(" ")
+
+
+def _text(name: str, value: str) -> str:
+    """What a header says, decoded; what is no text in it is replaced."""
+    try:
+        text = read_text(value).encode("utf-8", "replace").decode()
+    except UnicodeError as exc:
+        problem = f"must hold encoded words that can be decoded, got {value!r}"
+        raise InvalidMessage(f"headers[{name!r}]", problem) from exc
+    if has_line_break(text):
+        # It would be written as it stands, as lines of its own.
+        raise InvalidMessage(f"headers[{name!r}]", f"must hold no line break, not even an encoded one, got {value!r}")
+    return text

@@ -9,8 +9,8 @@ from email.message import Message
 from email.parser import HeaderParser
 
 from ..errors import InvalidMessage, UnsupportedMessage
-from .addresses import has_surrogate
 from .attachment import message_bytes
+from .controls import has_surrogate
 
 __all__ = ["RawMessage", "parse_raw", "raw_text"]
 

@@ -8,8 +8,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..errors import InvalidMessage, UnsupportedMessage
-from .addresses import Mailbox, has_line_break, has_surrogate, parse_mailbox, parse_mailboxes
+from .addresses import Mailbox, parse_mailbox, parse_mailboxes
 from .attachment import HEADER_NAME, Attachment
+from .controls import breaks_lines, has_surrogate, hides_line_break
 from .headers import read_text
 from .raw import RawMessage, parse_raw
 
@@ -72,6 +73,9 @@ def _identifier(arguments: Mapping[str, Any], name: str) -> str:
     value = str(arguments[name])
     if not 1 <= len(value) <= _MAX_ID_LENGTH or not value.isprintable() or value != value.strip():
         raise InvalidMessage(name, f"must be 1 to {_MAX_ID_LENGTH} visible characters, got {value!r}")
+    if hides_line_break(value):
+        # Some releases of the proxy make a header of it.
+        raise InvalidMessage(name, f"must hold no control character, not even an encoded one, got {value!r}")
     return value
 
 
@@ -97,7 +101,9 @@ def _headers(arguments: Mapping[str, Any], raw: RawMessage | None) -> Headers:
     headers: Headers = {}
     if raw is not None:
         for name, value in raw.headers.items():
-            if not name.lower().startswith("content-") and name.lower() != "mime-version":
+            if name.lower().startswith("content-") or name.lower() == "mime-version":
+                _check_structure(name, value)
+            else:
                 headers[name.lower()] = (name, _value(f"raw[{name!r}]", name, value))
     given: set[str] = set()
     for name, value in arguments.get("headers", {}).items():
@@ -120,6 +126,12 @@ def _check_name(argument: str, name: str, given: set[str]) -> None:
     given.add(lower)
 
 
+def _check_structure(name: str, value: str) -> None:
+    """Of a raw message, these headers stay as they are: the proxy decodes them, and writes them anew."""
+    if hides_line_break(value) or breaks_lines(name, value):
+        raise InvalidMessage(f"raw[{name!r}]", f"must hold no line break, not even an encoded one, got {value!r}")
+
+
 def _value(argument: str, name: str, value: str) -> str:
     lower = name.lower()
     if lower in ("resent-date", "resent-bcc"):
@@ -127,13 +139,11 @@ def _value(argument: str, name: str, value: str) -> str:
             argument, "must not be set: it makes genro-mail-proxy take the recipients from the Resent headers"
         )
     value = value.strip(" \t")
-    decoded = read_text(value) if "=?" in value else value
-    # An encoded word can hide what the text itself must not hold.
-    for text in (value, decoded):
-        if has_line_break(text):
-            raise InvalidMessage(argument, f"must hold no line break or other control character, got {text!r}")
-        if has_surrogate(text):
-            raise InvalidMessage(argument, f"must be text that can be decoded, got {text!r}")
+    if hides_line_break(value):
+        raise InvalidMessage(
+            argument, f"must hold no line break or other control character, not even an encoded one, got {value!r}"
+        )
+    decoded = _decoded(argument, value)
     if argument.startswith("headers"):
         # A message that exists has the ones it has; new ones are made well.
         _check_syntax(argument, lower, value)
@@ -142,6 +152,17 @@ def _value(argument: str, name: str, value: str) -> str:
     if lower == "sender":
         return str(parse_mailbox(argument, value))
     return decoded.strip(" \t")
+
+
+def _decoded(argument: str, value: str) -> str:
+    try:
+        decoded = read_text(value) if "=?" in value else value
+        is_text = not has_surrogate(value) and not has_surrogate(decoded)
+    except UnicodeError:
+        is_text = False
+    if not is_text:
+        raise InvalidMessage(argument, f"must be text that can be decoded, got {value!r}")
+    return decoded
 
 
 def _check_syntax(argument: str, lower: str, value: str) -> None:

@@ -6,9 +6,10 @@ import base64
 import binascii
 import hmac
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from ..conf.settings import SyncTokens, Unset
 from ..errors import ConfigurationError
@@ -32,19 +33,24 @@ class Authenticator:
     """Compares a credential with every configured token, in constant time.
 
     `tokens` maps a tenant to the tokens it may use (two at once while they rotate); the key None stands for any
-    tenant. None switches authentication off, on purpose; unset is refused with `ConfigurationError`.
+    tenant. `auth` is `mail_proxy_sync_auth`: "none" switches authentication off. Raises `ConfigurationError` where
+    there is no token and authentication is on, and where there is one and it is off.
     """
 
-    def __init__(self, tokens: SyncTokens | Unset | None) -> None:
-        if isinstance(tokens, Unset):
+    def __init__(self, tokens: SyncTokens | Unset, *, auth: Literal["token", "none"] = "token") -> None:
+        found = tokens if isinstance(tokens, Mapping) else {}
+        self._is_off = auth == "none"
+        if self._is_off and found:
+            raise ConfigurationError("mail_proxy_sync_token and mail_proxy_sync_auth 'none' exclude each other.")
+        if not self._is_off and not found:
             raise ConfigurationError(
                 "mail_proxy_sync_token must be set: without it anybody could send delivery reports. Set it to the "
-                "token that the proxy's tenant sends (its client_auth), or to None to do without on purpose."
+                "token that the proxy's tenant sends (its client_auth). To do without on purpose, set "
+                "mail_proxy_sync_auth to 'none'."
             )
-        self._is_off = tokens is None
-        self._tokens = tuple(_encoded(tokens or {}))
+        self._tokens = tuple(_encoded(found))
         if self._is_off:
-            logger.warning("mail_proxy_sync_token is None: delivery reports are taken from anybody")
+            logger.warning("mail_proxy_sync_auth is 'none': delivery reports are taken from anybody")
 
     def authenticate(self, authorization: str | None) -> Caller | None:
         """The caller that an `Authorization` header names, else None.

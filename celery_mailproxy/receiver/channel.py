@@ -6,11 +6,13 @@ import socket
 import time
 from contextlib import suppress
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
+from waitress.utilities import RequestEntityTooLarge
 
 from .fork_gate import ForkGate
 from .receiver import Admission, ReportReceiver, Request, Response
@@ -28,40 +30,72 @@ _LINGER_SECONDS = 2.0
 fork_gate = ForkGate()
 
 
+class _Nowhere:
+    """A buffer for a body that is refused: nothing of it is kept."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def append(self, data: bytes) -> None:
+        """Forget the data."""
+
+    def getfile(self) -> BytesIO:
+        return BytesIO()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Lets the receiver refuse a large request before its body is read."""
+    """Asks the receiver about a request with a body once its head is there, and keeps nothing of a refused one."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel.adj)
         self._channel = channel
-        #: Of a large body, which is judged before all of it has come.
-        self.admission: Admission | None = None
+        #: What the receiver says to the head of a request with a body.
+        self.admitted: Admission | Response | None = None
 
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
-        if self.headers_finished and not self.completed:
-            # The buffer holds the chunks' content: what waitress itself counts includes their framing.
-            size = max(self.content_length, len(self.body_rcv))
-            if size > PATIENCE_BYTES and (refusal := self._refusal(size)) is not None:
+        if self.headers_finished and self.body_rcv is not None and self._is_well_formed:
+            if self.admitted is None:
+                self._judge()
+            if (refusal := self._refusal()) is not None:
                 self._refuse(refusal)
+        if self.error is not None:
+            # Else waitress would ask for the body after all, and read it.
+            self.expect_continue = False
+            self._channel.is_refused = True
         return consumed
 
-    def _refusal(self, size: int) -> Response | None:
-        receiver: ReportReceiver = self._channel.server.receiver
+    @property
+    def _is_well_formed(self) -> bool:
+        # Of a body that waitress calls too large the receiver has its own opinion.
+        return self.error is None or isinstance(self.error, RequestEntityTooLarge)
+
+    def _judge(self) -> None:
         with fork_gate.busy():
-            if self.admission is None:
-                admitted = receiver.admit(self._head())
-                if isinstance(admitted, Response):
-                    return admitted
-                self.admission = admitted
-            return receiver.refuse_body(self.admission) if size > self.admission.body_limit else None
+            self.admitted = self._channel.server.receiver.admit(self._head())
+        if isinstance(self.admitted, Response):
+            self.body_rcv.getbuf().close()
+            self.body_rcv.buf = _Nowhere()
+        elif self.admitted.route != "health":
+            self._channel.server.connections.admitted(self._channel)
+
+    def _refusal(self) -> Response | None:
+        """The answer to a request of which no more shall be read."""
+        if isinstance(self.admitted, Response):
+            size = max(self.content_length, self.body_bytes_received)
+            return self.admitted if size > PATIENCE_BYTES or self.expect_continue else None
+        # The buffer holds the chunks' content: what waitress itself counts includes their framing.
+        size = max(self.content_length, len(self.body_rcv))
+        receiver: ReportReceiver = self._channel.server.receiver
+        admission = self.admitted
+        return receiver.refuse_body(admission) if admission is not None and size > admission.body_limit else None
 
     def _refuse(self, refusal: Response) -> None:
         self.error = _Refusal(refusal)
         self.completed = True
-        # Else waitress would ask for the body after all.
-        self.expect_continue = False
-        self._channel.is_refused = True
 
     def _head(self) -> Request:
         return Request(
@@ -84,12 +118,12 @@ class _Refusal:
 
 
 class _Task(WSGITask):  # type: ignore[misc]
-    """Hands the application the admission that the parser has got, so that nothing is judged twice."""
+    """Hands the application what the receiver has said to the parser, so that nothing is judged twice."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
-        if self.request.admission is not None:
-            environ[ADMISSION_KEY] = self.request.admission
+        if self.request.admitted is not None:
+            environ[ADMISSION_KEY] = self.request.admitted
         return environ
 
 
@@ -102,6 +136,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     is_refused = False
     _linger_until: float | None = None
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
+        super().__init__(server, sock, addr, adj, map=map)
+        server.connections.opened(self)
+
+    @property
+    def is_served(self) -> bool:
+        return bool(self.requests)
+
+    def drop(self) -> None:
+        """Close the connection, and linger no more."""
+        super().handle_close()
+
+    def del_channel(self, map: Any = None) -> None:
+        self.server.connections.closed(self)
+        super().del_channel(map)
 
     def parser_class(self, adj: Any) -> _Parser:
         return _Parser(self)

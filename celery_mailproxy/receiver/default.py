@@ -65,6 +65,7 @@ def _build(runtime: Runtime) -> ReportReceiver:
     return ReportReceiver(
         accept=accept,
         tokens=settings.sync_token,
+        auth=settings.sync_auth,
         report_path=settings.report_path,
         attachments_path=settings.attachments_path,
         max_report_bytes=settings.max_report_bytes,

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from ..conf.settings import UNSET, SyncTokens, Unset
 from ..deliveries.report import DeliveryReport, ParsedReports, SetAside, parse_reports
@@ -58,14 +58,17 @@ class ReportReceiver:
     """Answers the proxy. Safe for use by many threads; `dataclasses.replace` makes one with other options.
 
     `accept` gets the reports of one request, never none, and returns once they are safely kept; whatever it raises
-    becomes a 503. `tokens` are those of `Settings.sync_token`. `next_sync_after` is called with the tenant id and
-    returns when the proxy shall come next though it has nothing to report: unix seconds, an aware datetime, or None.
+    becomes a 503. `tokens` and `auth` are `Settings.sync_token` and `sync_auth`. `next_sync_after` is called with the
+    tenant id and returns when the proxy shall come next though it has nothing to report: unix seconds, an aware
+    datetime, or None.
 
-    Raises `ConfigurationError` where `tokens` is unset, two tenants share a token, or two routes share a path.
+    Raises `ConfigurationError` where `tokens` is unset and `auth` is not "none", two tenants share a token, or two
+    routes share a path.
     """
 
     accept: Callable[[Sequence[DeliveryReport]], None]
-    tokens: SyncTokens | Unset | None = field(default=UNSET, repr=False)
+    tokens: SyncTokens | Unset = field(default=UNSET, repr=False)
+    auth: Literal["token", "none"] = "token"
     report_path: str = "/mail-proxy/sync"
     attachments_path: str = "/mail-proxy/attachments"
     max_report_bytes: int = 16 * 1024 * 1024
@@ -77,7 +80,7 @@ class ReportReceiver:
 
     def __post_init__(self) -> None:
         admitter = Admitter(
-            Authenticator(self.tokens),
+            Authenticator(self.tokens, auth=self.auth),
             report_path=self.report_path,
             attachments_path=self.attachments_path,
             max_report_bytes=self.max_report_bytes,

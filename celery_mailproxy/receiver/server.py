@@ -1,23 +1,27 @@
 """`ReportServer`: waitress, in threads of a process that has something else to do and may fork meanwhile.
 
-waitress (3.0) reads a request's whole body before it asks the application, and has no shutdown that lets requests
-finish. Both are added, at the places it offers to subclasses: its parser and its channel (`channel`), its server here.
+waitress (3.0) reads a request's whole body before it asks the application, lets idle connections keep others out, and
+has no shutdown that lets requests finish. All three are mended where it takes subclasses: of its parser and its channel
+(`channel`), and of its server here.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from celery import Celery
 
 from ..errors import ConfigurationError
+from .connections import Connections, connection_limit
 from .default import served_receiver
 from .receiver import ReportReceiver
 from .sockets import bind_sockets
@@ -44,6 +48,15 @@ _THREADS = 4
 #: How long the loop sleeps at most, and so how soon it sees that it has to stop.
 _LOOP_SECONDS = 0.5
 
+#: A head with its token is far shorter. waitress searches all of it anew with each piece that comes.
+_MAX_HEAD_BYTES = 16 * 1024
+
+#: How many connections are taken in one turn of the loop.
+_ACCEPTED_AT_ONCE = 100
+
+#: What `accept` says where the process or the system has no file left.
+_NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
 _live_servers: set[ReportServer] = set()
 
 
@@ -59,16 +72,21 @@ class ReportServer:
         self._map: dict[int, Any] = {}
         self._tasks = ThreadedTaskDispatcher()
         self._thread: threading.Thread | None = None
+        self._look_at = 0.0
         self._deadline: float | None = None
+        self._connections = Connections(connection_limit())
         sockets = bind_sockets(host, port)
         adjustments = Adjustments(
             sockets=sockets,
             ident=None,
             # A backstop: the exact limit is ours, and waitress counts the framing of chunks as well.
             max_request_body_size=2 * receiver.max_report_bytes + PATIENCE_BYTES,
+            max_request_header_size=_MAX_HEAD_BYTES,
         )
         application = _gated(create_app(receiver=receiver))
-        self._servers = [_Server(application, self._map, s, self._tasks, adjustments, receiver) for s in sockets]
+        self._servers = [
+            _Server(application, self._map, s, self._tasks, adjustments, receiver, self._connections) for s in sockets
+        ]
         _live_servers.add(self)
 
     @property
@@ -102,6 +120,9 @@ class ReportServer:
             for server in self._servers:
                 # Not the server's own close(): that takes away the trigger by which running requests answer.
                 wasyncore.dispatcher.close(server)
+            while self._connections.make_room():
+                # Nobody waits for what a stranger may still be about to send.
+                continue
             while time.monotonic() < self._deadline and self._close_idle_channels():
                 self._turn(0.05)
         except Exception:
@@ -112,6 +133,9 @@ class ReportServer:
 
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+        if time.monotonic() > self._look_at:
+            self._connections.drop_late()
+            self._look_at = time.monotonic() + _LOOP_SECONDS
 
     def _close_idle_channels(self) -> bool:
         """Mark the connections without a request for closing; whether any connection is left."""
@@ -153,8 +177,11 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         tasks: Any,
         adjustments: Any,
         receiver: ReportReceiver,
+        connections: Connections,
     ) -> None:
         self.receiver = receiver
+        self.connections = connections
+        self._accepts_from = 0.0
         super().__init__(
             application,
             map=socket_map,
@@ -165,10 +192,36 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             bind_socket=False,
         )
 
+    def readable(self) -> bool:
+        # In place of waitress's: its limit keeps everybody waiting who comes late, and its clean-up comes too seldom.
+        is_ready = self.accepting and time.monotonic() >= self._accepts_from
+        return is_ready and self.connections.can_take_one
+
     def handle_accept(self) -> None:
-        # Between its acceptance and its entry in the map, a forked child would not know that it has the connection.
-        with fork_gate.busy():
-            super().handle_accept()
+        # Many in one turn, which takes the longer, the more connections there are.
+        for _ in range(_ACCEPTED_AT_ONCE):
+            # Between its acceptance and its entry in the map, a forked child would not know that it has the connection.
+            with fork_gate.busy():
+                if not self.connections.can_take_one or not self._accept_one():
+                    return
+
+    def _accept_one(self) -> bool:
+        """Take one connection; whether there may be another one to take."""
+        try:
+            accepted = self.accept()
+        except OSError as exc:
+            if exc.errno in _NO_FILES and not self.connections.make_room():
+                logger.error("the mailproxy listener takes no connection for a second: %s", exc)
+                self._accepts_from = time.monotonic() + 1
+            return False
+        if accepted is None:
+            return False
+        connection, address = accepted
+        with suppress(OSError):
+            # Some systems refuse options where the other side has gone already; that is found out soon enough.
+            self.set_socket_options(connection)
+        self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
+        return True
 
 
 def _gated(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

@@ -24,7 +24,7 @@ WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _READ_BYTES = 64 * 1024
 
-#: Where a server that has admitted a request already (ours, for a large body) says so in its WSGI environment.
+#: Where a server that has asked for a request's admission already (ours) keeps the answer in its WSGI environment.
 ADMISSION_KEY = "celery_mailproxy.admission"
 
 

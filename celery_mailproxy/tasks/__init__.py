@@ -18,6 +18,7 @@ from celery.signals import (
 )
 
 from ..conf import task_names
+from ..conf.hiding import hide_secrets
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import (
@@ -32,6 +33,7 @@ from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
 from .results.worker_hooks import check_settings
+from .sending.argument_logs import hide_arguments_in_logs
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.guard import guarded
 from .sending.retrying import DURABLE, TIME_LIMITS, retry_later
@@ -217,3 +219,6 @@ def _close_runtimes(**kwargs: Any) -> None:
 
 
 connect_worker_signals()
+# A worker that no command line has started is asked for its settings, too.
+hide_secrets()
+hide_arguments_in_logs()

@@ -18,6 +18,7 @@ from celery_mailproxy.deliveries.recording import (
     Dispatched,
     Verdict,
     adopt_orphan,
+    is_anothers_orphan,
     mark_dispatched,
     merge_registration,
     record_report,
@@ -191,6 +192,35 @@ def test_report_of_another_tenant_changes_nothing(store: DeliveryStore) -> None:
     assert verdicts(store, report("m", tenant_id="other")) == ["foreign"]
     assert store.get("m") == mine
     assert verdicts(store, report("m", tenant_id="mine")) == ["new"]
+
+
+def test_tenants_report_of_a_mail_without_a_tenant_changes_nothing(store: DeliveryStore) -> None:
+    store.register([delivery("m", tenant_id=None)])
+    before = store.get("m")
+    assert verdicts(store, report("m", tenant_id="other")) == ["foreign"]
+    assert store.get("m") == before
+    assert verdicts(store, report("m")) == ["new"]
+
+
+@pytest.mark.parametrize("tenant_id", ["mine", None])
+def test_tenants_report_of_a_future_id_ends_no_mail_of_others(store: DeliveryStore, tenant_id: str | None) -> None:
+    assert verdicts(store, report("m", Kind.ERROR, tenant_id="other"), adopt=True) == ["new"]
+    (kept,) = store.register([delivery("m", tenant_id=tenant_id)])
+    assert (kept.status, kept.history, kept.tenant_id) == (Status.NEW, (), tenant_id)
+    assert store.get("m") == kept
+
+
+def test_tenants_report_is_not_lost_to_another_tenants_of_the_same_id(store: DeliveryStore) -> None:
+    assert verdicts(store, report("m", tenant_id="other"), adopt=True) == ["new"]
+    # As if nothing were known: it is parked, and adopted later.
+    (unknown,) = store.record([report("m", tenant_id="mine")], claim="task-1")
+    assert (unknown.verdict, unknown.delivery) == (Verdict.UNKNOWN, None)
+    assert verdicts(store, report("m", tenant_id="mine"), adopt=True) == ["new"]
+    found = store.get("m")
+    assert found is not None
+    assert (found.tenant_id, [entry.report.tenant_id for entry in found.history]) == ("mine", ["mine"])
+    (kept,) = store.register([delivery("m", tenant_id="mine")])
+    assert kept.status is Status.SENT
 
 
 def test_report_without_tenant_counts(store: DeliveryStore) -> None:
@@ -475,7 +505,7 @@ class Model:
 
     def record(self, clock: Clock, reported: DeliveryReport, claim: str, how: Recording) -> Verdict:
         existing = self.deliveries.get(reported.message_id)
-        if existing is None:
+        if existing is None or is_anothers_orphan(existing, reported):
             if not how.adopt:
                 return Verdict.UNKNOWN
             existing = adopt_orphan(reported, now=clock.now)
@@ -558,7 +588,10 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
             answers = store.record(reported, claim=claim, how=how)
             expected = [model.record(clock, each, claim, how) for each in reported]
             assert [answer.verdict for answer in answers] == expected
-            assert [answer.delivery for answer in answers] == [model.deliveries.get(e.message_id) for e in reported]
+            assert [answer.delivery for answer in answers] == [
+                None if verdict is Verdict.UNKNOWN else model.deliveries.get(each.message_id)
+                for each, verdict in zip(reported, expected, strict=True)
+            ]
         assert [store.get(run + each) for each in NAMES] == [model.deliveries.get(run + each) for each in NAMES]
 
 

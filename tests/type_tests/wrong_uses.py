@@ -66,7 +66,7 @@ def values(attachment: Attachment, delivery: Delivery, report: DeliveryReport, m
 
 
 def parts(receiver: ReportReceiver, client: ProxyClient) -> None:
-    ReportReceiver(tokens=None)  # type: ignore[call-arg]
+    ReportReceiver(tokens={})  # type: ignore[call-arg]
     ReportReceiver(accept=print, tokens={"acme": "secret"})  # type: ignore[dict-item]
     ReportReceiver(accept=lambda report: report.at)  # type: ignore[attr-defined]
     receiver.handle(b"body")  # type: ignore[arg-type]

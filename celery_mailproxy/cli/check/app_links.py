@@ -43,17 +43,17 @@ def check_settings(settings: Settings) -> Link:
     """They could be read; what is worth a second look among them."""
     servers = ", ".join(settings.server_names())
     found = f"server{'s' if ',' in servers else ''} {servers}; reports at {settings.report_path}"
+    if settings.sync_auth == "none":
+        return warning(
+            "settings",
+            f"{found}; mail_proxy_sync_auth is 'none', so anyone may post reports",
+            "Set mail_proxy_sync_token in its place, unless only the proxy can reach the receiver.",
+        )
     if isinstance(settings.sync_token, Unset):
         return failed(
             "settings",
             f"{found}; mail_proxy_sync_token is not set, so the receiver refuses to start",
             "Set mail_proxy_sync_token to the token in the tenant's client_auth on the proxy.",
-        )
-    if settings.sync_token is None:
-        return warning(
-            "settings",
-            f"{found}; mail_proxy_sync_token is None, so anyone may post reports",
-            "Set mail_proxy_sync_token unless only the proxy can reach the receiver.",
         )
     return fine("settings", found)
 

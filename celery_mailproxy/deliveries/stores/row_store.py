@@ -10,7 +10,16 @@ from datetime import datetime
 from typing import Protocol
 
 from ..delivery import Delivery
-from ..recording import Dispatched, Recorded, Verdict, adopt_orphan, mark_dispatched, merge_registration, record_report
+from ..recording import (
+    Dispatched,
+    Recorded,
+    Verdict,
+    adopt_orphan,
+    is_anothers_orphan,
+    mark_dispatched,
+    merge_registration,
+    record_report,
+)
 from ..report import DeliveryReport, utcnow
 from ..suspension import IDLE, Step, advance
 from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
@@ -61,6 +70,8 @@ class RowStore(DeliveryStore):
             changed: dict[str, Delivery] = {}
             for report in reports:
                 before = known.get(report.message_id)
+                if before is not None and is_anothers_orphan(before, report):
+                    before = None
                 if before is None and not how.adopt:
                     verdicts.append(Verdict.UNKNOWN)
                     continue
@@ -78,7 +89,11 @@ class RowStore(DeliveryStore):
                     known[report.message_id] = changed[report.message_id] = after
             rows.save(list(changed.values()))
         return [
-            Recorded(report=report, verdict=verdict, delivery=known.get(report.message_id))
+            Recorded(
+                report=report,
+                verdict=verdict,
+                delivery=None if verdict is Verdict.UNKNOWN else known.get(report.message_id),
+            )
             for report, verdict in zip(reports, verdicts, strict=True)
         ]
 

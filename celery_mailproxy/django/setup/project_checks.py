@@ -39,7 +39,7 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
     """E001: a setting is wrong, and the message says which."""
     try:
         settings = load_settings(current_app)
-        if settings.sync_token is not None and not isinstance(settings.sync_token, Unset):
+        if not isinstance(settings.sync_token, Unset):
             Authenticator(settings.sync_token)
         CeleryEmailSettings.load()
     except ConfigurationError as exc:
@@ -98,9 +98,9 @@ def check_urls(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         problem = "No URL leads to the views that take delivery reports."
         hint = f"{_URLS_HINT}; if a worker takes them (--mailproxy-listen), silence this check."
         messages.append(Warning(problem, hint=hint, id="celery_mailproxy.W007"))
-    if settings.sync_token is None:
-        hint = "Set it to the token in the tenant's client_auth on the proxy, unless nobody else can reach the URL."
-        problem = "MAIL_PROXY_SYNC_TOKEN is None: anybody may post delivery reports."
+    if settings.sync_auth == "none":
+        hint = "Set MAIL_PROXY_SYNC_TOKEN in its place, unless nobody but the proxy can reach the URL."
+        problem = "MAIL_PROXY_SYNC_AUTH is 'none': anybody may post delivery reports."
         messages.append(Warning(problem, hint=hint, id="celery_mailproxy.W008"))
     elif isinstance(settings.sync_token, Unset) and is_mounted:
         problem = "MAIL_PROXY_SYNC_TOKEN is not set: every delivery report is refused."

@@ -249,11 +249,12 @@ def test_setup_uses_the_paths_of_the_project(proxy: ProxyAdministration, names: 
 @pytest.mark.parametrize("real_proxy", ["entities"], indirect=True)
 def test_setup_notes_what_may_still_not_work(app: Celery) -> None:
     app.conf.mail_proxy_sync_token = None
+    app.conf.mail_proxy_sync_auth = "none"
     options = ("--dry-run", "--callback-url", CALLBACK, "--smtp-host", "smtp.example.com")
     with override_settings(ALLOWED_HOSTS=["other.example.com"]):
         notes = setup(*options)["notes"]
     assert [note.split(":")[0] for note in notes] == [
-        "MAIL_PROXY_SYNC_TOKEN is None",
+        "MAIL_PROXY_SYNC_AUTH is 'none'",
         "The callback URL's host is not in ALLOWED_HOSTS",
     ]
     with override_settings(ROOT_URLCONF=None):

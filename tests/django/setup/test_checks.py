@@ -226,7 +226,15 @@ def test_a_worker_that_listens_has_its_own_error_for_that() -> None:
 
 def test_a_receiver_that_takes_reports_from_anybody_is_told(app: Celery) -> None:
     app.conf.mail_proxy_sync_token = None
+    app.conf.mail_proxy_sync_auth = "none"
     assert list(found()) == ["W008"]
+
+
+def test_an_empty_token_is_told_with_the_word_for_none(app: Celery) -> None:
+    app.conf.mail_proxy_sync_token = None
+    messages = found()
+    assert list(messages) == ["E001"]
+    assert "set mail_proxy_sync_auth to 'none'" in messages["E001"].msg
 
 
 # Mailers

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,15 +26,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 checked = settings(
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-
-
-@pytest.fixture(scope="module", params=["commands", "entities"])
-def builder(request: pytest.FixtureRequest) -> Iterator[ProxyBuilder]:
-    from celery_mailproxy.testing.proxy_install import install_proxy
-
-    installed = install_proxy(cast(Literal["commands", "entities"], request.param))
-    with ProxyBuilder(request.param, python=installed.python, sys_path=installed.python_path) as running:
-        yield running
 
 
 # --------------------------------------------------------------------------- strategies

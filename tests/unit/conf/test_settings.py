@@ -96,7 +96,12 @@ def test_variables_that_kubernetes_writes_are_passed_over() -> None:
         ("servers", {"a": {"token": "s"}}, r"mail_proxy_servers\['a'\] has no url"),
         ("servers", {"a": {"url": "ftp://x"}}, r"mail_proxy_servers\['a'\]\['url'\] must be a URL"),
         ("sync_token", [], "non-empty text or a list"),
-        ("sync_token", "", "non-empty text or a list"),
+        ("sync_token", "", "mail_proxy_sync_auth to 'none'"),
+        ("sync_token", " ", "mail_proxy_sync_auth to 'none'"),
+        ("sync_token", None, "mail_proxy_sync_auth to 'none'"),
+        ("sync_token", {"shop": None}, "non-empty text or a list"),
+        ("sync_auth", "None", "'token', 'none'"),
+        ("sync_auth", "", "'token', 'none'"),
         ("sync_token", {}, "at least one tenant"),
     ],
 )
@@ -175,9 +180,25 @@ def test_only_the_default_server_may_have_no_url() -> None:
     assert read(servers={"b": {"url": "http://y"}}).has_url("b")
 
 
+@pytest.mark.parametrize("empty", [{}, {"sync_token": None}, {"sync_token": ""}], ids=str)
+def test_authentication_is_switched_off_by_a_word_of_its_own(empty: dict[str, Any]) -> None:
+    settings = read(sync_auth="none", **empty)
+    assert (settings.sync_auth, settings.sync_token) == ("none", UNSET)
+
+
+def test_a_token_beside_the_word_for_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must be left out while mail_proxy_sync_auth is 'none'") as caught:
+        read(sync_auth="none", sync_token="hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_empty_variable_of_the_environment_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^MAIL_PROXY_SYNC_TOKEN must be a token, and it is empty"):
+        read(environ={"MAIL_PROXY_SYNC_TOKEN": ""})
+
+
 def test_sync_tokens_come_in_every_form() -> None:
     assert read().sync_token is UNSET
-    assert read(sync_token=None).sync_token is None
     assert read(sync_token="a").sync_token == {None: ("a",)}
     assert read(sync_token=["new", "old"]).sync_token == {None: ("new", "old")}
     assert read(sync_token={"t1": "a", "t2": ["b", "c"]}).sync_token == {"t1": ("a",), "t2": ("b", "c")}

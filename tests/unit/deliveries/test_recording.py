@@ -11,6 +11,7 @@ from celery_mailproxy.deliveries.recording import (
     Dispatched,
     Verdict,
     adopt_orphan,
+    is_anothers_orphan,
     mark_dispatched,
     merge_registration,
     record_report,
@@ -61,11 +62,13 @@ def test_mark_of_a_report_that_is_not_there_changes_nothing() -> None:
     [
         ("a", "b", True),
         ("a", "a", False),
-        (None, "b", False),
+        # A mail of which no tenant is kept is no tenant's.
+        (None, "b", True),
         ("a", None, False),
+        (None, None, False),
     ],
 )
-def test_only_two_different_tenants_are_foreign(ours: str | None, theirs: str | None, is_foreign: bool) -> None:
+def test_a_tenants_report_counts_for_its_own_mails(ours: str | None, theirs: str | None, is_foreign: bool) -> None:
     before = delivery(tenant_id=ours)
     after, found = record_report(before, report(Kind.SENT, tenant_id=theirs), claim="c", now=NOW, lease_seconds=60)
     assert (found is Verdict.FOREIGN) is is_foreign
@@ -85,11 +88,27 @@ def test_registration_takes_over_what_reports_had_said() -> None:
     assert merged.history == orphan.history
 
 
-def test_registration_takes_over_nothing_from_another_tenant() -> None:
+@pytest.mark.parametrize("tenant_id", ["ours", None])
+def test_registration_takes_over_nothing_from_another_tenant(tenant_id: str | None) -> None:
     theirs = report(Kind.ERROR, tenant_id="theirs")
     orphan = record(adopt_orphan(theirs, now=NOW), theirs)
-    ours = delivery(tenant_id="ours")
+    ours = delivery(tenant_id=tenant_id)
     assert merge_registration(orphan, ours) == ours
+
+
+@pytest.mark.parametrize("tenant_id", ["ours", None])
+def test_registration_takes_over_what_a_token_for_all_tenants_had_said(tenant_id: str | None) -> None:
+    orphan = record(adopt_orphan(report(Kind.SENT), now=NOW), report(Kind.SENT))
+    assert merge_registration(orphan, delivery(tenant_id=tenant_id)).status is Status.SENT
+
+
+def test_an_orphan_of_another_tenant_is_unknown_to_this_one() -> None:
+    orphan = adopt_orphan(report(Kind.SENT, tenant_id="theirs"), now=NOW)
+    assert is_anothers_orphan(orphan, report(Kind.SENT, tenant_id="ours"))
+    assert not is_anothers_orphan(orphan, report(Kind.SENT, tenant_id="theirs"))
+    assert not is_anothers_orphan(orphan, report(Kind.SENT))
+    assert not is_anothers_orphan(delivery(tenant_id="theirs"), report(Kind.SENT, tenant_id="ours"))
+    assert not is_anothers_orphan(adopt_orphan(report(Kind.SENT), now=NOW), report(Kind.SENT, tenant_id="ours"))
 
 
 def test_answer_to_the_submission_is_news_where_an_event_was_adopted_before() -> None:

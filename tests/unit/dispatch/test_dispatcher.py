@@ -244,6 +244,16 @@ def test_another_tenants_report_is_ignored(
     dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")], claim="c1")
     assert heard == []
     assert "sent report is foreign" in caplog.text
+    assert "mail_proxy_tenant" not in caplog.text
+
+
+def test_a_tenants_report_of_a_mail_without_a_tenant_is_refused_with_a_remedy(
+    dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW)])
+    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")], claim="c1")
+    assert heard == []
+    assert "set mail_proxy_tenant" in caplog.text
 
 
 def test_no_log_holds_the_reason(

@@ -290,13 +290,24 @@ def test_wrong_token_is_401(
 
 
 def test_without_a_setting_the_receiver_refuses_to_exist(kept: Kept) -> None:
-    with pytest.raises(ConfigurationError, match=r"mail_proxy_sync_token must be set.*None"):
+    with pytest.raises(ConfigurationError, match=r"mail_proxy_sync_token must be set.*sync_auth to 'none'"):
         ReportReceiver(accept=kept, tokens=UNSET)
 
 
-def test_tokens_none_is_a_decision_and_warned_of(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    receiver = ReportReceiver(accept=kept, tokens=None)
-    assert caplog.text.count("mail_proxy_sync_token is None") == 1
+@pytest.mark.parametrize("tokens", [None, {}])
+def test_no_token_is_not_the_word_for_no_authentication(kept: Kept, tokens: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"mail_proxy_sync_token must be set.*sync_auth to 'none'"):
+        ReportReceiver(accept=kept, tokens=tokens)
+
+
+def test_a_token_beside_the_word_for_none_is_refused(kept: Kept) -> None:
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        ReportReceiver(accept=kept, tokens={None: ("secret",)}, auth="none")
+
+
+def test_no_authentication_is_a_decision_and_warned_of(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    receiver = ReportReceiver(accept=kept, auth="none")
+    assert caplog.text.count("mail_proxy_sync_auth is 'none'") == 1
     assert receiver.handle(post(SENT, headers={"authorization": ""})).status == 200
 
 

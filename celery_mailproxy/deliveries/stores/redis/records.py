@@ -41,9 +41,10 @@ def recorded_of(message_id: str, reports: Sequence[DeliveryReport], answer: Any)
         return [Recorded(report=report, verdict=Verdict.UNKNOWN, delivery=None) for report in reports]
     *verdicts, value = answer
     delivery = decode_record(message_id, value)
+    pairs = zip(reports, (Verdict(verdict.decode()) for verdict in verdicts), strict=True)
     return [
-        Recorded(report=report, verdict=Verdict(verdict.decode()), delivery=delivery)
-        for report, verdict in zip(reports, verdicts, strict=True)
+        Recorded(report=report, verdict=verdict, delivery=None if verdict is Verdict.UNKNOWN else delivery)
+        for report, verdict in pairs
     ]
 
 

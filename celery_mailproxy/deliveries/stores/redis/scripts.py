@@ -101,8 +101,9 @@ local function mark(entry)
   entry[CLAIMED], entry[DISPATCHED] = cjson.null, 1
 end
 
-local function is_foreign(one, other)
-  return one ~= cjson.null and other ~= cjson.null and one ~= '' and other ~= '' and one ~= other
+-- As `recording._is_foreign`.
+local function is_foreign(reporter, owner)
+  return reporter ~= cjson.null and reporter ~= '' and reporter ~= owner
 end
 """
 
@@ -207,7 +208,19 @@ local function is_repeated(kind)
   return false
 end
 
+-- As `recording.is_anothers_orphan`.
+local function is_anothers_orphan(tenant)
+  local owner = head[TENANT]
+  if head[KNOWN] == 1 or owner == cjson.null or owner == '' then return false end
+  return is_foreign(tenant, owner) and not string.find(rest, '\\n', 2, true)
+end
+
 local function apply(key, tenant, report)
+  if is_anothers_orphan(tenant) then
+    if orphan == '' then return 'unknown' end
+    head, rest = split(orphan .. '\\n' .. static)
+    head[TENANT] = tenant
+  end
   if is_foreign(tenant, head[TENANT]) then return 'foreign' end
   local index = find(head, key)
   if index then return claim_again(head[index]) end

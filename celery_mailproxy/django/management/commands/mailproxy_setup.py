@@ -120,7 +120,7 @@ def _wanted(settings: Settings, server: ServerSettings, options: dict[str, Any])
 def _sync_token(settings: Settings, tenant_id: str) -> str | None:
     """The token that the tenant is to send; the new one while two are good. None where anybody may report."""
     tokens = settings.sync_token
-    if tokens is None:
+    if settings.sync_auth == "none":
         return None
     # Unset, or other tenants' only: this one's reports would all be refused.
     found = () if isinstance(tokens, Unset) else tokens.get(tenant_id) or tokens.get(None) or ()
@@ -160,7 +160,7 @@ def _notes(settings: Settings, wanted: Wanted, plan: Plan) -> Iterator[str]:
     if not plan.is_active:
         yield "The tenant is not active: the proxy sends none of its mails. Activate it there."
     if wanted.sync_token is None:
-        yield "MAIL_PROXY_SYNC_TOKEN is None: the tenant's client_auth was left as it is."
+        yield "MAIL_PROXY_SYNC_AUTH is 'none': the tenant's client_auth was left as it is."
     if sync_path() is None:
         yield "celery_mailproxy.django.urls is not included: the paths are those of a worker's listener."
     elif wanted.callback_url and not _is_allowed(urlsplit(wanted.callback_url).hostname or ""):

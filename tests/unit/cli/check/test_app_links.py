@@ -20,7 +20,7 @@ def test_settings_without_a_sync_token_fail() -> None:
     link = check_settings(load_settings(app, environ={}))
     assert link.outcome is Outcome.FAILED
     assert "Set mail_proxy_sync_token" in (link.remedy or "")
-    assert check_settings(settings(mail_proxy_sync_token=None)).outcome is Outcome.WARNING
+    assert check_settings(settings(mail_proxy_sync_token=None, mail_proxy_sync_auth="none")).outcome is Outcome.WARNING
 
 
 def test_a_check_without_application_says_so() -> None:
