@@ -24,6 +24,7 @@ from celery_mailproxy import (
     ProxyUnavailable,
     ReportReceiver,
     Status,
+    UnforeseenError,
     __version__,
     attachment_resolver,
     deliver_many_via_proxy,
@@ -270,7 +271,7 @@ def proxy_client(client: ProxyClient) -> None:
     assert_type(answer.accepted, tuple[str, ...])
     assert_type(answer.rejected, Mapping[str, str])
     assert_type(answer.failed, Mapping[str, ProxyRequestError])
-    assert_type(answer.unsettled, Mapping[str, ProxyUnavailable])
+    assert_type(answer.unsettled, Mapping[str, ProxyUnavailable | UnforeseenError])
     assert_type(answer.raise_for("id"), None)
     assert_type(client.health(), None)
     assert_type(client.holds("id", None), bool)
