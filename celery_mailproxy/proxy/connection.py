@@ -71,6 +71,10 @@ class Connection:
 
 def _read(response: httpx.Response) -> tuple[bytes, str | None]:
     """The body, and why it is not there: by its status alone the answer still says something."""
+    if response.status_code >= 500:
+        # The status says all. genro-mail-proxy closes the connection after an error of its own, without a word: what is
+        # not read to its end is not used again, and the next call does not fail.
+        return b"", None
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         return b"", "compressed, though no compression was asked for"

@@ -14,6 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from celery_mailproxy.conf.settings import ServerSettings
+from celery_mailproxy.errors import ProxyRequestError, ProxyUnavailable
+from celery_mailproxy.proxy.api import SubmitAnswer
+from celery_mailproxy.proxy.client import ProxyClient
 from celery_mailproxy.testing import FakeProxy, MailSink, RealProxy
 from celery_mailproxy.testing.outcomes import deferred, error
 
@@ -420,6 +424,83 @@ class TestTenants:
         assert "secret" not in answer.text
         accounts = answer.json()["accounts"] if tenant.proxy.api == "commands" else answer.json()
         assert [account["id"] for account in accounts] == [tenant.account_id]
+
+
+class TestProxyClient:
+    """What our client makes of their answers."""
+
+    def client(self, tenant: ProxyTenant, **fields: Any) -> ProxyClient:
+        settings = {"name": "default", "url": tenant.proxy.url, "token": tenant.proxy.token, "timeout_seconds": 30.0}
+        return ProxyClient(ServerSettings(**{**settings, **fields}))
+
+    @pytest.mark.parametrize("is_told", [False, True])
+    def test_an_accepted_mail_is_accepted_however_often(self, tenant: ProxyTenant, is_told: bool) -> None:
+        client = self.client(tenant, **({"api": tenant.proxy.api} if is_told else {}))
+        client.health()
+        assert client.api.name == tenant.proxy.api
+        for _ in range(2):
+            answer = client.submit([tenant.message("m"), tenant.message("n", deferred_ts=future())])
+            assert answer == SubmitAnswer(accepted=(tenant.message_id("m"), tenant.message_id("n")))
+            wait_until(lambda: _is_sent(tenant, "m"))
+        held = tenant.proxy.api == "entities"
+        assert client.holds(tenant.message_id("m"), tenant.id) is held
+        assert not client.holds(tenant.message_id("another"), tenant.id)
+        client.close()
+
+    def test_a_refused_mail_is_refused_alone(self, tenant: ProxyTenant) -> None:
+        client = self.client(tenant)
+        answer = client.submit([tenant.message("bad", account_id=None), tenant.message("good")])
+        assert (answer.accepted, list(answer.rejected)) == ((tenant.message_id("good"),), [tenant.message_id("bad")])
+        alone = client.submit([tenant.message("bad", account_id=None)])
+        assert (alone.accepted, alone.rejected) == ((), answer.rejected)
+        client.close()
+
+    def test_a_mail_of_the_wrong_shape_ends_and_takes_no_other_down(self, tenant: ProxyTenant) -> None:
+        client = self.client(tenant)
+        good, bad = (tenant.message(which, deferred_ts=future()) for which in ("good", "bad"))
+        bad["priority" if tenant.proxy.api == "entities" else "headers"] = ["odd"]
+        answer = client.submit([good, bad, tenant.message("new", deferred_ts=future())])
+        assert answer.accepted == (good["id"], tenant.message_id("new"))
+        if tenant.proxy.api == "entities":
+            # It fails with a 500, which may be anything.
+            assert list(answer.unsettled) == [bad["id"]]
+        else:
+            assert list(answer.rejected) == [bad["id"]]
+            with pytest.raises(ProxyRequestError, match="headers"):
+                client.submit([bad])
+        client.close()
+
+    def test_a_wrong_token_is_to_be_mended(self, tenant: ProxyTenant) -> None:
+        client = self.client(tenant, token="wrong")
+        with pytest.raises(ProxyUnavailable, match="Set mail_proxy_token") as caught:
+            client.submit([tenant.message("m")])
+        assert (caught.value.status, caught.value.maybe_accepted) == (401, False)
+        client.close()
+
+    def test_the_other_api_is_to_be_mended(self, tenant: ProxyTenant) -> None:
+        client = self.client(tenant, api=OTHER[tenant.proxy.api])
+        with pytest.raises(ProxyUnavailable, match="Check mail_proxy_url and mail_proxy_api") as caught:
+            client.submit([tenant.message("m")])
+        assert (caught.value.status, caught.value.maybe_accepted) == (404, False)
+        client.close()
+
+    def test_tenants_and_accounts_are_read(self, tenant: ProxyTenant) -> None:
+        client = self.client(tenant)
+        assert client.tenant(tenant.id)["id"] == tenant.id
+        found = client.find_tenant(tenant.id)
+        assert found is not None
+        assert found["id"] == tenant.id
+        assert [account["id"] for account in client.accounts(tenant.id)] == [tenant.account_id]
+        assert client.messages(tenant.id) == []
+        if isinstance(tenant.proxy, RealProxy):
+            assert client.is_active() is (True if tenant.proxy.api == "entities" else None)
+        client.close()
+
+
+def _is_sent(tenant: ProxyTenant, name: str) -> bool:
+    done = "sent_ts" if tenant.proxy.api == "commands" else "smtp_ts"
+    listed = {message["id"]: message for message in tenant.proxy.messages(tenant.id)}
+    return bool(listed[tenant.message_id(name)].get(done))
 
 
 class TestReports:

@@ -21,6 +21,7 @@ from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.joining import Joiner
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.tasks.results.deliver_task import DeliverTask
+from celery_mailproxy.tasks.sending import handover
 
 from . import held_tasks  # noqa: F401 - registers the command by which a test asks for them
 
@@ -37,6 +38,19 @@ if not hasattr(redis.Channel, "unacked_restore_throttle"):
     # has no option for it (see MailStack). With every call it is once in 10 seconds.
     _restore_visible = redis.QoS.restore_visible
     redis.QoS.restore_visible = lambda self, start=0, num=10, interval=1: _restore_visible(self, start, num, 1)
+
+
+_encode = handover.encode  # type: ignore[attr-defined]
+
+
+def _encode_or_fail(message: Any) -> Any:
+    """A mail with this subject meets an error that nobody foresaw."""
+    if message.subject == "Unforeseen":
+        raise ZeroDivisionError(f"{message.to} is divided by nothing")
+    return _encode(message)
+
+
+setattr(handover, "encode", _encode_or_fail)  # noqa: B010 - mypy knows no such attribute
 
 
 @attachment_resolver("greeting")

@@ -14,6 +14,7 @@ from celery_mailproxy import (
     ProxyRequestError,
     ProxyUnavailable,
     StoreError,
+    UnforeseenError,
     UnsupportedMessage,
 )
 
@@ -28,6 +29,7 @@ def errors_form_one_tree() -> None:
         ProxyRequestError,
         ProxyUnavailable,
         StoreError,
+        UnforeseenError,
         UnsupportedMessage,
     ]
     value_errors: list[type[ValueError]] = [InvalidMessage, InvalidReport]
@@ -63,8 +65,9 @@ def proxy_request_error(error: ProxyRequestError) -> None:
 
 
 def proxy_unavailable(error: ProxyUnavailable) -> None:
-    ProxyUnavailable("no", status=503, retry_after_seconds=30.0, maybe_accepted=False)
+    ProxyUnavailable("no", status=503, retry_after_seconds=30.0, maybe_accepted=False, remedy="Set it.")
     assert_type(error.problem, str)
     assert_type(error.status, int | None)
     assert_type(error.retry_after_seconds, float | None)
     assert_type(error.maybe_accepted, bool)
+    assert_type(error.remedy, str | None)

@@ -243,6 +243,7 @@ def report_receiver(receiver: ReportReceiver, request: Any, accept: Callable[[Se
     )
     assert_type(receiver.accept, Callable[[Sequence[DeliveryReport]], None])
     assert_type(receiver.next_sync_after, Callable[[str | None], Any] | None)
+    assert_type(receiver.auth, Literal["token", "none"])
     assert_type(receiver.report_path, str)
     assert_type(receiver.attachments_path, str)
     assert_type(receiver.max_report_bytes, int)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.sending.troubles import trouble_of
 from celery_mailproxy.testing import MailSink, RealProxy
 
 from ...harness.mail_stack import MailStack
@@ -195,11 +199,33 @@ def test_a_mail_ends_as_error_when_its_retries_are_used_up(tenant: ProxyTenant, 
         assert stack.delivery(result.id).status.value == "error"
 
 
-def test_a_wrong_token_ends_the_mail_at_once(tenant: ProxyTenant, redis_server: RedisServer) -> None:
-    conf = {"mail_proxy_token": "wrong"}
+def test_a_wrong_token_makes_mails_wait_until_it_is_right(
+    tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink
+) -> None:
+    # With no retries at all: these do not count.
+    conf = {"mail_proxy_token": "wrong", "mail_proxy_max_retries": 0}
     with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
-        result = stack.send()
-        stack.wait_told(result.id, "mail_error", "noted:error")
-        with pytest.raises(Exception, match="Set mail_proxy_token"):
-            result.get(timeout=PATIENCE_SECONDS)
-        assert "Retry in" not in stack.worker.log
+        results = [stack.send(), stack.send()]
+        for result in results:
+            # The third try is at hand: what counts the tries has travelled twice.
+            stack.worker.wait_for_log(rf"send_via_proxy\[{result.id}\] retry(?s:.*){result.id}\] retry")
+        assert (
+            len(
+                re.findall(
+                    r"mails? waits? for the proxy 'default': .*answered 401.*Set mail_proxy_token", stack.worker.log
+                )
+            )
+            == 1
+        )
+        trouble = trouble_of(get_runtime(stack.app), "default")
+        assert trouble is not None
+        assert "Set mail_proxy_token" in (trouble.remedy or "")
+        assert all(not stack.told(result.id) for result in results)
+        stack.kill_worker()
+        right = {**stack.conf, "mail_proxy_token": tenant.proxy.token}
+        stack.worker.env["TEST_CONF"] = json.dumps(right)
+        stack.worker.start()
+        for result in results:
+            stack.wait_told(result.id, *DONE)
+        assert trouble_of(get_runtime(stack.app), "default") is None
+    assert len(mail_sink.mails) == 2

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from celery import chain
 from kombu.exceptions import OperationalError
 
+from celery_mailproxy import DeliveryError, Status
 from celery_mailproxy.testing import FakeProxy
 
 from ...harness.mail_stack import MODULE, MailStack
 from ...harness.proxy_tenant import ProxyTenant
+from ...harness.raw_server import RawServer, answer
 from ...harness.services import CeleryWorker, RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.integration
+
+#: What `mail_app` fails to encode.
+UNFORESEEN = "Unforeseen"
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +40,8 @@ def tenant_of(proxy: FakeProxy) -> ProxyTenant:
 @pytest.fixture(scope="module")
 def stack(proxy: FakeProxy, redis_server: RedisServer) -> Iterator[MailStack]:
     tenant = tenant_of(proxy)
-    servers = {"broken": {"url": proxy.url, "token": "wrong", "tenant": tenant.id, "account": tenant.account_id}}
-    conf = {"mail_proxy_servers": servers, "mail_proxy_chunk_size": 2}
+    servers = {"broken": {"url": "http://127.0.0.1:9", "tenant": tenant.id, "account": tenant.account_id}}
+    conf = {"mail_proxy_servers": servers, "mail_proxy_chunk_size": 2, "mail_proxy_max_retries": 2}
     with MailStack(tenant, broker_url=redis_server.url, conf=conf) as stack:
         yield stack
 
@@ -81,6 +88,37 @@ def test_one_broken_message_in_a_list_takes_no_other_down(stack: MailStack) -> N
         stack.wait_told(f"{task_id}-0", "mail_sent")
         stack.wait_told(f"{task_id}-2", "mail_sent")
         stack.wait_told(f"{task_id}-1", "mail_rejected")
+
+
+def test_an_unforeseen_error_is_tried_again_and_ends_the_mail(stack: MailStack) -> None:
+    result = stack.send(subject=UNFORESEEN)
+    stack.wait_told(result.id, "mail_error", "noted:error")
+    with pytest.raises(Exception, match="unforeseen ZeroDivisionError"):
+        result.get(timeout=PATIENCE_SECONDS)
+    delivery = stack.delivery(result.id)
+    assert (delivery.status, "unforeseen ZeroDivisionError" in delivery.reason) == (Status.ERROR, True)
+    assert len(re.findall(rf"{result.id}\] retry: Retry in ", stack.worker.log)) == 2
+    # Nothing of what the error itself says: it quotes the mail.
+    assert "to@example.com" not in stack.worker.log
+
+
+def test_the_result_of_a_mail_that_meets_an_unforeseen_error_fails(stack: MailStack) -> None:
+    mail = {"to": ["ann@example.com"], "subject": UNFORESEEN, **callbacks(stack)}
+    result = stack.app.tasks["celery_mailproxy.deliver_via_proxy"].delay(**mail)
+    with pytest.raises(DeliveryError, match="unforeseen ZeroDivisionError"):
+        result.get(timeout=PATIENCE_SECONDS)
+    stack.wait_told(result.id, "mail_error", "noted:error")
+
+
+def test_one_mail_of_a_list_that_meets_an_unforeseen_error_takes_no_other_down(stack: MailStack) -> None:
+    good, bad = ({"to": ["a@example.com"], "subject": subject} for subject in ("x", UNFORESEEN))
+    task_id = stack.tenant.message_id("unforeseen")
+    stack.app.send_task(
+        "celery_mailproxy.send_many_via_proxy", args=[[good, bad, good]], kwargs=callbacks(stack), task_id=task_id
+    )
+    stack.wait_told(f"{task_id}-0", "mail_sent")
+    stack.wait_told(f"{task_id}-2", "mail_sent")
+    stack.wait_told(f"{task_id}-1", "mail_error", "noted:error")
 
 
 def test_an_id_that_another_tenant_has_is_refused_and_harms_nobody(stack: MailStack, proxy: FakeProxy) -> None:
@@ -135,7 +173,8 @@ def test_a_worker_killed_while_it_gives_a_mail_up_tells_of_it_later(
     proxy: FakeProxy, redis_server: RedisServer
 ) -> None:
     tenant = tenant_of(proxy)
-    with MailStack(tenant, broker_url=redis_server.url, conf={"mail_proxy_token": "wrong"}) as stack:
+    conf = {"mail_proxy_max_retries": 0}
+    with MailStack(tenant, broker_url=redis_server.url, proxy_url="http://127.0.0.1:9", conf=conf) as stack:
         message_id = tenant.message_id("given-up")
         hung = stack.hang_where_told(message_id, "error")
         stack.send(message_id=message_id)
@@ -183,3 +222,45 @@ def test_a_worker_with_wrong_settings_does_not_start(redis_server: RedisServer) 
     worker = CeleryWorker(MODULE, env={"TEST_CONF": json.dumps(conf)})
     with pytest.raises(Exception, match="unknown setting mail_proxy_urll"), worker:
         pass
+
+
+@pytest.mark.parametrize("name", ["send_via_proxy", "deliver_via_proxy"])
+def test_mails_go_on_after_answers_that_are_not_the_proxys(redis_server: RedisServer, name: str) -> None:
+    with FakeProxy("entities") as proxy:
+        odd = [
+            answer({}),
+            answer({"ok": False}),
+            answer({"ok": True, "rejected": 5}),
+            answer(b"<html>We are back soon</html>"),
+            answer(b'{"ok": tr'),
+            answer(b"[" * 50_000),
+            answer(b"not gzip", "Content-Encoding: gzip"),
+            answer(b"", status="202 Accepted"),
+            answer(b"", "Location: https://login.example.com/", status="302 Found"),
+            answer(b"", status="407 Proxy Authentication Required"),
+            answer({"detail": "Not Found"}, status="404 Not Found"),
+            answer(b"<html>Bad Request</html>", status="400 Bad Request"),
+        ]
+
+        def script(request: bytes) -> Iterable[bytes]:
+            """In place of the proxy, until all of them have been given."""
+            if odd:
+                return [odd.pop(0)]
+            head, _, body = request.partition(b"\r\n\r\n")
+            method, path, _ = head.split(b"\r\n")[0].decode().split()
+            headers = {"X-API-Token": proxy.token, "Content-Type": "application/json"}
+            passed = httpx.request(method, f"{proxy.url}{path}", content=body, headers=headers, trust_env=False)
+            return [answer(passed.content, status=f"{passed.status_code} OK")]
+
+        conf = {"mail_proxy_api": "entities"}
+        with (
+            RawServer(script) as server,
+            MailStack(tenant_of(proxy), broker_url=redis_server.url, proxy_url=server.url, conf=conf) as stack,
+        ):
+            mail = {"to": ["ann@example.com"], "subject": "x", "body": "b"}
+            result = stack.app.tasks[f"celery_mailproxy.{name}"].delay(**mail)
+            stack.wait_told(result.id, "mail_queued", "mail_sent")
+            assert result.get(timeout=PATIENCE_SECONDS)
+            assert odd == []
+            assert stack.told(result.id)["mail_error"] == 0
+        assert len(proxy.delivered) == 1

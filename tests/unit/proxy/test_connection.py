@@ -144,6 +144,18 @@ def test_the_connection_is_kept_from_one_call_to_the_next() -> None:
         assert len(server._connections) == 1
 
 
+@pytest.mark.parametrize("body", [b"", b"Internal Server Error"])
+def test_a_connection_is_not_used_again_after_an_error_of_the_server(body: bytes) -> None:
+    answers = [answer(body, status="500 Internal Server Error"), answer(OK)]
+    with RawServer(lambda request: [answers.pop(0)]) as server:
+        client = ProxyClient(settings(server.url))
+        with pytest.raises(ProxyUnavailable):
+            client.submit([{"id": "m1"}])
+        assert client.submit([{"id": "m1"}]).accepted == ("m1",)
+        client.close()
+        assert len(server._connections) == 2
+
+
 def test_no_compressed_answer_is_asked_for() -> None:
     with RawServer(lambda request: [answer(OK)]) as server:
         submitted(server.url)
