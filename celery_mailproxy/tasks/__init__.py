@@ -27,11 +27,12 @@ from ..errors import (
     redact,
 )
 from ..runtime import Runtime, close_runtimes, get_runtime
+from .confirmed_task import ConfirmedTask
 from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
-from .results.worker_hooks import check_settings
+from .results.worker_hooks import check_settings, confirm_in_pool, confirm_in_worker
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
@@ -139,6 +140,7 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
 
 @shared_task(
     bind=True,
+    base=ConfirmedTask,
     name=task_names.DISPATCH,
     ignore_result=True,
     typing=False,
@@ -172,7 +174,7 @@ def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
         return None
 
 
-@shared_task(bind=True, name=task_names.PRUNE, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.PRUNE, ignore_result=False, typing=False)
 def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     """Forget up to `limit` expired deliveries, oldest first; their number. For Celery beat, once an hour or a day.
 
@@ -181,7 +183,7 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     return get_runtime(self.app).store.prune(limit=limit)
 
 
-@shared_task(bind=True, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
 def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     """Move on up to `limit` results of `deliver_via_proxy` that have stalled. For Celery beat, every ten minutes.
 
@@ -199,7 +201,8 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
     left = max(0.0, runtime.settings.park_seconds - parked_seconds)
     # Whole seconds: Celery's native delayed delivery refuses less than one.
     countdown = math.ceil(min(max(1.0, parked_seconds), left))
-    dispatch_reports.apply_async(
+    # Not `dispatch_reports`: that is the current app's, which need not be this one.
+    task.apply_async(
         ([report.to_json() for report in unknown],),
         {"parked_seconds": parked_seconds + max(countdown, 0.001)},
         countdown=countdown,
@@ -212,7 +215,9 @@ def connect_worker_signals() -> None:
     """Connect what a process with these tasks does beside running them. Once is enough, and more does no harm."""
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
+    celeryd_init.connect(confirm_in_worker, weak=False, dispatch_uid="celery_mailproxy.confirm_in_worker")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+    worker_process_init.connect(confirm_in_pool, weak=False, dispatch_uid="celery_mailproxy.confirm_in_pool")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
     worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
 

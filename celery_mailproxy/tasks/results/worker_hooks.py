@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import current_app
+
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 
-__all__ = ["check_settings"]
+__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker"]
 
 
 def check_settings(instance: Any, **kwargs: Any) -> None:
@@ -19,3 +21,17 @@ def check_settings(instance: Any, **kwargs: Any) -> None:
         get_runtime(instance.app).settings.server_names()
     except ConfigurationError as exc:
         raise SystemExit(f"Error: {exc}") from exc
+
+
+def confirm_in_worker(instance: Any, **kwargs: Any) -> None:
+    """Have the broker confirm what Celery publishes in this process by itself, such as the next task of a chain.
+
+    A handler of `celeryd_init`: for pools without processes, and for what the main process publishes in place of a
+    task that was killed.
+    """
+    get_runtime(instance.app).producers.confirm_all()
+
+
+def confirm_in_pool(**kwargs: Any) -> None:
+    """The same in a process of the prefork pool. A handler of `worker_process_init`."""
+    get_runtime(current_app).producers.confirm_all()

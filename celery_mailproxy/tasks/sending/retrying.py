@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
-from ...errors import ConfigurationError, ProxyUnavailable, StoreError
+from ...errors import ConfigurationError, ProxyUnavailable, StoreError, redact
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
@@ -28,6 +29,9 @@ DURABLE: Mapping[str, Any] = {"acks_late": True, "reject_on_worker_lost": True, 
 
 #: Above what a call to the proxy can take. A shorter `task_time_limit` of the app's would kill mails on their way.
 TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": 300, "time_limit": 330}
+
+#: How long a task is held whose retry the broker does not take.
+_REJECT_PAUSE_SECONDS = 1.0
 
 #: How long a task waits for settings that make sense.
 _MISCONFIGURED_SECONDS = 60
@@ -68,12 +72,18 @@ def retry_later(task: Any, exc: Exception) -> Exception:
 
 def retry_in(task: Any, exc: Exception, countdown: float) -> Exception:
     """The exception to raise so that the task runs again after so many seconds, whatever its own limit of retries."""
+    # A migrated task is the user's own, and its retry is published by Celery.
+    get_runtime(task.app).producers.confirm_all()
     try:
         # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
         retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize)
         return retry
     except Reject as rejected:
-        # The retry could not be published. Celery would drop the message: the broker is to keep it instead.
+        # Celery would drop the message: the broker is to keep it instead.
+        why = redact(f"{type(rejected.reason).__name__}: {rejected.reason}")
+        logger.error("the retry of task %s could not be published; it is given back: %s", task.request.id, why)
+        # It comes again at once: a broker that refuses it (a full queue, a limit on its size) is not to be run into.
+        time.sleep(_REJECT_PAUSE_SECONDS)
         kept: Exception = Reject(rejected.reason, requeue=True)
         return kept
 
