@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
+from ..errors import MessageTooLarge
 from .confirming import ConfirmingProducer
 
 __all__ = ["Producers"]
@@ -25,6 +27,9 @@ _BRIEF_SECONDS = 10.0
 
 _POOL_LIMIT = 10
 _ACQUIRE_SECONDS = 10.0
+
+#: What RabbitMQ says of a message above its `max_message_size`.
+_TOO_LARGE = re.compile(r"message size (\d+) is larger than (?:configured )?max size (\d+)")
 
 
 class Producers:
@@ -39,13 +44,14 @@ class Producers:
     def acquire(self) -> Iterator[Any]:
         """A producer of the pool, for what is published in this block.
 
-        Raises kombu's `OperationalError` soon where the broker is down.
+        Raises kombu's `OperationalError` soon where the broker is down, and `MessageTooLarge` for a message above
+        RabbitMQ's limit.
         """
         try:
             acquired = self._producers().acquire(block=True, timeout=_ACQUIRE_SECONDS)
         except LimitExceeded as exc:
             raise OperationalError("all connections to the broker are in use; raise broker_pool_limit") from exc
-        with acquired as producer:
+        with _naming_size(), acquired as producer:
             yield producer
 
     @contextmanager
@@ -60,7 +66,8 @@ class Producers:
             or isinstance(given, ConfirmingProducer)
             or self._is_elsewhere(given, options.get("connection"))
         ):
-            yield dict(options)
+            with _naming_size():
+                yield dict(options)
             return
         # Celery's group, and beat, pass on the app's own producer, which confirms nothing.
         kept = {name: value for name, value in options.items() if name not in ("publisher", "connection")}
@@ -148,3 +155,15 @@ class Producers:
 def _addresses(connection: Any) -> set[str]:
     """Where a connection leads, or may lead after a failover."""
     return {connection.as_uri(include_password=True), *connection.alt}
+
+
+@contextmanager
+def _naming_size() -> Iterator[None]:
+    """Raise `MessageTooLarge` for what RabbitMQ refuses because of its size."""
+    try:
+        yield
+    except Exception as exc:
+        if found := _TOO_LARGE.search(str(exc)):
+            size, limit = map(int, found.groups())
+            raise MessageTooLarge(size, limit) from exc
+        raise

@@ -24,6 +24,6 @@ class ConfirmedTask(Task):  # type: ignore[misc]
         task_id: str | None = None,
         **options: Any,
     ) -> Any:
-        """As `Task.apply_async`. Raises kombu's `OperationalError`, with nothing published."""
+        """As `Task.apply_async`. Raises kombu's `OperationalError`, and `MessageTooLarge`, with nothing published."""
         with get_runtime(self.app).producers.confirmed(options) as confirmed:
             return super().apply_async(args, kwargs, task_id=task_id, **confirmed)

@@ -12,7 +12,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from celery_mailproxy.broker.confirming import ConfirmingProducer
-from celery_mailproxy.broker.producers import Producers
+from celery_mailproxy.broker.producers import Producers, _naming_size
+from celery_mailproxy.errors import MessageTooLarge
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 
 AMQP = "amqp://guest:guest@127.0.0.1:9//"
@@ -127,3 +128,17 @@ def test_more_publications_at_once_than_connections_are_an_error_of_the_broker(
     ):
         pass
     producers.close()
+
+
+@pytest.mark.parametrize("word", ["", "configured "])
+def test_a_message_above_rabbitmqs_limit_is_named_with_its_size(word: str) -> None:
+    said = f"Basic.publish: (406) PRECONDITION_FAILED - message size 2000 is larger than {word}max size 1000"
+    with pytest.raises(MessageTooLarge) as raised, _naming_size():
+        raise RuntimeError(said)
+    assert (raised.value.size_bytes, raised.value.limit_bytes) == (2000, 1000)
+    assert "2,000 bytes" in str(raised.value)
+
+
+def test_any_other_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="other"), _naming_size():
+        raise RuntimeError("other")
