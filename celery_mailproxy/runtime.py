@@ -17,9 +17,18 @@ from .conf.settings import DEFAULT_SERVER, Settings, load_settings
 from .deliveries.delivery import Delivery
 from .deliveries.stores import open_store
 from .deliveries.stores.base import DeliveryStore, Retention
+from .errors import ConfigurationError
 from .proxy.client import ProxyClient
 
-__all__ = ["Producers", "Runtime", "close_runtimes", "forget_runtime", "get_delivery", "get_runtime"]
+__all__ = [
+    "Producers",
+    "Runtime",
+    "close_runtimes",
+    "configured_runtime",
+    "forget_runtime",
+    "get_delivery",
+    "get_runtime",
+]
 
 Part = TypeVar("Part")
 
@@ -113,6 +122,21 @@ def get_runtime(app: Celery | None = None) -> Runtime:
             # What was inherited through a fork is left alone: its connections belong to the parent.
             runtime = _runtimes[real_app] = Runtime(real_app)
         return runtime
+
+
+def configured_runtime(app: Celery) -> Runtime:
+    """The runtime of a worker's app. Raises `ConfigurationError` where it has none of our settings.
+
+    Every worker knows our tasks where the package is installed. In one that is another application's, a report would be
+    looked for in an empty store, and dispatched to nobody.
+    """
+    runtime = get_runtime(app)
+    if runtime.settings == Settings():
+        raise ConfigurationError(
+            f"this worker ({app.main or 'unnamed'}) has none of celery-mailproxy's settings. Give it those of the "
+            f"other workers, or a queue without mails (-Q)."
+        )
+    return runtime
 
 
 def forget_runtime(app: Celery | None = None) -> None:

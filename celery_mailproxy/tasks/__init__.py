@@ -26,7 +26,7 @@ from ..errors import (
     MessageRejected,
     redact,
 )
-from ..runtime import Runtime, close_runtimes, get_runtime
+from ..runtime import Runtime, close_runtimes, configured_runtime
 from .confirmed_task import ConfirmedTask
 from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
@@ -153,7 +153,7 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
     to be registered, and is then dispatched with `delivery=None`.
     """
     try:
-        runtime = get_runtime(self.app)
+        runtime = configured_runtime(self.app)
         parsed = [parsed for report in reports if (parsed := _parse(report)) is not None]
         is_last_call = parked_seconds >= runtime.settings.park_seconds
         if is_last_call:
@@ -180,7 +180,7 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
 
     Needed with SQLite only: Redis expires them by itself.
     """
-    return get_runtime(self.app).store.prune(limit=limit)
+    return configured_runtime(self.app).store.prune(limit=limit)
 
 
 @shared_task(bind=True, base=ConfirmedTask, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
@@ -191,7 +191,7 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     is completed, a mail that never reached the proxy is submitted. May run at any time, also twice at once. Returns
     `{"resumed": n, "submitted": n, "waiting": n, "given_up": n, "revoked": n}`.
     """
-    runtime = get_runtime(self.app)
+    runtime = configured_runtime(self.app)
     lease_seconds = runtime.retention.lease_seconds
     return move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
 

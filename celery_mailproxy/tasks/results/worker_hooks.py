@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import current_app
 
+from ...conf.settings import Settings
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 
-__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker"]
+__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker", "report_unimported"]
+
+logger = logging.getLogger(__name__)
 
 
 def check_settings(instance: Any, **kwargs: Any) -> None:
@@ -35,3 +39,21 @@ def confirm_in_worker(instance: Any, **kwargs: Any) -> None:
 def confirm_in_pool(**kwargs: Any) -> None:
     """The same in a process of the prefork pool. A handler of `worker_process_init`."""
     get_runtime(current_app).producers.confirm_all()
+
+
+def report_unimported(instance: Any, **kwargs: Any) -> None:
+    """Log what is missing in a worker whose app does not import our tasks. A handler of `celeryd_after_setup`.
+
+    One without any of our settings has nothing to do with mails, and is left in peace.
+    """
+    try:
+        settings = get_runtime(instance.app).settings
+    except ConfigurationError as exc:
+        logger.error("mails that this worker takes will wait: %s", exc)
+        return
+    if settings != Settings():
+        logger.warning(
+            "this worker's application imports celery_mailproxy nowhere; its tasks are registered all the same. "
+            "Handlers of mail_sent and other signals run here only if their modules are imported: name those modules, "
+            "or celery_mailproxy.tasks where there are none, in the setting imports"
+        )
