@@ -11,12 +11,14 @@ from uuid import uuid4
 from celery import shared_task
 from celery.signals import (
     before_task_publish,
+    celeryd_after_setup,
     celeryd_init,
     task_revoked,
     worker_process_init,
     worker_process_shutdown,
 )
 
+from ..broker.quorum_queues import waiting_options
 from ..conf import task_names
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import dispatcher_of
@@ -32,7 +34,7 @@ from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
-from .results.worker_hooks import check_settings, confirm_in_pool, confirm_in_worker
+from .results.worker_hooks import check_settings, confirm_in_pool, confirm_in_worker, report_quorum_queues
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
@@ -205,7 +207,7 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
     task.apply_async(
         ([report.to_json() for report in unknown],),
         {"parked_seconds": parked_seconds + max(countdown, 0.001)},
-        countdown=countdown,
+        **waiting_options(task.app, task.request.delivery_info or {}, countdown),
         argsrepr=f"(<{len(unknown)} parked reports>,)",
         add_to_parent=False,
     )
@@ -216,6 +218,7 @@ def connect_worker_signals() -> None:
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
     celeryd_init.connect(confirm_in_worker, weak=False, dispatch_uid="celery_mailproxy.confirm_in_worker")
+    celeryd_after_setup.connect(report_quorum_queues, weak=False, dispatch_uid="celery_mailproxy.report_quorum_queues")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
     worker_process_init.connect(confirm_in_pool, weak=False, dispatch_uid="celery_mailproxy.confirm_in_pool")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")

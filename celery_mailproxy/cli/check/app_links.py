@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
+from ...broker.quorum_queues import TOPIC_SETTINGS, can_delay, quorum_queue, waits_in_worker
 from ...conf import task_names
 from ...conf.settings import DJANGO_STORE, Settings, Unset
 from ...runtime import Runtime
@@ -17,6 +18,7 @@ from .links import Link, failed, fine, skipped, warning
 __all__ = [
     "check_application",
     "check_broker",
+    "check_queues",
     "check_settings",
     "check_store",
     "check_workers",
@@ -142,6 +144,30 @@ def _check_queues(wanted: Mapping[str, str], names: str, consumed: Collection[st
             f"Start a worker with -Q {queues.replace(', ', ',')}, or correct task_routes.",
         )
     return fine("workers", f"{names}; queue {', '.join(sorted(set(wanted.values())))}")
+
+
+def check_queues(app: Celery, *, timeout_seconds: float) -> Link | None:
+    """Where mails are in quorum queues: what waits there waits in RabbitMQ. None where they are not."""
+    if app.conf.task_always_eager or quorum_queue(app) is None:
+        return None
+    with app.connection_for_write(connect_timeout=timeout_seconds) as connection:
+        if not can_delay(connection):
+            return failed(
+                "queues",
+                "there are quorum queues, and RabbitMQ lacks the exchange of Celery's native delayed delivery: retries "
+                "cannot be published",
+                "Start a worker of Celery 5.5 or newer that has the quorum queue in its settings: it declares it.",
+            )
+    queues = sorted({_queue_of(app, task) for task in (task_names.SEND, task_names.DELIVER, task_names.DISPATCH)})
+    held = [queue for queue in queues if waits_in_worker(app, queue)]
+    if held:
+        return warning(
+            "queues",
+            f"{', '.join(held)}: quorum queues with a direct exchange. Retries of mails wait in RabbitMQ; any other "
+            f"task with a countdown holds up its worker",
+            f"Set {TOPIC_SETTINGS}, unless no task has a countdown.",
+        )
+    return fine("queues", f"{', '.join(queues)}; with quorum queues, what waits does so in RabbitMQ")
 
 
 def _names(answers: Iterable[Any]) -> set[str]:

@@ -12,7 +12,15 @@ from ...conf.settings import ServerSettings, Settings
 from ...errors import MailProxyError
 from ...runtime import forget_runtime, get_runtime
 from ..terminal import Terminal, plain
-from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
+from .app_links import (
+    check_application,
+    check_broker,
+    check_queues,
+    check_settings,
+    check_store,
+    check_workers,
+    secrets_of,
+)
 from .callback_links import CallbackProbe
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
 from .proxy_links import ProxyProbe
@@ -64,6 +72,8 @@ class Checkup:
                 yield self._note(skipped(name, "needs the settings"))
             return
         yield self._note(self._workers_link())
+        if not self._has_failed("broker") and (queues := self._queues_link()) is not None:
+            yield self._note(queues)
         yield self._note(guarded("store", partial(check_store, self._runtime)))
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
@@ -90,6 +100,12 @@ class Checkup:
             return skipped("workers", "needs the broker")
         check = partial(check_workers, self.app, self._settings, timeout_seconds=_WORKER_SECONDS)
         return guarded("workers", check)
+
+    def _queues_link(self) -> Link | None:
+        try:
+            return check_queues(self.app, timeout_seconds=_BROKER_SECONDS)
+        except Exception as exc:
+            return failed("queues", plain(f"{type(exc).__name__}: {exc}"))
 
     def _server_names(self) -> Sequence[str]:
         return [self.request.server] if self.request.server else self._settings.server_names()

@@ -7,11 +7,12 @@ from typing import Any
 
 from celery import current_app
 
+from ...broker.quorum_queues import TOPIC_SETTINGS, waits_in_worker
 from ...conf.settings import Settings
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 
-__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker", "report_unimported"]
+__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker", "report_quorum_queues", "report_unimported"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,4 +57,16 @@ def report_unimported(instance: Any, **kwargs: Any) -> None:
             "this worker's application imports celery_mailproxy nowhere; its tasks are registered all the same. "
             "Handlers of mail_sent and other signals run here only if their modules are imported: name those modules, "
             "or celery_mailproxy.tasks where there are none, in the setting imports"
+        )
+
+
+def report_quorum_queues(instance: Any, **kwargs: Any) -> None:
+    """Warn where tasks with a countdown hold up the worker. A handler of `celeryd_after_setup`."""
+    queues = sorted(queue for queue in instance.app.amqp.queues.consume_from if waits_in_worker(instance.app, queue))
+    if queues:
+        logger.warning(
+            "%s: with quorum queues and a direct exchange, each task with a countdown of its own holds a place of this "
+            "worker's prefetch while it waits. Retries of mails wait in RabbitMQ. For other tasks set %s",
+            ", ".join(queues),
+            TOPIC_SETTINGS,
         )

@@ -13,6 +13,7 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError
 
+from ...broker.quorum_queues import waiting_options
 from ...errors import ConfigurationError, ProxyUnavailable, StoreError, redact
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
@@ -74,9 +75,12 @@ def retry_in(task: Any, exc: Exception, countdown: float) -> Exception:
     """The exception to raise so that the task runs again after so many seconds, whatever its own limit of retries."""
     # A migrated task is the user's own, and its retry is published by Celery.
     get_runtime(task.app).producers.confirm_all()
+    options = waiting_options(task.app, task.request.delivery_info or {}, countdown)
     try:
         # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
-        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize)
+        retry: Exception = task.retry(exc=exc, throw=False, max_retries=sys.maxsize, **options)
+        # For the log, also where the broker waits in place of the worker.
+        retry.when = countdown  # type: ignore[attr-defined]
         return retry
     except Reject as rejected:
         # Celery would drop the message: the broker is to keep it instead.

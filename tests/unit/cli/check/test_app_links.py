@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy.cli.check.app_links import check_application, check_settings, check_workers
+from celery_mailproxy.cli.check import app_links
+from celery_mailproxy.cli.check.app_links import check_application, check_queues, check_settings, check_workers
 from celery_mailproxy.cli.check.links import Outcome
 from celery_mailproxy.conf.settings import load_settings
 from tests.unit.cli.shop import settings
@@ -86,3 +87,24 @@ def test_a_worker_that_takes_tasks_which_it_does_not_know_is_named(registered: A
 def test_a_worker_that_takes_none_of_them_or_has_not_answered_is_not_judged(queues: Any) -> None:
     app = workers({"w1": ALL, "w2": ["other"]}, {"w1": [CELERY, MAILS], **queues})
     assert check_workers(app, settings(), timeout_seconds=1).outcome is Outcome.OK
+
+
+def queues_link(monkeypatch: pytest.MonkeyPatch, *, can_delay: bool = True, **conf: Any) -> Any:
+    app = Celery("x", broker="amqp://", set_as_current=False)
+    app.conf.update(conf)
+    monkeypatch.setattr(app_links, "can_delay", lambda connection: can_delay)
+    return check_queues(app, timeout_seconds=1)
+
+
+def test_queues_are_a_link_where_they_are_quorum_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert queues_link(monkeypatch) is None
+    quorum: dict[str, Any] = {"task_default_queue_type": "quorum"}
+    direct = queues_link(monkeypatch, **quorum)
+    assert (direct.outcome, direct.name) == (Outcome.WARNING, "queues")
+    assert "celery: quorum queues with a direct exchange" in direct.found
+    assert 'task_default_exchange_type = "topic"' in direct.remedy
+    topic = queues_link(monkeypatch, **quorum, task_default_exchange_type="topic")
+    assert topic.outcome is Outcome.OK
+    undeclared = queues_link(monkeypatch, can_delay=False, **quorum)
+    assert undeclared.outcome is Outcome.FAILED
+    assert "retries cannot be published" in undeclared.found
