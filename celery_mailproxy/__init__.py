@@ -22,6 +22,7 @@ _PUBLIC = {
         "InvalidReport",
         "MailProxyError",
         "MessageRejected",
+        "MessageTooLarge",
         "ProxyRequestError",
         "ProxyUnavailable",
         "StoreError",

@@ -12,6 +12,7 @@ from .errors import InvalidMessage as InvalidMessage
 from .errors import InvalidReport as InvalidReport
 from .errors import MailProxyError as MailProxyError
 from .errors import MessageRejected as MessageRejected
+from .errors import MessageTooLarge as MessageTooLarge
 from .errors import ProxyRequestError as ProxyRequestError
 from .errors import ProxyUnavailable as ProxyUnavailable
 from .errors import StoreError as StoreError

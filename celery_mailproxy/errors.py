@@ -18,6 +18,7 @@ __all__ = [
     "InvalidReport",
     "MailProxyError",
     "MessageRejected",
+    "MessageTooLarge",
     "ProxyRequestError",
     "ProxyUnavailable",
     "StoreError",
@@ -72,6 +73,25 @@ class InvalidMessage(MailProxyError, ValueError):
 
 class UnsupportedMessage(InvalidMessage):
     """A mail is legal, but genro-mail-proxy has no way to express it. The message says why, and what would do."""
+
+
+class MessageTooLarge(MailProxyError):
+    """A task is larger than the broker takes. `args` are `(size_bytes, limit_bytes)`. Nothing has been published.
+
+    The limit is RabbitMQ's `max_message_size`: 16 MB since RabbitMQ 4.0, before that 128 MB.
+    """
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(size_bytes, limit_bytes)
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"the task has {self.size_bytes:,} bytes, and the broker takes up to {self.limit_bytes:,}. Attach files by "
+            f"reference (Attachment.from_url, from_path, from_endpoint), send fewer mails in a task "
+            f"(mail_proxy_chunk_size), or raise RabbitMQ's max_message_size."
+        )
 
 
 class MessageRejected(MailProxyError):

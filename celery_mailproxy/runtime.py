@@ -6,28 +6,29 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from celery import Celery, current_app
-from kombu.pools import ProducerPool
 
+from .broker.producers import Producers
 from .conf.settings import DEFAULT_SERVER, ServerSettings, Settings, load_settings
 from .deliveries.delivery import Delivery
 from .deliveries.stores import open_store
 from .deliveries.stores.base import DeliveryStore, Retention
+from .errors import ConfigurationError
 from .proxy.client import ProxyClient
 
-__all__ = ["Producers", "Runtime", "close_runtimes", "forget_runtime", "get_delivery", "get_runtime"]
-
-#: A broker that is down must cost a report POST seconds, not minutes: the proxy's other tenants wait behind it.
-_BRIEF_RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-
-_POOL_LIMIT = 10
-
-_CONFIRM_SECONDS = 10.0
+__all__ = [
+    "Producers",
+    "Runtime",
+    "close_runtimes",
+    "configured_runtime",
+    "forget_runtime",
+    "get_delivery",
+    "get_runtime",
+]
 
 Part = TypeVar("Part")
 
@@ -100,65 +101,6 @@ class Runtime:
             client.close()
 
 
-class Producers:
-    """Producers for an app's broker: pooled, confirmed by RabbitMQ, and quick to give up where the broker is down."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._pool: Any = None
-
-    @contextmanager
-    def acquire(self) -> Iterator[Any]:
-        """A producer of the pool. Raises kombu's `OperationalError` soon where the broker is down."""
-        with self._producers().acquire(block=True, timeout=10) as producer:
-            yield producer
-
-    @property
-    def needs_confirms(self) -> bool:
-        """Whether the broker is an AMQP one, which confirms a message only to those who ask."""
-        return self._is_amqp and not self._app.conf.task_always_eager
-
-    @property
-    def brief(self) -> dict[str, Any]:
-        """Options of `apply_async` that bound how long a publication may take."""
-        options: dict[str, Any] = {"retry": True, "retry_policy": _BRIEF_RETRIES}
-        if self.needs_confirms:
-            # A RabbitMQ short of memory or disk neither confirms nor refuses.
-            options |= {"timeout": _CONFIRM_SECONDS, "confirm_timeout": _CONFIRM_SECONDS}
-        return options
-
-    def close(self) -> None:
-        """Close the connections to the broker."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.force_close_all()
-            pool.connections.force_close_all()
-
-    @cached_property
-    def _is_amqp(self) -> bool:
-        return bool(self._app.connection_for_write().transport.driver_type == "amqp")
-
-    def _producers(self) -> Any:
-        with self._lock:
-            if self._pool is None:
-                connection = self._app.connection_for_write(transport_options=self._transport_options())
-                limit = self._app.conf.broker_pool_limit or _POOL_LIMIT
-                self._pool = ProducerPool(connections=connection.Pool(limit), limit=limit)
-            return self._pool
-
-    def _transport_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {**_BRIEF_RETRIES, **(self._app.conf.broker_transport_options or {})}
-        if self._is_amqp:
-            # Without confirms AMQP's basic.publish returns before the broker has the message.
-            options["confirm_publish"] = True
-        if self._app.connection_for_write().transport.driver_type == "redis":
-            options.setdefault("socket_timeout", 10)
-            options.setdefault("socket_connect_timeout", 5)
-        return options
-
-
 def _open_store(runtime: Runtime) -> DeliveryStore:
     return open_store(runtime.settings.store, retention=runtime.retention)
 
@@ -190,6 +132,21 @@ def get_runtime(app: Celery | None = None) -> Runtime:
             # What was inherited through a fork is left alone: its connections belong to the parent.
             runtime = _runtimes[real_app] = Runtime(real_app)
         return runtime
+
+
+def configured_runtime(app: Celery) -> Runtime:
+    """The runtime of a worker's app. Raises `ConfigurationError` where it has none of our settings.
+
+    Every worker knows our tasks where the package is installed. In one that is another application's, a report would be
+    looked for in an empty store, and dispatched to nobody.
+    """
+    runtime = get_runtime(app)
+    if runtime.settings == Settings():
+        raise ConfigurationError(
+            f"this worker ({app.main or 'unnamed'}) has none of celery-mailproxy's settings. Give it those of the "
+            f"other workers, or a queue without mails (-Q)."
+        )
+    return runtime
 
 
 def forget_runtime(app: Celery | None = None) -> None:

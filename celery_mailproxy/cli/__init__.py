@@ -14,8 +14,11 @@ from celery.bin.base import handle_preload_options
 from click_didyoumean import DYMMixin  # type: ignore[import-untyped]
 
 from ..conf.hiding import hide_secrets
+from .registration import register_in_workers
 
 __all__ = ["mailproxy"]
+
+register_in_workers()
 
 # The worker must know `--mailproxy-listen` before its arguments are parsed, and this is the one module of ours that
 # every `celery` command imports. What fails to import here must not take Celery's own commands away.

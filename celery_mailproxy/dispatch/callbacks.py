@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from ..deliveries.delivery import Delivery
 from ..deliveries.report import DeliveryReport, Kind
 from ..errors import redact
+from ..runtime import get_runtime
 
 __all__ = ["CallbackPublisher", "callback_task_id"]
 
@@ -72,6 +73,8 @@ class CallbackPublisher:
     ) -> None:
         task_id = delivery.task_id if delivery else None
         parents = {"root_id": task_id, "parent_id": task_id} if task_id else {}
+        # Not by a producer: a callback that is a chain passes none on.
+        get_runtime(self._app).producers.confirm_all()
         signature(dict(callback), app=self._app).apply_async(
             (report.to_json(),),
             task_id=callback_task_id(report, index),

@@ -110,6 +110,8 @@ class EventSender:
             buffer_group=_GROUPS,
             buffer_limit=_LIMIT,
         )
+        # Celery's own would wait for RabbitMQ's confirmation without a bound.
+        dispatcher.producer = self._producer
         self._dispatchers[hostname] = dispatcher
         return dispatcher
 

@@ -24,7 +24,7 @@ from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import DeliveryStore
 from ..deliveries.suspension import Step, Suspension, SuspensionState
 from ..errors import StoreError
-from ..runtime import Runtime
+from ..runtime import Runtime, get_runtime
 from .events import events_of
 
 __all__ = ["RESUME_HEADER", "Resumer", "capture_message", "holds_arguments", "resumer_of"]
@@ -147,7 +147,7 @@ class Resumer:
             **options,
         )
         # Not `send_task`: that would subscribe this process to the result, and take its own task for the parent.
-        with self._app.producer_or_acquire() as producer:
+        with get_runtime(self._app).producers.acquire() as producer:
             try:
                 amqp.send_task_message(
                     producer, record["n"], message, serializer=record["s"], headers=headers, **record["r"]

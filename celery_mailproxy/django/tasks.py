@@ -13,6 +13,7 @@ from ..dispatch.dispatcher import dispatcher_of
 from ..errors import redact
 from ..runtime import get_runtime
 from ..tasks import send_many_via_proxy, send_via_proxy
+from ..tasks.confirmed_task import ConfirmedTask
 from ..tasks.sending.retrying import DURABLE
 from .backend.celery_email import CeleryEmailSettings
 from .backend.kept_tasks import discard_content, send_kept
@@ -23,7 +24,9 @@ __all__ = ["configure_tasks", "discard_content", "replay_handlers", "send_kept",
 logger = logging.getLogger(__name__)
 
 
-@shared_task(bind=True, name=task_names.REPLAY_HANDLERS, ignore_result=True, typing=False, **DURABLE)
+@shared_task(
+    bind=True, base=ConfirmedTask, name=task_names.REPLAY_HANDLERS, ignore_result=True, typing=False, **DURABLE
+)
 def replay_handlers(self: Any, message_ids: Sequence[str]) -> None:
     """Run the failed handlers of these messages again, for the admin: handlers are the worker's."""
     dispatcher = dispatcher_of(get_runtime(self.app))

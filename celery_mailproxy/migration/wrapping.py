@@ -65,8 +65,23 @@ def migrate(task: Any, *, to_message: ToMessage, share: float | None = None) -> 
     # For people who look at the shares.
     run.share = share  # type: ignore[attr-defined]
     task.run = run
+    task.apply_async = _confirmed(task)
     task.message_ids = _message_ids
     return task
+
+
+def _confirmed(task: Any) -> Callable[..., Any]:
+    """`task.apply_async`, which returns once the broker has the call: it is a mail from now on."""
+    original = task.apply_async
+
+    @functools.wraps(original)
+    def apply_async(
+        args: Any = None, kwargs: Any = None, task_id: str | None = None, producer: Any = None, **options: Any
+    ) -> Any:
+        with get_runtime(task.app).producers.confirmed({**options, "producer": producer}) as confirmed:
+            return original(args, kwargs, task_id, **confirmed)
+
+    return apply_async
 
 
 def _message_ids(request: Any) -> list[str]:

@@ -130,7 +130,7 @@ def _on_worker_init(instance: Any, options: dict[str, Any], **_: Any) -> None:
     steps = instance.app.steps["worker"]
     if not any(_is_listener(step) for step in steps):
         steps.add(ListenerStep)
-    # A listener that nobody dispatches for would be of little use: this worker knows the task, imported or not.
+    # Also without the command line plugin: a listener that nobody dispatches for would be of little use.
     importlib.import_module("celery_mailproxy.tasks")
 
 

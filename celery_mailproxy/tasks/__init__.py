@@ -11,12 +11,14 @@ from uuid import uuid4
 from celery import shared_task
 from celery.signals import (
     before_task_publish,
+    celeryd_after_setup,
     celeryd_init,
     task_revoked,
     worker_process_init,
     worker_process_shutdown,
 )
 
+from ..broker.quorum_queues import waiting_options
 from ..conf import task_names
 from ..conf.hiding import hide_secrets
 from ..deliveries.report import DeliveryReport, utcnow
@@ -27,12 +29,13 @@ from ..errors import (
     MessageRejected,
     redact,
 )
-from ..runtime import Runtime, close_runtimes, get_runtime
+from ..runtime import Runtime, close_runtimes, configured_runtime
+from .confirmed_task import ConfirmedTask
 from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
-from .results.worker_hooks import check_settings
+from .results.worker_hooks import check_settings, confirm_in_pool, confirm_in_worker, report_quorum_queues
 from .sending.argument_logs import hide_arguments_in_logs
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.guard import guarded
@@ -135,6 +138,7 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
 
 @shared_task(
     bind=True,
+    base=ConfirmedTask,
     name=task_names.DISPATCH,
     ignore_result=True,
     typing=False,
@@ -147,7 +151,7 @@ def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_sec
     to be registered, and is then dispatched with `delivery=None`.
     """
     try:
-        runtime = get_runtime(self.app)
+        runtime = configured_runtime(self.app)
         parsed = [parsed for report in reports if (parsed := _parse(report)) is not None]
         is_last_call = parked_seconds >= runtime.settings.park_seconds
         if is_last_call:
@@ -168,16 +172,16 @@ def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
         return None
 
 
-@shared_task(bind=True, name=task_names.PRUNE, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.PRUNE, ignore_result=False, typing=False)
 def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     """Forget up to `limit` expired deliveries, oldest first; their number. For Celery beat, once an hour or a day.
 
     Needed with SQLite only: Redis expires them by itself.
     """
-    return get_runtime(self.app).store.prune(limit=limit)
+    return configured_runtime(self.app).store.prune(limit=limit)
 
 
-@shared_task(bind=True, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
 def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     """Move on up to `limit` results of `deliver_via_proxy` that have stalled. For Celery beat, every ten minutes.
 
@@ -185,7 +189,7 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     is completed, a mail that never reached the proxy is submitted. May run at any time, also twice at once. Returns
     `{"resumed": n, "submitted": n, "waiting": n, "given_up": n, "revoked": n}`.
     """
-    runtime = get_runtime(self.app)
+    runtime = configured_runtime(self.app)
     lease_seconds = runtime.retention.lease_seconds
     return move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
 
@@ -195,10 +199,11 @@ def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked
     left = max(0.0, runtime.settings.park_seconds - parked_seconds)
     # Whole seconds: Celery's native delayed delivery refuses less than one.
     countdown = math.ceil(min(max(1.0, parked_seconds), left))
-    dispatch_reports.apply_async(
+    # Not `dispatch_reports`: that is the current app's, which need not be this one.
+    task.apply_async(
         ([report.to_json() for report in unknown],),
         {"parked_seconds": parked_seconds + max(countdown, 0.001)},
-        countdown=countdown,
+        **waiting_options(task.app, task.request.delivery_info or {}, countdown),
         argsrepr=f"(<{len(unknown)} parked reports>,)",
         add_to_parent=False,
     )
@@ -208,7 +213,10 @@ def connect_worker_signals() -> None:
     """Connect what a process with these tasks does beside running them. Once is enough, and more does no harm."""
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
+    celeryd_init.connect(confirm_in_worker, weak=False, dispatch_uid="celery_mailproxy.confirm_in_worker")
+    celeryd_after_setup.connect(report_quorum_queues, weak=False, dispatch_uid="celery_mailproxy.report_quorum_queues")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+    worker_process_init.connect(confirm_in_pool, weak=False, dispatch_uid="celery_mailproxy.confirm_in_pool")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
     worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
 

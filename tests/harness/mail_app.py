@@ -77,19 +77,23 @@ def on_signal(signal: Any, report: Any, delivery: Any, **kwargs: Any) -> None:
 
 
 def _hang_where_told(message_id: str, kind: str) -> None:
-    """Wait to be killed, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events."""
-    gate = EVENTS.with_name(f"{message_id}.{kind}.hang")
-    if gate.exists():
-        gate.rename(gate.with_suffix(".hung"))
-        time.sleep(600)
+    """Hang, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events."""
+    _hang(EVENTS.with_name(f"{message_id}.{kind}.hang"))
 
 
 def _hang_at(name: str, task_id: Any) -> None:
-    """Wait to be killed, once, where `<task id>.<name>.hang` exists beside the events."""
-    gate = EVENTS.with_name(f"{task_id}.{name}.hang")
-    if gate.exists():
-        gate.rename(gate.with_suffix(".hung"))
-        time.sleep(600)
+    """Hang, once, where `<task id>.<name>.hang` exists beside the events."""
+    _hang(EVENTS.with_name(f"{task_id}.{name}.hang"))
+
+
+def _hang(gate: Path) -> None:
+    """Wait to be killed, or until the file that says so is deleted."""
+    if not gate.exists():
+        return
+    hung = gate.rename(gate.with_suffix(".hung"))
+    until = time.monotonic() + 600
+    while hung.exists() and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 @celery_signals.task_postrun.connect

@@ -41,6 +41,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "MailMessage",
         "MailProxyError",
         "MessageRejected",
+        "MessageTooLarge",
         "Priority",
         "ProxyClient",
         "ProxyRequestError",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
+from ...broker.quorum_queues import TOPIC_SETTINGS, can_delay, quorum_queue, waits_in_worker
 from ...conf import task_names
-from ...conf.settings import Settings, Unset
+from ...conf.settings import DJANGO_STORE, Settings, Unset
 from ...runtime import Runtime
 from ...tasks.sending.troubles import trouble_of
 from ..command import shown_url
@@ -19,6 +20,7 @@ from .links import Link, failed, fine, skipped, warning
 __all__ = [
     "check_application",
     "check_broker",
+    "check_queues",
     "check_settings",
     "check_store",
     "check_waiting",
@@ -72,11 +74,11 @@ def check_broker(app: Celery, *, timeout_seconds: float) -> Link:
 
 
 def check_workers(app: Celery, settings: Settings, *, timeout_seconds: float) -> Link:
-    """Some worker answers, has our tasks, and takes them from the queues where they are published."""
+    """Some worker answers, and each that takes tasks from a queue of ours knows all of our tasks that go there."""
     if app.conf.task_always_eager:
         return skipped("workers", "task_always_eager is set: no worker is needed")
     inspect = app.control.inspect(timeout=timeout_seconds)
-    registered: Mapping[str, Iterable[str]] = inspect.registered() or {}
+    registered = {worker: _names(tasks) for worker, tasks in (inspect.registered() or {}).items()}
     if not registered:
         return warning(
             "workers",
@@ -84,19 +86,58 @@ def check_workers(app: Celery, settings: Settings, *, timeout_seconds: float) ->
             "Start one: celery -A proj worker. A worker may also be too busy to answer.",
         )
     names = ", ".join(sorted(registered))
-    tasks = [task_names.SEND, *([task_names.DISPATCH] if settings.dispatch == "worker" else [])]
-    missing = [task for task in tasks if not any(task in known for known in registered.values())]
+    needed = [task_names.SEND, *([task_names.DISPATCH] if settings.dispatch == "worker" else [])]
+    missing = [task for task in needed if not any(task in known for known in registered.values())]
     if missing:
-        return failed(
-            "workers",
-            f"{names}; none has {' and '.join(missing)}",
-            'Add "celery_mailproxy.tasks" to the app\'s imports setting (or include=) and restart the workers.',
-        )
-    return _check_queues(app, tasks, names, _queues_of(inspect.active_queues() or {}))
+        return failed("workers", f"{names}; none has {' and '.join(missing)}", _REGISTER)
+    consumed = {worker: _names(queues) for worker, queues in (inspect.active_queues() or {}).items()}
+    if lacking := list(_lacking(registered, consumed, _routes(app, settings))):
+        return failed("workers", f"{names}; {'; '.join(lacking)}", _REGISTER)
+    wanted = {task: _queue_of(app, task) for task in needed}
+    return _check_queues(wanted, names, set().union(*consumed.values()))
 
 
-def _check_queues(app: Celery, tasks: Iterable[str], names: str, consumed: Collection[str]) -> Link:
-    wanted = {task: _queue_of(app, task) for task in tasks}
+_REGISTER = (
+    "Start it with Celery's command line where this release of celery-mailproxy is installed, or add "
+    '"celery_mailproxy.tasks" to its app\'s imports setting, and restart it; or give it other queues (-Q).'
+)
+
+
+def _routes(app: Celery, settings: Settings) -> Sequence[tuple[str, str]]:
+    """The tasks that this application publishes, or may publish, each with a queue where it goes."""
+    tasks = [task_names.SEND, task_names.SEND_MANY, task_names.DELIVER, task_names.DELIVER_FROM_CHUNK]
+    if settings.dispatch == "worker":
+        tasks.append(task_names.DISPATCH)
+    if settings.store == DJANGO_STORE:
+        tasks += [task_names.SEND_KEPT, task_names.REPLAY_HANDLERS]
+    routes = [(task, _queue_of(app, task)) for task in tasks]
+    if settings.resume_queue:
+        routes += [(task, settings.resume_queue) for task in (task_names.DELIVER, task_names.DELIVER_FROM_CHUNK)]
+    return routes
+
+
+def _lacking(
+    registered: Mapping[str, Collection[str]],
+    consumed: Mapping[str, Collection[str]],
+    routes: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    """What is wrong with each worker that takes tasks which it does not know: Celery discards them there."""
+    for worker, queues in sorted(consumed.items()):
+        # One that answered this question alone is not judged.
+        known = registered.get(worker)
+        unknown = {task: queue for task, queue in routes if queue in queues and known is not None and task not in known}
+        if unknown:
+            taken_from = ", ".join(sorted(set(unknown.values())))
+            tasks = _summed_up(list(unknown))
+            yield f"{worker} takes tasks from {taken_from} and discards {tasks}, which it does not know"
+
+
+def _summed_up(tasks: Sequence[str]) -> str:
+    rest = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+    return tasks[0] + rest
+
+
+def _check_queues(wanted: Mapping[str, str], names: str, consumed: Collection[str]) -> Link:
     unheard = {task: queue for task, queue in wanted.items() if consumed and queue not in consumed}
     if unheard:
         queues = ", ".join(sorted(set(unheard.values())))
@@ -108,8 +149,33 @@ def _check_queues(app: Celery, tasks: Iterable[str], names: str, consumed: Colle
     return fine("workers", f"{names}; queue {', '.join(sorted(set(wanted.values())))}")
 
 
-def _queues_of(active_queues: Mapping[str, Iterable[Mapping[str, Any]]]) -> set[str]:
-    return {queue["name"] for queues in active_queues.values() for queue in queues}
+def check_queues(app: Celery, *, timeout_seconds: float) -> Link | None:
+    """Where mails are in quorum queues: what waits there waits in RabbitMQ. None where they are not."""
+    if app.conf.task_always_eager or quorum_queue(app) is None:
+        return None
+    with app.connection_for_write(connect_timeout=timeout_seconds) as connection:
+        if not can_delay(connection):
+            return failed(
+                "queues",
+                "there are quorum queues, and RabbitMQ lacks the exchange of Celery's native delayed delivery: retries "
+                "cannot be published",
+                "Start a worker of Celery 5.5 or newer that has the quorum queue in its settings: it declares it.",
+            )
+    queues = sorted({_queue_of(app, task) for task in (task_names.SEND, task_names.DELIVER, task_names.DISPATCH)})
+    held = [queue for queue in queues if waits_in_worker(app, queue)]
+    if held:
+        return warning(
+            "queues",
+            f"{', '.join(held)}: quorum queues with a direct exchange. Retries of mails wait in RabbitMQ; any other "
+            f"task with a countdown holds up its worker",
+            f"Set {TOPIC_SETTINGS}, unless no task has a countdown.",
+        )
+    return fine("queues", f"{', '.join(queues)}; with quorum queues, what waits does so in RabbitMQ")
+
+
+def _names(answers: Iterable[Any]) -> set[str]:
+    """What a worker names in an answer: tasks as `name` or `name [rate_limit=10/m]`, queues as dicts."""
+    return {each["name"] if isinstance(each, Mapping) else str(each).split(" [")[0] for each in answers}
 
 
 def _queue_of(app: Celery, task: str) -> str:

@@ -15,6 +15,7 @@ from ..terminal import Terminal, plain
 from .app_links import (
     check_application,
     check_broker,
+    check_queues,
     check_settings,
     check_store,
     check_waiting,
@@ -72,6 +73,8 @@ class Checkup:
                 yield self._note(skipped(name, "needs the settings"))
             return
         yield self._note(self._workers_link())
+        if not self._has_failed("broker") and (queues := self._queues_link()) is not None:
+            yield self._note(queues)
         yield self._note(guarded("store", partial(check_store, self._runtime)))
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
@@ -98,6 +101,12 @@ class Checkup:
             return skipped("workers", "needs the broker")
         check = partial(check_workers, self.app, self._settings, timeout_seconds=_WORKER_SECONDS)
         return guarded("workers", check)
+
+    def _queues_link(self) -> Link | None:
+        try:
+            return check_queues(self.app, timeout_seconds=_BROKER_SECONDS)
+        except Exception as exc:
+            return failed("queues", plain(f"{type(exc).__name__}: {exc}"))
 
     def _server_names(self) -> Sequence[str]:
         return [self.request.server] if self.request.server else self._settings.server_names()

@@ -12,6 +12,7 @@ from ...conf import task_names
 from ...errors import InvalidMessage, MessageRejected
 from ...runtime import get_runtime
 from ...tasks import send_via_proxy
+from ...tasks.confirmed_task import ConfirmedTask
 from ...tasks.sending.arguments import addressee_of, dump_arguments
 from ...tasks.sending.base_tasks import SendTask
 from ...tasks.sending.guard import guarded
@@ -96,7 +97,7 @@ def _without_source(task: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     raise gone
 
 
-@shared_task(name=task_names.DISCARD_CONTENT, ignore_result=True)
+@shared_task(base=ConfirmedTask, name=task_names.DISCARD_CONTENT, ignore_result=True)
 def discard_content(content_name: str) -> None:
     """Delete the source of a mail that has ended, where the store of deliveries is not Django's."""
     content.discard([content_name])

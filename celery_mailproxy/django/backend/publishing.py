@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
 from celery import Celery
 from kombu.exceptions import ChannelError, LimitExceeded, OperationalError
 
 from ...conf.settings import Settings
+from ...errors import MessageTooLarge
 from ...tasks import send_many_via_proxy, send_via_proxy
 from ..log import content
 from ..log.entries import LogEntry
@@ -23,7 +23,7 @@ from .kept_tasks import discard_content, send_kept
 __all__ = ["BROKER_ERRORS", "Publication", "keep", "plan", "publish", "task_arguments"]
 
 #: The broker is down, full, or refuses the task. An argument that cannot be serialised is a bug, and not among them.
-BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
+BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageTooLarge, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from django.conf import settings as django_settings
 
 from ...conf import task_names
 from ...errors import ConfigurationError, UnforeseenError
+from ...tasks.confirmed_task import ConfirmedTask
 from ...tasks.sending.base_tasks import SendTask
 from ...tasks.sending.guard import guarded
 from ...tasks.sending.retrying import DURABLE, TIME_LIMITS, retry_later
@@ -95,7 +96,7 @@ def send_multiple(self: Any, /, *args: Any, **kwargs: Any) -> int:
     return number
 
 
-@shared_task(bind=True, name=task_names.SEND_DEAD_LETTER, typing=False, **DURABLE, **TIME_LIMITS)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.SEND_DEAD_LETTER, typing=False, **DURABLE, **TIME_LIMITS)
 def send_dead_letter(self: Any, letter_id: int) -> bool:
     """Submit a dead letter once more; whether the proxy has it. Then the letter is deleted."""
 

@@ -113,7 +113,8 @@ def _keep(consumer: Any, message: Any, exc: Exception) -> None:
 def _publish(app: Celery, message: Any, headers: dict[str, Any], *, exchange: str = "", **options: Any) -> None:
     # Kombu has decompressed the body.
     headers.pop("compression", None)
-    with get_runtime(app).producers.acquire() as producer:
+    producers = get_runtime(app).producers
+    with producers.acquire() as producer:
         producer.publish(
             message.body,
             content_type=message.content_type,
@@ -123,7 +124,7 @@ def _publish(app: Celery, message: Any, headers: dict[str, Any], *, exchange: st
             correlation_id=message.properties.get("correlation_id"),
             priority=message.properties.get("priority"),
             delivery_mode=2,
-            retry=True,
+            **producers.brief,
             **options,
         )
 

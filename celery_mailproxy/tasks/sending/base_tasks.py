@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from celery import Task
 from celery.result import GroupResult
 
 from ...conf import task_names
 from ...errors import InvalidMessage
 from ...mail.payload import check_expressible
 from ...runtime import get_runtime
+from ..confirmed_task import ConfirmedTask
 from .arguments import Arguments, addressee_of, checked, dump_arguments, dump_many, messages_of, one_outgoing
 from .callbacks import Callbacks
 
@@ -25,19 +25,14 @@ _MAIL_TASKS = (task_names.SEND, task_names.SEND_MANY, task_names.DELIVER, task_n
 _HIDDEN = {"argsrepr": "(…)", "kwargsrepr": "{…}"}
 
 
-class _MailTask(Task):  # type: ignore[misc]
-    """What the sending tasks share: the broker confirms what it takes, and the mail stays out of Celery's logs."""
+class _MailTask(ConfirmedTask):
+    """What the sending tasks share: the mail stays out of Celery's logs."""
 
     abstract = True
 
     def _publish(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> Any:
-        options = {**options, **{name: hidden for name, hidden in _HIDDEN.items() if name not in options}}
-        producers = get_runtime(self.app).producers
-        if options.get("producer") is not None or not producers.needs_confirms:
-            return super().apply_async(args, kwargs, task_id=task_id, **options)
-        # Without RabbitMQ's confirmation a mail could be lost between `.delay()` and the broker.
-        with producers.acquire() as producer:
-            return super().apply_async(args, kwargs, task_id=task_id, **{**options, "producer": producer})
+        hidden = {name: text for name, text in _HIDDEN.items() if name not in options}
+        return super().apply_async(args, kwargs, task_id=task_id, **options, **hidden)
 
     @staticmethod
     def _is_published_by_celery(options: Mapping[str, Any]) -> bool:

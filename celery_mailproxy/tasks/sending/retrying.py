@@ -12,7 +12,8 @@ from typing import Any
 from celery.exceptions import Reject
 from celery.utils.time import get_exponential_backoff_interval
 
-from ...errors import ConfigurationError, ProxyUnavailable, UnforeseenError
+from ...broker.quorum_queues import waiting_options
+from ...errors import ConfigurationError, ProxyUnavailable, UnforeseenError, redact
 from ...runtime import Runtime, get_runtime
 from .callbacks import Callbacks
 from .submitter import submitter_of
@@ -42,6 +43,8 @@ TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": 300, "time_limit": 330}
 
 #: The header that counts those of a message's retries that are not held against its budget.
 _WAITS_HEADER = "mail_proxy_waits"
+#: How long a task is held whose retry the broker does not take.
+_REJECT_PAUSE_SECONDS = 1.0
 
 #: How long a task waits for settings that make sense.
 MISCONFIGURED_SECONDS = 60
@@ -106,12 +109,21 @@ def retry_in(task: Any, exc: Exception, countdown: float, *, is_counted: bool = 
         # Also by itself: Celery takes the headers of a message apart, and a retry is made of the request's.
         headers = {**(task.request.headers or {}), _WAITS_HEADER: waits}
         task.request.update({_WAITS_HEADER: waits, "headers": headers})
+    # A migrated task is the user's own, and its retry is published by Celery.
+    get_runtime(task.app).producers.confirm_all()
+    options = waiting_options(task.app, task.request.delivery_info or {}, countdown)
     try:
         # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
-        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize)
+        retry: Exception = task.retry(exc=exc, throw=False, max_retries=sys.maxsize, **options)
+        # For the log, also where the broker waits in place of the worker.
+        retry.when = countdown  # type: ignore[attr-defined]
         return retry
     except Reject as rejected:
-        # The retry could not be published. Celery would drop the message: the broker is to keep it instead.
+        # Celery would drop the message: the broker is to keep it instead.
+        why = redact(f"{type(rejected.reason).__name__}: {rejected.reason}")
+        logger.error("the retry of task %s could not be published; it is given back: %s", task.request.id, why)
+        # It comes again at once: a broker that refuses it (a full queue, a limit on its size) is not to be run into.
+        time.sleep(_REJECT_PAUSE_SECONDS)
         kept: Exception = Reject(rejected.reason, requeue=True)
         return kept
 
