@@ -12,6 +12,7 @@ from celery import shared_task
 from celery.signals import (
     before_task_publish,
     celeryd_init,
+    task_postrun,
     task_revoked,
     worker_process_init,
     worker_process_shutdown,
@@ -33,6 +34,7 @@ from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
 from .results.worker_hooks import check_settings
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
+from .sending.outbox_runs import drop_revoked, end_run
 from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
@@ -212,7 +214,9 @@ def connect_worker_signals() -> None:
     """Connect what a process with these tasks does beside running them. Once is enough, and more does no harm."""
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
+    task_postrun.connect(end_run, weak=False, dispatch_uid="celery_mailproxy.end_run")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+    task_revoked.connect(drop_revoked, weak=False, dispatch_uid="celery_mailproxy.drop_revoked")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
     worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
 

@@ -20,6 +20,7 @@ from ...dispatch.resumer import RESUME_HEADER, capture_message
 from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
+from ..sending.outbox_runs import begin_run
 from ..sending.outgoing import Outgoing
 from ..sending.retrying import retry_in
 from ..sending.submitter import submitter_of
@@ -70,6 +71,7 @@ class DeliverTask(SendTask):
             if self.request.called_directly:
                 return super().__call__(*args, **kwargs)
             if not isinstance(header, Mapping):
+                begin_run(self)
                 # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
                 return self.run(*args, **kwargs)
             return self._resume(str(header["id"]), str(header["token"]))
