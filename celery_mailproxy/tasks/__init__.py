@@ -32,7 +32,7 @@ from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
-from .results.worker_hooks import check_settings
+from .results.worker_hooks import add_maintenance, check_settings
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.outbox_runs import drop_revoked, end_run
 from .sending.retrying import DURABLE, RETRYABLE, TIME_LIMITS, retry_later
@@ -214,6 +214,7 @@ def connect_worker_signals() -> None:
     """Connect what a process with these tasks does beside running them. Once is enough, and more does no harm."""
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
+    celeryd_init.connect(add_maintenance, weak=False, dispatch_uid="celery_mailproxy.add_maintenance")
     task_postrun.connect(end_run, weak=False, dispatch_uid="celery_mailproxy.end_run")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
     task_revoked.connect(drop_revoked, weak=False, dispatch_uid="celery_mailproxy.drop_revoked")
