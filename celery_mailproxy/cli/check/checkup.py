@@ -9,12 +9,14 @@ from functools import partial
 from celery import Celery
 
 from ...conf.settings import ServerSettings, Settings
+from ...deliveries.report import utcnow
 from ...errors import MailProxyError
 from ...runtime import forget_runtime, get_runtime
 from ..terminal import Terminal, plain
 from .app_links import check_application, check_broker, check_settings, check_store, check_workers, secrets_of
 from .callback_links import CallbackProbe
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
+from .maintenance_links import check_maintenance
 from .proxy_links import ProxyProbe
 from .round_trip import NAME as ROUND_TRIP
 from .round_trip import round_trip
@@ -60,11 +62,12 @@ class Checkup:
         yield self._note(self._settings_link())
         yield self._note(guarded("broker", partial(check_broker, self.app, timeout_seconds=_BROKER_SECONDS)))
         if not self._is_readable:
-            for name in ("workers", "store", "proxy"):
+            for name in ("workers", "store", "maintenance", "proxy"):
                 yield self._note(skipped(name, "needs the settings"))
             return
         yield self._note(self._workers_link())
         yield self._note(guarded("store", partial(check_store, self._runtime)))
+        yield self._note(self._maintenance_link())
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
 
@@ -90,6 +93,11 @@ class Checkup:
             return skipped("workers", "needs the broker")
         check = partial(check_workers, self.app, self._settings, timeout_seconds=_WORKER_SECONDS)
         return guarded("workers", check)
+
+    def _maintenance_link(self) -> Link:
+        if self._has_failed("store"):
+            return skipped("maintenance", "needs the store")
+        return guarded("maintenance", partial(check_maintenance, self._runtime, now=utcnow()))
 
     def _server_names(self) -> Sequence[str]:
         return [self.request.server] if self.request.server else self._settings.server_names()

@@ -12,11 +12,12 @@ from django.db.models import Q
 from ...deliveries.stores.outbox import Outbox, OutboxEntry, Turn
 from .database import own_connection
 from .fields import aware
+from .off_loop import off_loop
 from .routing import log_alias
 from .row_texts import exact, inexact
 from .values import OutboxMessage
 
-__all__ = ["DjangoOutbox"]
+__all__ = ["DjangoOutbox", "insert"]
 
 # SQLite takes no more than 999 parameters in older builds.
 _IDS_AT_ONCE = 500
@@ -37,12 +38,8 @@ class DjangoOutbox(Outbox):
         return not own_connection(log_alias()).in_atomic_block
 
     def put(self, entries: Sequence[OutboxEntry]) -> None:
-        rows = [
-            OutboxMessage(task_id=exact(each.task_id), content=each.content, due_at=each.due_at, copies=each.copies)
-            for each in entries
-        ]
-        # Not to fail on a repeated id: inside the caller's transaction that would spoil all of it.
-        self._run(lambda: OutboxMessage.objects.using(log_alias()).bulk_create(rows, ignore_conflicts=True))
+        # Off the event loop: this one is called by whoever calls `.delay()`.
+        off_loop(partial(self._run, partial(insert, entries)))
 
     def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
         rows = _all().filter(due_at__lte=now).order_by("due_at")[:limit]
@@ -76,6 +73,16 @@ class DjangoOutbox(Outbox):
     def overdue(self, *, now: datetime) -> int:
         number: int = self._run(_all().filter(due_at__lte=now).count)
         return number
+
+
+def insert(entries: Sequence[OutboxEntry]) -> None:
+    """Write the rows of these entries. Raises Django's database errors."""
+    rows = [
+        OutboxMessage(task_id=exact(each.task_id), content=each.content, due_at=each.due_at, copies=each.copies)
+        for each in entries
+    ]
+    # Not to fail on a repeated id: inside the caller's transaction that would spoil all of it.
+    OutboxMessage.objects.using(log_alias()).bulk_create(rows, ignore_conflicts=True)
 
 
 def _all() -> Any:

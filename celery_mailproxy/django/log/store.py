@@ -26,6 +26,7 @@ from ...errors import ConfigurationError
 from ...runtime import get_runtime
 from .database import explain, is_lost, is_transient, note_use, own_connection, writing
 from .models import EmailLog
+from .orphans import discard_orphans
 from .outbox import DjangoOutbox
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
@@ -134,6 +135,7 @@ class DjangoStore(RowStore):
             deleted = self._run(partial(prune_batch, expired, limit=batch))
             number += deleted
             if deleted < batch:
+                self._run(discard_orphans)
                 break
         old = MailCount.objects.using(log_alias()).filter(span__lt=count_span(moment - COUNTS_KEPT))
         self._run(old.delete)

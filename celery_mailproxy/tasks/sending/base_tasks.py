@@ -36,6 +36,9 @@ class _MailTask(Task):  # type: ignore[misc]
 
     abstract = True
 
+    #: Options of `apply_async` that keep the arguments' repr out of headers, logs and events.
+    hidden_arguments = _HIDDEN
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)

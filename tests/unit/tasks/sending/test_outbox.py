@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import PreconditionFailed  # type: ignore[import-untyped]
 from celery import chain, group
 from kombu import Queue
 from kombu.exceptions import EncodeError, OperationalError
