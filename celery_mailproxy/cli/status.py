@@ -11,6 +11,7 @@ from ..deliveries.report import utcnow
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .delivery_view import show_delivery
+from .maintenance_view import maintenance_json, show_maintenance
 from .options import json_option
 from .terminal import Terminal
 
@@ -18,22 +19,28 @@ __all__ = ["command"]
 
 
 @click.command("status", cls=MailProxyCommand)
-@click.argument("message_ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("message_ids", nargs=-1, metavar="[ID]...")
 @json_option("Print one JSON object per message, one per line.")
 @click.pass_context
 def command(ctx: click.Context, message_ids: tuple[str, ...], is_json: bool) -> None:
     """Show a message's status.
 
-    Shows its times, its reason and every report received. ID is the message id:
-    the id of the send_via_proxy task, unless you set one. A mail's content is
-    never shown: it is not stored. Exits with code 1 if a message is unknown.
+    Without an ID, shows who did the maintenance last, and when. With one, shows
+    the message's times, its reason and every report received. ID is the message
+    id: the id of the send_via_proxy task, unless you set one. A mail's content
+    is never shown. Exits with code 1 if a message is unknown.
 
     \b
     Example:
       celery -A proj mailproxy status 6f1c0c1e-7a3e-4c58-b0d5-2f7a9a4f5f3d
     """
     terminal = Terminal.of(ctx)
-    store = get_runtime(app_of(ctx)).store
+    runtime = get_runtime(app_of(ctx))
+    store = runtime.store
+    if not message_ids and is_json:
+        terminal.json(maintenance_json(runtime, now=utcnow()))
+    elif not message_ids:
+        show_maintenance(terminal, runtime, now=utcnow())
     unknown = []
     for message_id in message_ids:
         delivery = store.get(message_id)

@@ -108,6 +108,10 @@ class Settings:
     store_ttl_seconds: float = _setting(30 * 86400.0, types.positive_number)
     store_summary: bool = _setting(True, types.boolean)
 
+    outbox: bool | Unset = _setting(UNSET, types.boolean)
+    outbox_seconds: float = _setting(120.0, types.positive_number)
+    maintenance_seconds: float = _setting(30.0, types.natural_number)
+
     migration: MigrationSettings | None = _setting(None, read_migration)
 
     # For `celery_mailproxy.django` only.

@@ -7,6 +7,7 @@ __all__ = [
     "DELIVER_FROM_CHUNK",
     "DISCARD_CONTENT",
     "DISPATCH",
+    "MAINTAIN",
     "PRUNE",
     "REPLAY_HANDLERS",
     "RESUME_STALLED",
@@ -27,6 +28,7 @@ DELIVER_FROM_CHUNK = "celery_mailproxy.deliver_from_chunk"
 DISPATCH = "celery_mailproxy.dispatch_reports"
 
 # For Celery beat.
+MAINTAIN = "celery_mailproxy.maintain"
 PRUNE = "celery_mailproxy.prune_deliveries"
 RESUME_STALLED = "celery_mailproxy.resume_stalled"
 

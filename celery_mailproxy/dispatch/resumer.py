@@ -27,10 +27,13 @@ from ..errors import StoreError
 from ..runtime import Runtime, get_runtime
 from .events import events_of
 
-__all__ = ["RESUME_HEADER", "Resumer", "capture_message", "holds_arguments", "resumer_of"]
+__all__ = ["OUTBOX_HEADER", "RESUME_HEADER", "Resumer", "capture_message", "holds_arguments", "resumer_of"]
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
+
+#: The header of a message that is kept in the outbox as well: the number of its copy. What resumes a task has none.
+OUTBOX_HEADER = "mail_proxy_outbox"
 
 #: Options of the first message that must not be in the second: it would be revoked or killed for the time it waited.
 _DROPPED = ("expires", "time_limit", "soft_time_limit", "task_id")
@@ -55,6 +58,8 @@ def capture_message(task: Any, *, ignore_result: bool, args_bytes: int, queue: s
         if name not in _DROPPED and (value is not None or name in (request.stamped_headers or ()))
     }
     options["ignore_result"] = ignore_result
+    if headers := options.get("headers"):
+        options["headers"] = {name: value for name, value in headers.items() if name != OUTBOX_HEADER}
     route = {"queue": queue} if queue else _route(request.delivery_info or {})
     priority = (request.delivery_info or {}).get("priority")
     if priority is not None:

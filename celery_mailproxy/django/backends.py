@@ -15,10 +15,10 @@ from .backend.celery_email import CeleryEmailSettings
 from .backend.chunks import in_chunks
 from .backend.conversion import ConvertedMail
 from .backend.handover import Handover, is_reentrant
-from .backend.off_loop import off_loop
 from .backend.options import backend_defaults, check_backend
-from .backend.publishing import Publication, plan, publish
-from .legacy.publishing import publish_migrating
+from .backend.publishing import Publication, plan, proxy_call
+from .legacy.publishing import migrating_call
+from .log.off_loop import off_loop
 from .log.opening import has_log
 
 __all__ = ["EmailBackend", "MigrationEmailBackend"]
@@ -73,16 +73,17 @@ class EmailBackend(BaseEmailBackend):
         committed. With MAIL_PROXY_RETURN_RESULTS the answer is a list of one `AsyncResult` for each task instead.
 
         Raises `InvalidMessage` for what cannot be sent (`messages[3].to[0]: …`), before anything of its chunk is
-        published; and where the broker is down kombu's `OperationalError`, or with `fail_silently` nothing. What the
-        broker did not take is an `error` in the log. Nothing is raised at a commit, where it would keep the callers'
-        other functions from running: then it is logged, too.
+        published. With the outbox (`mail_proxy_outbox`) mails that the broker does not take wait in it, and count.
+        Without it a broker that is down raises kombu's `OperationalError`, or with `fail_silently` nothing; what it did
+        not take is an `error` in the log. Nothing is raised at a commit, where it would keep the callers' other
+        functions from running: then it is logged, too.
         """
         app = current_app._get_current_object()
         settings = get_runtime(app).settings
         if is_reentrant():
             return [] if settings.return_results else 0
         legacy = CeleryEmailSettings.load()
-        handover = Handover(app=app, settings=settings, options=legacy.publish_options, publish=self._publish_one)
+        handover = Handover(app=app, settings=settings, options=legacy.publish_options, call_of=self._call_of)
         chunks = in_chunks(email_messages or (), defaults=self._defaults, legacy=legacy, settings=settings)
         send = partial(self._send, chunks, handover)
         sent = off_loop(send) if has_log(settings) else send()
@@ -113,11 +114,10 @@ class EmailBackend(BaseEmailBackend):
             handover.at_commit(publications, using=self.database)
             yield from publications
         else:
-            handover.log(publications)
-            yield from handover.publish_each(publications, is_silent=self.fail_silently)
+            yield from handover.at_once(publications, is_silent=self.fail_silently)
 
-    #: Hands a task over to the broker.
-    _publish_one = staticmethod(publish)
+    #: Which task carries the mails.
+    _call_of = staticmethod(proxy_call)
 
 
 class MigrationEmailBackend(EmailBackend):
@@ -127,4 +127,4 @@ class MigrationEmailBackend(EmailBackend):
     callbacks; their `report.via` is "legacy".
     """
 
-    _publish_one = staticmethod(publish_migrating)
+    _call_of = staticmethod(migrating_call)

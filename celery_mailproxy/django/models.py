@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .log.models import EmailLog, EmailLogEvent, EmailLogRelation
-from .log.values import MailCount, OperatorValue
+from .log.values import MailCount, OperatorValue, OutboxMessage
 
-__all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue"]
+__all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue", "OutboxMessage"]

@@ -13,6 +13,7 @@ from celery.signals import (
     before_task_publish,
     celeryd_after_setup,
     celeryd_init,
+    task_postrun,
     task_revoked,
     worker_process_init,
     worker_process_shutdown,
@@ -35,10 +36,17 @@ from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
 from .results.stalled import move_on_stalled
-from .results.worker_hooks import check_settings, confirm_in_pool, confirm_in_worker, report_quorum_queues
+from .results.worker_hooks import (
+    add_maintenance,
+    check_settings,
+    confirm_in_pool,
+    confirm_in_worker,
+    report_quorum_queues,
+)
 from .sending.argument_logs import hide_arguments_in_logs
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.guard import guarded
+from .sending.outbox_runs import drop_revoked, end_run
 from .sending.retrying import DURABLE, TIME_LIMITS, retry_later
 from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
@@ -214,8 +222,11 @@ def connect_worker_signals() -> None:
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
     celeryd_init.connect(confirm_in_worker, weak=False, dispatch_uid="celery_mailproxy.confirm_in_worker")
+    celeryd_init.connect(add_maintenance, weak=False, dispatch_uid="celery_mailproxy.add_maintenance")
     celeryd_after_setup.connect(report_quorum_queues, weak=False, dispatch_uid="celery_mailproxy.report_quorum_queues")
+    task_postrun.connect(end_run, weak=False, dispatch_uid="celery_mailproxy.end_run")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
+    task_revoked.connect(drop_revoked, weak=False, dispatch_uid="celery_mailproxy.drop_revoked")
     worker_process_init.connect(confirm_in_pool, weak=False, dispatch_uid="celery_mailproxy.confirm_in_pool")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
     worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")

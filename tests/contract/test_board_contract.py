@@ -68,3 +68,64 @@ def test_pruning_forgets_old_counters_only(store: DeliveryStore) -> None:
     assert store.prune(now=START) == 0
     assert store.counts(since=START - timedelta(days=7)) == {"proxy/sent": 1}
     assert store.get_value("migration.share") == "1"
+
+
+def test_a_value_is_swapped_only_where_it_is_as_told(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    assert not one.swap_value("name", "a", "b")
+    assert one.get_value("name") is None
+    assert one.swap_value("name", None, "a")
+    assert not other.swap_value("name", None, "b")
+    assert other.swap_value("name", "a", "")
+    assert not one.swap_value("name", None, "c")
+    assert one.get_value("name") == ""
+    assert one.swap_value("name", "", None)
+    assert one.swap_value("name", None, None)
+    assert other.get_value("name") is None
+
+
+def test_a_lease_is_its_holders_until_it_expires(make_store: MakeStore, clock: Clock) -> None:
+    one, other = make_store(), make_store()
+    assert one.take_lease("maintenance", "w1", seconds=60)
+    assert one.take_lease("another", "w2", seconds=60)
+    assert not other.take_lease("maintenance", "w2", seconds=60)
+    clock.advance(59)
+    assert one.take_lease("maintenance", "w1", seconds=60)
+    clock.advance(59)
+    assert not other.take_lease("maintenance", "w2", seconds=60)
+    clock.advance(1)
+    assert other.take_lease("maintenance", "w2", seconds=60)
+    assert not one.take_lease("maintenance", "w1", seconds=60)
+
+
+def test_a_lease_that_is_given_back_is_free(make_store: MakeStore) -> None:
+    one, other = make_store(), make_store()
+    assert one.take_lease("maintenance", "w1", seconds=60)
+    assert not other.take_lease("maintenance", "w2", seconds=0)
+    assert not other.take_lease("maintenance", "w2", seconds=60)
+    assert one.take_lease("maintenance", "w1", seconds=0)
+    assert one.take_lease("maintenance", "w1", seconds=0)
+    assert other.take_lease("maintenance", "w2", seconds=60)
+
+
+def test_a_lease_that_nobody_can_read_is_free(store: DeliveryStore) -> None:
+    store.set_value("lease.maintenance", "{}")
+    assert store.take_lease("maintenance", "w1", seconds=60)
+
+
+def test_of_many_who_want_a_lease_at_once_one_gets_it(make_store: MakeStore) -> None:
+    stores = [make_store() for _ in range(4)]
+    got: list[int] = []
+    start = threading.Barrier(len(stores))
+
+    def take(number: int) -> None:
+        start.wait(PATIENCE_SECONDS)
+        if stores[number].take_lease("maintenance", f"w{number}", seconds=60):
+            got.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(len(stores))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert len(got) == 1

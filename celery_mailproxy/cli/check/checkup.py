@@ -9,6 +9,7 @@ from functools import partial
 from celery import Celery
 
 from ...conf.settings import ServerSettings, Settings
+from ...deliveries.report import utcnow
 from ...errors import MailProxyError
 from ...runtime import forget_runtime, get_runtime
 from ..terminal import Terminal, plain
@@ -24,6 +25,7 @@ from .app_links import (
 )
 from .callback_links import CallbackProbe
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
+from .maintenance_links import check_maintenance
 from .proxy_links import ProxyProbe
 from .round_trip import NAME as ROUND_TRIP
 from .round_trip import round_trip
@@ -69,13 +71,14 @@ class Checkup:
         yield self._note(self._settings_link())
         yield self._note(guarded("broker", partial(check_broker, self.app, timeout_seconds=_BROKER_SECONDS)))
         if not self._is_readable:
-            for name in ("workers", "store", "proxy"):
+            for name in ("workers", "store", "maintenance", "proxy"):
                 yield self._note(skipped(name, "needs the settings"))
             return
         yield self._note(self._workers_link())
         if not self._has_failed("broker") and (queues := self._queues_link()) is not None:
             yield self._note(queues)
         yield self._note(guarded("store", partial(check_store, self._runtime)))
+        yield self._note(self._maintenance_link())
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))
 
@@ -107,6 +110,11 @@ class Checkup:
             return check_queues(self.app, timeout_seconds=_BROKER_SECONDS)
         except Exception as exc:
             return failed("queues", plain(f"{type(exc).__name__}: {exc}"))
+
+    def _maintenance_link(self) -> Link:
+        if self._has_failed("store"):
+            return skipped("maintenance", "needs the store")
+        return guarded("maintenance", partial(check_maintenance, self._runtime, now=utcnow()))
 
     def _server_names(self) -> Sequence[str]:
         return [self.request.server] if self.request.server else self._settings.server_names()

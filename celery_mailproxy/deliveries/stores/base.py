@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -11,6 +11,8 @@ from ..delivery import Delivery
 from ..recording import Dispatched, Recorded
 from ..report import DeliveryReport
 from ..suspension import Step
+from .leases import lease_after
+from .outbox import Outbox
 
 __all__ = [
     "AS_USUAL",
@@ -53,6 +55,11 @@ class Retention:
     ttl_seconds: float = 30 * 86400.0
     lease_seconds: float = 600.0
 
+    @property
+    def pending_seconds(self) -> float:
+        """How long a pending delivery is kept."""
+        return self.ttl_seconds + _PENDING_GRACE.total_seconds()
+
     def expires_at(self, delivery: Delivery) -> datetime:
         """The moment from which the delivery may be forgotten."""
         kept = timedelta(seconds=self.ttl_seconds)
@@ -93,6 +100,14 @@ class DeliveryStore(ABC):
 
     #: Whether the store wants sender, recipients and priority in a delivery's summary, as `from`, `to`, `priority`.
     keeps_envelope = False
+
+    #: Says what time it is.
+    clock: Callable[[], datetime]
+
+    @property
+    @abstractmethod
+    def outbox(self) -> Outbox:
+        """Tasks' messages, kept beside the deliveries."""
 
     @abstractmethod
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -156,6 +171,25 @@ class DeliveryStore(ABC):
     @abstractmethod
     def set_value(self, name: str, value: str | None) -> None:
         """Keep a short text for every process that shares this store; None forgets it. The last one wins."""
+
+    @abstractmethod
+    def swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        """`set_value`, if the value is still `before`; whether it was."""
+
+    def take_lease(self, name: str, holder: str, *, seconds: float) -> bool:
+        """Whether `holder` has the lease of that name, for so long from now on.
+
+        It is free where nobody has taken it, or who has did not renew it in time; its holder may renew it, and gives it
+        back with 0 `seconds`. Clocks of several machines count: where they differ, two may hold it for that long.
+        """
+        key = f"lease.{name}"
+        for _ in range(2):
+            value = self.get_value(key)
+            is_ours, after = lease_after(value, holder, seconds=seconds, now=self.clock())
+            if not is_ours or after == value or self.swap_value(key, value, after):
+                return is_ours
+        # Another one was quicker, twice.
+        return False
 
     @abstractmethod
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:

@@ -6,13 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ..delivery import Delivery, failed_entries
 from ..report import utcnow
 from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
+from .outbox import Outbox, OutboxEntry, Turn
 from .row_store import Rows, RowStore, is_stalled
 
 __all__ = ["MemoryStore"]
@@ -25,6 +26,8 @@ class _Shelf:
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     counts: dict[int, Counter[str]] = field(default_factory=dict)
+    outbox: dict[str, OutboxEntry] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -52,6 +55,10 @@ class MemoryStore(RowStore):
 
     def __repr__(self) -> str:
         return f"MemoryStore(name={self._name!r})"
+
+    @property
+    def outbox(self) -> Outbox:
+        return _MemoryOutbox(self._shelf)
 
     @contextmanager
     def _transaction(self) -> Iterator[Rows]:
@@ -93,6 +100,13 @@ class MemoryStore(RowStore):
             if value is not None:
                 self._shelf.values[name] = value
 
+    def swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        with self._shelf.lock:
+            is_same = self._shelf.values.get(name) == before
+            if is_same:
+                self.set_value(name, after)
+        return is_same
+
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
         with self._shelf.lock:
             self._shelf.counts.setdefault(count_span(at), Counter()).update(numbers)
@@ -117,6 +131,8 @@ class MemoryStore(RowStore):
             self._shelf.deliveries.clear()
             self._shelf.values.clear()
             self._shelf.counts.clear()
+            self._shelf.outbox.clear()
+            self._shelf.turns.clear()
 
 
 def _copy(delivery: Delivery) -> Delivery:
@@ -135,3 +151,49 @@ class _MemoryRows:
         # Written only when all are known to be good, as a transaction would.
         copies = {d.message_id: _copy(d) for d in deliveries}
         self.deliveries.update(copies)
+
+
+class _MemoryOutbox(Outbox):
+    def __init__(self, shelf: _Shelf) -> None:
+        self._shelf = shelf
+
+    def put(self, entries: Sequence[OutboxEntry]) -> None:
+        with self._shelf.lock:
+            for entry in entries:
+                self._shelf.outbox.setdefault(entry.task_id, entry)
+
+    def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
+        with self._shelf.lock:
+            due = [entry for entry in self._shelf.outbox.values() if entry.due_at <= now]
+        return sorted(due, key=lambda entry: entry.due_at)[:limit]
+
+    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
+        with self._shelf.lock:
+            if (entry := self._shelf.outbox.get(task_id)) is not None:
+                self._shelf.outbox[task_id] = replace(entry, copies=copies, due_at=due_at)
+                self._shelf.turns.pop(task_id, None)
+
+    def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
+        with self._shelf.lock:
+            if (entry := self._shelf.outbox.get(task_id)) is None:
+                return Turn.GONE
+            if self._shelf.turns.setdefault(task_id, copy) != copy:
+                return Turn.OTHERS
+            self._shelf.outbox[task_id] = replace(entry, due_at=due_at)
+            return Turn.MINE
+
+    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
+        with self._shelf.lock:
+            for task_id in task_ids:
+                if (entry := self._shelf.outbox.get(task_id)) is not None:
+                    self._shelf.outbox[task_id] = replace(entry, due_at=due_at)
+
+    def drop(self, task_ids: Sequence[str]) -> None:
+        with self._shelf.lock:
+            for task_id in task_ids:
+                self._shelf.outbox.pop(task_id, None)
+                self._shelf.turns.pop(task_id, None)
+
+    def overdue(self, *, now: datetime) -> int:
+        with self._shelf.lock:
+            return sum(entry.due_at <= now for entry in self._shelf.outbox.values())

@@ -1,29 +1,28 @@
-"""`Publication`: the mails of one Celery task. `plan` makes them of a chunk of mails, `publish` hands them over."""
+"""`Publication`: the mails of one Celery task. `plan` makes them of a chunk of mails, `publish` hands them over.
+
+`proxy_call` says which task that is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 from celery import Celery
-from kombu.exceptions import ChannelError, LimitExceeded, OperationalError
 
 from ...conf.settings import Settings
-from ...errors import MessageTooLarge
 from ...tasks import send_many_via_proxy, send_via_proxy
+from ...tasks.sending.outbox import BROKER_ERRORS
 from ..log import content
 from ..log.entries import LogEntry
 from ..log.opening import open_log
 from .conversion import ConvertedMail
 from .kept_tasks import discard_content, send_kept
 
-__all__ = ["BROKER_ERRORS", "Publication", "keep", "plan", "publish", "task_arguments"]
-
-#: The broker is down, full, or refuses the task. An argument that cannot be serialised is a bug, and not among them.
-BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageTooLarge, OSError)
+__all__ = ["BROKER_ERRORS", "Call", "Publication", "keep", "plan", "proxy_call", "publish", "task_arguments"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +36,16 @@ class Publication:
     def entries(self) -> list[LogEntry]:
         """What is to be logged of its mails."""
         return [replace(mail.entry, task_id=self.task_id) for mail in self.mails]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A task with its id and its arguments."""
+
+    task: Any
+    task_id: str
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def plan(mails: Sequence[ConvertedMail]) -> list[Publication]:
@@ -58,18 +67,34 @@ def _alone(mail: ConvertedMail) -> Publication:
     return Publication(task_id=str(uuid4()) if mail.has_own_id else mail.message_id, mails=(mail,))
 
 
-def publish(publication: Publication, *, app: Celery, settings: Settings, options: Mapping[str, Any]) -> None:
-    """Hand the task over to the broker. Raises one of `BROKER_ERRORS`, and what the file storage raises."""
+def proxy_call(publication: Publication, arguments: Sequence[Mapping[str, Any]], *, app: Celery) -> Call:
+    """The task that submits the mails to the proxy; `arguments` are those of each mail."""
+    task_id = publication.task_id
     if len(publication.mails) > 1:
-        messages = [{**mail.arguments, "message_id": mail.message_id} for mail in publication.mails]
-        group_id = publication.task_id.removesuffix("-0")
-        app.tasks[send_many_via_proxy.name].apply_async((messages,), task_id=group_id, **options)
-        return
-    (mail,) = publication.mails
+        ids = [mail.message_id for mail in publication.mails]
+        messages = [{**each, "message_id": own_id} for each, own_id in zip(arguments, ids, strict=True)]
+        return Call(task=app.tasks[send_many_via_proxy.name], task_id=task_id, args=(messages,))
+    (mail,), (given,) = publication.mails, arguments
     own_id = {"message_id": mail.message_id} if mail.has_own_id else {}
     task = send_kept if mail.is_kept else send_via_proxy
-    with task_arguments(publication, app, settings) as (arguments,):
-        app.tasks[task.name].apply_async(kwargs={**arguments, **own_id}, task_id=publication.task_id, **options)
+    return Call(task=app.tasks[task.name], task_id=task_id, kwargs={**given, **own_id})
+
+
+def publish(
+    publication: Publication,
+    *,
+    app: Celery,
+    settings: Settings,
+    options: Mapping[str, Any],
+    call_of: Callable[..., Call] = proxy_call,
+) -> None:
+    """Hand the task over to the broker. Raises one of `BROKER_ERRORS`, and what the file storage raises."""
+    with task_arguments(publication, app, settings) as arguments:
+        call = call_of(publication, arguments, app=app)
+        is_many = call.task.name == send_many_via_proxy.name
+        # It numbers its tasks: this is the first of one.
+        task_id = call.task_id.removesuffix("-0") if is_many else call.task_id
+        call.task.apply_async(call.args, call.kwargs, task_id=task_id, **options)
 
 
 @contextmanager

@@ -27,9 +27,12 @@ from ..log.beginning import begin
 from ..log.models import EmailLog
 from ..log.routing import log_alias
 from ..log.row_codec import message_id_of
+from ..log.row_texts import exact
 from .celery_email import CeleryEmailSettings
 from .conversion import convert
-from .publishing import Publication, plan, publish
+from .handover import Handover
+from .outbox import log_with_outbox
+from .publishing import Publication, plan, proxy_call, publish
 
 __all__ = ["ResendRefused", "new_token", "refusal", "resend"]
 
@@ -64,8 +67,8 @@ def refusal(mail: EmailLog) -> Any:
 def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
     """Send the mail again to the same recipients, with the same callbacks; the log of the new one.
 
-    It is published when the transaction is committed. Raises `ResendRefused`, `MailProxyError` for wrong
-    settings, and one of `publishing.BROKER_ERRORS` where the broker is down: then nothing is left of it.
+    It is published when the transaction is committed. Raises `ResendRefused`, `MailProxyError` for wrong settings, and
+    without the outbox one of `publishing.BROKER_ERRORS` where the broker is down: then nothing is left of it.
     """
     if reason := refusal(mail):
         raise ResendRefused(str(reason))
@@ -77,6 +80,12 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
     except InvalidMessage as exc:
         raise ResendRefused(str(exc)) from exc
     (publication,) = plan([replace(converted, entry=replace(converted.entry, resent_from_id=mail.pk))])
+    handover = Handover(app=app, settings=settings, options=legacy.publish_options, call_of=proxy_call)
+    alias = log_alias()
+    if log_with_outbox(app, settings):
+        with transaction.atomic(using=alias):
+            handover.at_commit([publication], using=alias)
+            return EmailLog.objects.using(alias).get(message_id=exact(message_id))
 
     def hand_over() -> None:
         try:
@@ -87,7 +96,6 @@ def resend(mail: EmailLog, *, token: str | None = None) -> EmailLog:
             _undo(again, publication, alias)
             raise
 
-    alias = log_alias()
     with transaction.atomic(using=alias):
         (again,) = begin(publication.entries, settings=settings)
         transaction.on_commit(hand_over, using=alias)

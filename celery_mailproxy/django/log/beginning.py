@@ -12,8 +12,10 @@ from django.db import transaction
 
 from ...conf.settings import Settings
 from ...deliveries.report import utcnow
+from ...deliveries.stores.outbox import OutboxEntry
 from .entries import LogEntry
 from .models import EmailLog, EmailLogEvent, EmailLogRelation
+from .outbox import insert
 from .routing import log_alias
 from .row_codec import envelope_columns
 from .row_texts import exact, shown
@@ -22,8 +24,10 @@ from .unpublished import is_unpublished
 __all__ = ["begin"]
 
 
-def begin(entries: Sequence[LogEntry], *, settings: Settings) -> list[EmailLog]:
+def begin(entries: Sequence[LogEntry], *, settings: Settings, messages: Sequence[OutboxEntry] = ()) -> list[EmailLog]:
     """Log mails as new, in the caller's transaction and before they are published; the rows, in this order.
+
+    `messages` are those of their tasks, for the outbox: they are written with the rows, or not at all.
 
     A fixed number of queries, however many they are. A message id that is there already keeps its row as it is: an id
     is sent once however often it is asked for. What the settings switch off is not written. Raises Django's database
@@ -37,6 +41,8 @@ def begin(entries: Sequence[LogEntry], *, settings: Settings) -> list[EmailLog]:
     with transaction.atomic(using=alias):
         # Not to fail on a repeated id: inside the caller's transaction that would spoil all of it.
         logs.bulk_create(rows, ignore_conflicts=True)
+        if messages:
+            insert(messages)
         found = {row.message_id: row for row in logs.filter(message_id__in={row.message_id for row in rows})}
         for row in rows:
             if (old := found.get(row.message_id)) is not None and is_unpublished(old):

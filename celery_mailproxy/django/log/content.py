@@ -20,11 +20,13 @@ from django.core.signing import BadSignature, Signer
 
 from ...receiver.resolvers import AttachmentParams, attachment_resolver
 
-__all__ = ["STORAGE_ALIAS", "discard", "keep", "load", "new_name", "reference", "storage"]
+__all__ = ["STORAGE_ALIAS", "discard", "keep", "load", "names", "new_name", "reference", "storage"]
 
 logger = logging.getLogger(__name__)
 
 STORAGE_ALIAS = "mail_proxy"
+
+_FOLDER = "celery-mailproxy"
 
 #: The first key of a reference's storage path, by which its resolver is found.
 _KEY = "mailproxy_content"
@@ -37,7 +39,13 @@ def storage() -> Storage:
 
 def new_name() -> str:
     """A name for one mail's source, which nobody can guess."""
-    return f"celery-mailproxy/{uuid4().hex}.eml"
+    return f"{_FOLDER}/{uuid4().hex}.eml"
+
+
+def names() -> list[str]:
+    """The names of all sources in the storage. Raises what the storage raises."""
+    _, files = storage().listdir(_FOLDER)
+    return [f"{_FOLDER}/{file}" for file in files]
 
 
 def keep(name: str, source: bytes) -> str:

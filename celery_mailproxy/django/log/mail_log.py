@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...conf.settings import Settings
+from ...deliveries.stores.outbox import OutboxEntry
 from ...runtime import Runtime
 from .beginning import begin
 from .entries import LogEntry
@@ -27,9 +28,9 @@ class MailLog:
         """The alias of its database."""
         return log_alias()
 
-    def begin(self, entries: Sequence[LogEntry]) -> None:
+    def begin(self, entries: Sequence[LogEntry], *, messages: Sequence[OutboxEntry] = ()) -> None:
         """See `beginning.begin`."""
-        begin(entries, settings=self._settings)
+        begin(entries, settings=self._settings, messages=messages)
 
     def rename_content(self, message_id: str, name: str) -> None:
         """Note under which name the file storage has the source of a mail. Raises Django's database errors."""

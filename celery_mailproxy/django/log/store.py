@@ -19,12 +19,15 @@ from ...deliveries.delivery import Delivery
 from ...deliveries.recording import Dispatched, Recorded
 from ...deliveries.report import DeliveryReport, utcnow
 from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
+from ...deliveries.stores.outbox import Outbox
 from ...deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 from .database import explain, is_lost, is_transient, note_use, own_connection, writing
 from .models import EmailLog
+from .orphans import discard_orphans
+from .outbox import DjangoOutbox
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
 from .row_codec import message_id_of
@@ -72,6 +75,10 @@ class DjangoStore(RowStore):
 
     def __repr__(self) -> str:
         return "DjangoStore()"
+
+    @property
+    def outbox(self) -> Outbox:
+        return DjangoOutbox(self._run)
 
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         settings = self._settings()
@@ -128,6 +135,7 @@ class DjangoStore(RowStore):
             deleted = self._run(partial(prune_batch, expired, limit=batch))
             number += deleted
             if deleted < batch:
+                self._run(discard_orphans)
                 break
         old = MailCount.objects.using(log_alias()).filter(span__lt=count_span(moment - COUNTS_KEPT))
         self._run(old.delete)
@@ -143,6 +151,21 @@ class DjangoStore(RowStore):
             self._run(values.filter(name=name).delete)
         else:
             self._run(lambda: values.update_or_create(name=name, defaults={"value": value}))
+
+    def swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        return self._run(lambda: self._swap_value(name, before, after))
+
+    def _swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        values = OperatorValue.objects.using(log_alias()).filter(name=name)
+        if before is None:
+            with writing(OperatorValue, log_alias()):
+                # Where another has begun the row meanwhile, the whole is tried again, and finds it.
+                is_same = not values.exists()
+                if is_same and after is not None:
+                    values.create(name=name, value=after)
+            return is_same
+        same = values.filter(value=before)
+        return bool(same.delete()[0] if after is None else same.update(value=after))
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
         self._run(lambda: self._count(numbers, count_span(at)))

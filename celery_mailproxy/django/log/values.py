@@ -1,4 +1,4 @@
-"""What the store keeps beside mails: values that operators set, and counters."""
+"""What the store keeps beside deliveries: values that operators set, counters, and the outbox."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from django.db import models
 
-from .fields import ExactCharField
+from .fields import ExactCharField, MomentField
 
-__all__ = ["MailCount", "OperatorValue"]
+__all__ = ["MailCount", "OperatorValue", "OutboxMessage"]
 
 _LENGTH = 255
 
@@ -41,3 +41,19 @@ class MailCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.number})"
+
+
+class OutboxMessage(models.Model):
+    """A task's message, until the proxy has its mails; see `deliveries.stores.outbox`. `content` is ASCII."""
+
+    task_id = ExactCharField(max_length=_LENGTH, unique=True)
+    content = models.TextField()
+    due_at = MomentField(db_index=True)
+    copies = models.PositiveIntegerField(default=0)
+    #: The number of the copy that has the turn.
+    begun = models.PositiveIntegerField(null=True)
+
+    objects: ClassVar[models.Manager[OutboxMessage]] = models.Manager()
+
+    def __str__(self) -> str:
+        return self.task_id

@@ -195,6 +195,17 @@ class Migration(migrations.Migration):
             ],
             options={"constraints": [models.UniqueConstraint(fields=("span", "name"), name="mailproxy_count_once")]},
         ),
+        migrations.CreateModel(
+            name="OutboxMessage",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("task_id", fields.ExactCharField(max_length=255, unique=True)),
+                ("content", models.TextField()),
+                ("due_at", fields.MomentField(db_index=True)),
+                ("copies", models.PositiveIntegerField(default=0)),
+                ("begun", models.PositiveIntegerField(null=True)),
+            ],
+        ),
         migrations.AddIndex(
             model_name="emaillog", index=models.Index(fields=["created_at", "id"], name="mailproxy_created")
         ),

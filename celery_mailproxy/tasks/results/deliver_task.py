@@ -21,6 +21,7 @@ from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError, Unfo
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
 from ..sending.guard import guarded
+from ..sending.outbox_runs import begin_run
 from ..sending.outgoing import Outgoing
 from ..sending.retrying import retry_in
 from ..sending.submitter import submitter_of
@@ -71,6 +72,7 @@ class DeliverTask(SendTask):
             if self.request.called_directly:
                 return super().__call__(*args, **kwargs)
             if not isinstance(header, Mapping):
+                begin_run(self)
                 # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
                 return self.run(*args, **kwargs)
             return guarded(self, lambda: self._resume(str(header["id"]), str(header["token"])))

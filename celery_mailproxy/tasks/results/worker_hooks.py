@@ -13,9 +13,19 @@ from ...errors import ConfigurationError
 from ...proxy.client import ProxyClient
 from ...runtime import get_runtime
 
-__all__ = ["check_settings", "confirm_in_pool", "confirm_in_worker", "report_quorum_queues", "report_unimported"]
+__all__ = [
+    "add_maintenance",
+    "check_settings",
+    "confirm_in_pool",
+    "confirm_in_worker",
+    "report_quorum_queues",
+    "report_unimported",
+]
 
 logger = logging.getLogger(__name__)
+
+#: The worker's step that does the maintenance. It stands above this room: Celery imports it.
+_MAINTENANCE_STEP = "celery_mailproxy.maintenance.step:MaintenanceStep"
 
 
 def check_settings(instance: Any, **kwargs: Any) -> None:
@@ -77,3 +87,8 @@ def report_quorum_queues(instance: Any, **kwargs: Any) -> None:
             ", ".join(queues),
             TOPIC_SETTINGS,
         )
+
+
+def add_maintenance(instance: Any, **kwargs: Any) -> None:
+    """Let the worker do the maintenance by itself, in turn with the others. A handler of `celeryd_init`."""
+    instance.app.steps["worker"].add(_MAINTENANCE_STEP)

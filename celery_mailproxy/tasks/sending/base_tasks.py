@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -9,14 +10,20 @@ from uuid import uuid4
 from celery.result import GroupResult
 
 from ...conf import task_names
-from ...errors import InvalidMessage
+from ...deliveries.stores.outbox import OutboxEntry
+from ...dispatch.resumer import OUTBOX_HEADER
+from ...errors import InvalidMessage, MailProxyError
 from ...mail.payload import check_expressible
 from ...runtime import get_runtime
 from ..confirmed_task import ConfirmedTask
 from .arguments import Arguments, addressee_of, checked, dump_arguments, dump_many, messages_of, one_outgoing
 from .callbacks import Callbacks
+from .outbox import is_passing
+from .outbox_runs import begin_run, keep_for_retry, keep_published
 
 __all__ = ["SendManyTask", "SendTask", "hide_arguments"]
+
+logger = logging.getLogger(__name__)
 
 #: The tasks whose arguments are mails.
 _MAIL_TASKS = (task_names.SEND, task_names.SEND_MANY, task_names.DELIVER, task_names.DELIVER_FROM_CHUNK)
@@ -30,9 +37,46 @@ class _MailTask(ConfirmedTask):
 
     abstract = True
 
+    #: Options of `apply_async` that keep the arguments' repr out of headers, logs and events.
+    hidden_arguments = _HIDDEN
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        begin_run(self)
+        # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
+        return self.run(*args, **kwargs)
+
     def _publish(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> Any:
-        hidden = {name: text for name, text in _HIDDEN.items() if name not in options}
-        return super().apply_async(args, kwargs, task_id=task_id, **options, **hidden)
+        """Publish the task; with the outbox, keep it first, and leave it to the relay where the broker is away."""
+        options = {**options, **{name: hidden for name, hidden in _HIDDEN.items() if name not in options}}
+        if options.get("retries"):
+            keep_for_retry(self, options)
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        entry = self._keep(args, kwargs, task_id, options)
+        if entry is None:
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        headers = {**(options.get("headers") or {}), OUTBOX_HEADER: 0}
+        try:
+            return super().apply_async(args, kwargs, task_id=entry.task_id, **{**options, "headers": headers})
+        except Exception as exc:
+            if not is_passing(exc):
+                # The caller learns of it: nobody else is to try.
+                get_runtime(self.app).store.outbox.drop([entry.task_id])
+                raise
+            logger.warning(
+                "task %s waits in the outbox: the broker did not take it (%s)", entry.task_id, type(exc).__name__
+            )
+            return self.AsyncResult(entry.task_id)
+
+    def _keep(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> OutboxEntry | None:
+        try:
+            return keep_published(self, args, kwargs, task_id, options)
+        except MailProxyError as exc:
+            if not self._is_published_by_celery(options):
+                raise
+            logger.warning("task %s is published without the outbox: %s", task_id, exc)
+            return None
 
     @staticmethod
     def _is_published_by_celery(options: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from celery_mailproxy.django.admin import actions as admin_actions
 from celery_mailproxy.django.backend import resending
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.log import content
-from celery_mailproxy.django.models import EmailLog, EmailLogRelation
+from celery_mailproxy.django.models import EmailLog, EmailLogRelation, OutboxMessage
 from celery_mailproxy.django.tasks import replay_handlers
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
@@ -197,6 +197,7 @@ def test_where_the_broker_is_down_nothing_is_left_of_it(
             task_publish_retry=False,
             mail_proxy_url=proxy.url,
             mail_proxy_log_content=True,
+            mail_proxy_outbox=False,
         ),
         caplog.at_level(logging.ERROR),
     ):
@@ -226,6 +227,7 @@ def test_where_the_broker_is_down_no_file_of_a_large_mail_is_left(
         task_publish_retry=False,
         mail_proxy_url=proxy.url,
         mail_proxy_attachment_inline_bytes=100,
+        mail_proxy_outbox=False,
     ):
         mail = ours(proxy)
         with pytest.raises(OperationalError):
@@ -245,12 +247,21 @@ def test_a_form_submitted_again_with_the_broker_down_leaves_the_first_mail_as_it
     mail = ours(proxy)
     with default_app(mail_proxy_url=proxy.url):
         again = resending.resend(mail, token="0123abcd")
-    with (
-        default_app(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False, mail_proxy_url=proxy.url),
-        pytest.raises(OperationalError),
-    ):
+    conf = {"broker_url": "redis://127.0.0.1:1/0", "task_publish_retry": False, "mail_proxy_outbox": False}
+    with default_app(mail_proxy_url=proxy.url, **conf), pytest.raises(OperationalError):
         resending.resend(mail, token="0123abcd")
     assert list(EmailLog.objects.order_by("pk")) == [mail, again]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_the_outbox_what_is_resent_waits_for_the_broker(proxy: FakeProxy, admin_client: Client) -> None:
+    conf = {"broker_url": "redis://127.0.0.1:1/0", "task_publish_retry": False, "mail_proxy_log_content": True}
+    with default_app(mail_proxy_url=proxy.url, **conf):
+        mail = ours(proxy)
+        assert said(posted(admin_client, detail(mail, "resend"))) == ["1 e-mail is sent again."]
+    again = EmailLog.objects.exclude(pk=mail.pk).get()
+    assert (again.status, again.resent_from) == ("new", mail)
+    assert OutboxMessage.objects.get().task_id == again.task_id
 
 
 # The envelope's sender

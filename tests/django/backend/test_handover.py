@@ -1,4 +1,4 @@
-"""The e-mail backend where the broker does not take a mail: what is raised, logged, counted, and left behind."""
+"""The e-mail backend without an outbox, where the broker does not take a mail: what is raised and logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.utils.log import AdminEmailHandler
 from kombu.exceptions import OperationalError
 
 from celery_mailproxy.dispatch.signals import mail_error
-from celery_mailproxy.django.backend.publishing import Publication, publish
+from celery_mailproxy.django.backend.publishing import Call, Publication, proxy_call
 from celery_mailproxy.django.backend.resending import refusal
 from celery_mailproxy.django.backends import EmailBackend
 from celery_mailproxy.django.models import EmailLog
@@ -39,8 +39,9 @@ LARGE = "Long text\n" * 200
 
 @pytest.fixture
 def dead_broker(transactional_db: None) -> Iterator[Celery]:
-    """With the log of mails in the database, and large mails in the file storage."""
-    with default_app(mail_proxy_store="django://", mail_proxy_attachment_inline_bytes=1000, **DEAD_BROKER) as app:
+    """With the log of mails in the database, large mails in the file storage, and no outbox."""
+    conf = {"mail_proxy_attachment_inline_bytes": 1000, "mail_proxy_outbox": False}
+    with default_app(mail_proxy_store="django://", **conf, **DEAD_BROKER) as app:
         yield app
 
 
@@ -63,10 +64,10 @@ class OnlyLarge(EmailBackend):
     """The broker takes large mails' tasks, and fails then."""
 
     @staticmethod
-    def _publish_one(publication: Publication, **given: Any) -> None:
+    def _call_of(publication: Publication, *given: Any, **more: Any) -> Call:
         if not publication.mails[0].is_kept:
             raise OperationalError("connection refused")
-        publish(publication, **given)
+        return proxy_call(publication, *given, **more)
 
 
 def own_id(message_id: str) -> EmailMessage:
@@ -187,13 +188,20 @@ def register(message_id: str, task_id: str) -> Any:
 
 @pytest.mark.parametrize("store", ["django://", "memory://"])
 def test_no_file_is_left_of_a_mail_that_was_not_published(store: str, transactional_db: None, folder: Path) -> None:
-    conf = {"mail_proxy_store": store, "mail_proxy_attachment_inline_bytes": 1000}
+    conf = {"mail_proxy_store": store, "mail_proxy_attachment_inline_bytes": 1000, "mail_proxy_outbox": False}
     with default_app(**conf, **DEAD_BROKER), pytest.raises(OperationalError):
         EmailBackend().send_messages([message(body=LARGE)])
     assert files(folder) == []
 
 
 # -------------------------------------------------------------------- what was published before
+
+
+@pytest.fixture
+def tasks(transactional_db: None) -> Iterator[list[Published]]:
+    conf = {"mail_proxy_attachment_inline_bytes": 1000, "mail_proxy_outbox": False}
+    with published(mail_proxy_store="django://", **conf) as tasks:
+        yield tasks
 
 
 def test_what_was_published_before_counts_and_has_its_id(tasks: list[Published], folder: Path) -> None:

@@ -64,14 +64,16 @@ def test_of_a_large_mail_the_broker_has_a_reference(tasks: list[Published], fold
     assert kept.kwargs["content_name"] == str(file.relative_to(folder))
 
 
-def test_a_file_is_written_when_the_transaction_is_committed(tasks: list[Published], folder: Path) -> None:
-    with transaction.atomic():
-        EmailBackend().send_messages([with_files()])
-        transaction.set_rollback(True)
-    assert files(folder) == []
-    with transaction.atomic():
-        EmailBackend().send_messages([with_files()])
-    assert len(files(folder)) == 1
+def test_without_the_outbox_a_file_is_written_at_the_commit(transactional_db: None, folder: Path) -> None:
+    conf = {"mail_proxy_attachment_inline_bytes": 1000, "mail_proxy_outbox": False}
+    with published(mail_proxy_store="django://", **conf):
+        with transaction.atomic():
+            EmailBackend().send_messages([with_files()])
+            transaction.set_rollback(True)
+        assert files(folder) == []
+        with transaction.atomic():
+            EmailBackend().send_messages([with_files()])
+        assert len(files(folder)) == 1
 
 
 def test_a_storage_that_renames_is_followed(tasks: list[Published], folder: Path, monkeypatch: Any) -> None:

@@ -29,6 +29,7 @@ from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.stores.outbox import Outbox, OutboxEntry
 from celery_mailproxy.deliveries.suspension import Step, Suspension
 from celery_mailproxy.django.log import beginning, content, row_texts
 from celery_mailproxy.django.log.database import explain
@@ -36,7 +37,13 @@ from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.store import DjangoStore
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
 from celery_mailproxy.errors import ConfigurationError, StoreError
-from tests.contract import test_board_contract, test_joining_contract, test_store_contract, test_suspension_contract
+from tests.contract import (
+    test_board_contract,
+    test_joining_contract,
+    test_outbox_contract,
+    test_store_contract,
+    test_suspension_contract,
+)
 from tests.contract.store_values import (
     RETENTION,
     START,
@@ -52,7 +59,13 @@ from tests.contract.store_values import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 # The contract: its tests run here with the fixtures below.
-for contract in (test_store_contract, test_suspension_contract, test_joining_contract, test_board_contract):
+for contract in (
+    test_store_contract,
+    test_suspension_contract,
+    test_joining_contract,
+    test_board_contract,
+    test_outbox_contract,
+):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 
 
@@ -74,6 +87,11 @@ def make_store(clock: Clock) -> MakeStore:
 @pytest.fixture
 def store(make_store: MakeStore) -> DeliveryStore:
     return make_store()
+
+
+@pytest.fixture
+def outbox(store: DeliveryStore) -> Outbox:
+    return store.outbox
 
 
 def rows_of(message_id: str) -> tuple[EmailLog, list[EmailLogEvent]]:
@@ -396,6 +414,33 @@ def test_callers_transaction_survives_what_the_store_refuses(store: DeliveryStor
             store.register([delivery("n", callbacks={"sent": [{"args": [object()]}]})])
         store.register([delivery("o")])
     assert (store.get("m"), store.get("n"), store.get("o")) == (delivery("m"), None, delivery("o"))
+
+
+def test_outbox_is_in_the_callers_transaction(store: DeliveryStore) -> None:
+    entries = [OutboxEntry(task_id=each, content="{}", due_at=START) for each in ("t1", "t2")]
+    assert store.outbox.is_open
+    with transaction.atomic():
+        assert not store.outbox.is_open
+        store.outbox.put(entries)
+        store.outbox.put(entries)
+        with ThreadPoolExecutor() as pool:
+            # Nobody sees what is not committed yet.
+            assert pool.submit(store.outbox.due, now=START, limit=9).result() == []
+        transaction.set_rollback(True)
+    assert store.outbox.due(now=START, limit=9) == []
+    with transaction.atomic():
+        store.outbox.put(entries)
+    assert len(store.outbox.due(now=START, limit=9)) == 2
+
+
+def test_outbox_takes_one_query_for_many(store: DeliveryStore) -> None:
+    entries = [OutboxEntry(task_id=new_id(), content="x" * 5000, due_at=START) for _ in range(20)]
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        store.outbox.put(entries)
+    assert len([each for each in queries if "INSERT" in each["sql"]]) == 1
+    with CaptureQueriesContext(connection) as queries:
+        store.outbox.drop([each.task_id for each in entries])
+    assert len([each for each in queries if "DELETE" in each["sql"]]) == 1
 
 
 # --- connections

@@ -76,6 +76,9 @@ def test_variables_that_kubernetes_writes_are_passed_over() -> None:
         ("timeout_seconds", -1, "greater than 0, got -1"),
         ("timeout_seconds", float("nan"), "must be a number"),
         ("park_seconds", -0.1, "0 or more"),
+        ("outbox", "perhaps", "mail_proxy_outbox must be True or False, got 'perhaps'"),
+        ("outbox_seconds", 0, "mail_proxy_outbox_seconds must be greater than 0, got 0"),
+        ("maintenance_seconds", -1, "mail_proxy_maintenance_seconds must be 0 or more, got -1"),
         ("events", "perhaps", "mail_proxy_events must be True or False, got 'perhaps'"),
         ("dispatch", "thread", "'worker', 'inline', got 'thread'"),
         ("report_path", "sync", "must be a path that starts with '/', got 'sync'"),
@@ -225,3 +228,13 @@ def test_none_unsets_what_a_lower_source_sets() -> None:
 
 def test_every_setting_has_a_reader() -> None:
     assert all(callable(item.metadata["read"]) for item in fields(Settings))
+
+
+def test_the_outbox_is_on_off_or_left_to_whoever_sends() -> None:
+    assert read().outbox is UNSET
+    assert [read(outbox=value).outbox for value in (True, "no", None)] == [True, False, UNSET]
+    assert read(environ={"MAIL_PROXY_OUTBOX": "true"}).outbox is True
+
+
+def test_the_maintenance_can_be_switched_off() -> None:
+    assert (read().maintenance_seconds, read(maintenance_seconds=0).maintenance_seconds) == (30.0, 0.0)

@@ -6,6 +6,7 @@ or as a cluster (see `redis.url` for the URLs).
     <prefix>suspended         a sorted set: ids of messages with a suspended result, by the time of their registration
     <prefix>values            a hash: what operators have set
     <prefix>counts:<day>      a hash: the counters of a day, `<unix seconds of ten minutes>/<name>`
+    <prefix>outbox…           tasks' messages, see `redis.outbox`
 
 Messages expire by themselves; `failed` drops from the set what has gone. The braces are a hash tag:
 whatever else is kept of one message shares its cluster slot.
@@ -24,11 +25,14 @@ from ...report import DeliveryReport, utcnow
 from ...suspension import Step
 from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
 from ..codec import encode_delivery
+from ..outbox import Outbox
 from ..packing import pack_claim, pack_text, pack_time, unpack_text
 from ..row_store import is_stalled, unique
+from .outbox import RedisOutbox
 from .records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
 from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER
 from .trips import Command, RedisTrips, ScriptCall
+from .values import SWAP_VALUE, swap_arguments
 
 __all__ = ["RedisStore"]
 
@@ -61,6 +65,10 @@ class RedisStore(DeliveryStore):
 
     def __repr__(self) -> str:
         return f"RedisStore({self._trips.shown_url!r})"
+
+    @property
+    def outbox(self) -> Outbox:
+        return RedisOutbox(self._trips, self.retention, key_prefix=self._prefix)
 
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         now = self.clock()
@@ -176,12 +184,16 @@ class RedisStore(DeliveryStore):
         return 0
 
     def get_value(self, name: str) -> str | None:
-        (value,) = self._trips.run([("HGET", f"{self._prefix}values", name)])
+        (value,) = self._trips.run([("HGET", self._values_key, name)])
         return None if value is None else str(value.decode())
 
     def set_value(self, name: str, value: str | None) -> None:
-        key = f"{self._prefix}values"
+        key = self._values_key
         self._trips.run([("HDEL", key, name) if value is None else ("HSET", key, name, value)])
+
+    def swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        call = (SWAP_VALUE, self._values_key, swap_arguments(name, before, after))
+        return bool(self._trips.run_scripts([call])[0])
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
         span = count_span(at)
@@ -221,6 +233,10 @@ class RedisStore(DeliveryStore):
     @property
     def _suspended_key(self) -> str:
         return f"{self._prefix}suspended"
+
+    @property
+    def _values_key(self) -> str:
+        return f"{self._prefix}values"
 
     def _counts_key(self, span: int) -> str:
         return f"{self._prefix}counts:{span // _DAY_SECONDS}"

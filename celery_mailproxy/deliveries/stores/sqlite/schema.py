@@ -36,6 +36,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (span, name)
         )""",
     ),
+    (
+        # due_ms: unix milliseconds; begun: the number of the copy that has the turn.
+        """CREATE TABLE outbox (
+            task_id TEXT NOT NULL PRIMARY KEY,
+            content TEXT NOT NULL,
+            due_ms INTEGER NOT NULL,
+            copies INTEGER NOT NULL,
+            begun INTEGER
+        )""",
+        "CREATE INDEX outbox_due ON outbox (due_ms)",
+    ),
 )
 
 

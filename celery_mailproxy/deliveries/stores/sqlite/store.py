@@ -16,9 +16,11 @@ from ...report import utcnow
 from ...suspension import IDLE
 from ..base import COUNTS_KEPT, Retention, count_span
 from ..codec import decode_delivery, encode_delivery, encode_suspension
+from ..outbox import Outbox
 from ..packing import pack_text, unpack_text
 from ..row_store import Rows, RowStore, unique
 from .file import SQLiteFile
+from .outbox import SQLiteOutbox
 
 __all__ = ["SQLiteStore"]
 
@@ -93,6 +95,10 @@ class SQLiteStore(RowStore):
         """The file, by its absolute path."""
         return self._file.path
 
+    @property
+    def outbox(self) -> Outbox:
+        return SQLiteOutbox(self._file)
+
     def get(self, message_id: str) -> Delivery | None:
         with self._file.connection() as connection:
             return _SQLiteRows(connection, self.retention).load([message_id]).get(message_id)
@@ -134,10 +140,15 @@ class SQLiteStore(RowStore):
 
     def set_value(self, name: str, value: str | None) -> None:
         with self._file.writing() as connection:
-            if value is None:
-                connection.execute("DELETE FROM operator_values WHERE name = ?", (name,))
-            else:
-                connection.execute(_SET_VALUE, (name, value))
+            _write_value(connection, name, value)
+
+    def swap_value(self, name: str, before: str | None, after: str | None) -> bool:
+        with self._file.writing() as connection:
+            row = connection.execute("SELECT value FROM operator_values WHERE name = ?", (name,)).fetchone()
+            is_same = (None if row is None else row[0]) == before
+            if is_same:
+                _write_value(connection, name, after)
+        return is_same
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
         with self._file.writing() as connection:
@@ -195,6 +206,13 @@ class _SQLiteRows:
             encode_suspension(suspension, delivery.message_id),
             None if suspension is None or is_idle else _milliseconds(suspension.since),
         )
+
+
+def _write_value(connection: sqlite3.Connection, name: str, value: str | None) -> None:
+    if value is None:
+        connection.execute("DELETE FROM operator_values WHERE name = ?", (name,))
+    else:
+        connection.execute(_SET_VALUE, (name, value))
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -1,0 +1,133 @@
+"""`RedisOutbox`: tasks' messages in Redis.
+
+    <prefix>outbox:{<task id>}   a hash: content, due (as packing.pack_time writes it), copies, begun (a copy)
+    <prefix>outbox               a sorted set: task ids by the moment when they are due
+
+The sorted set is the index. In a cluster it lies elsewhere than most hashes, so what it says is checked against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ..base import Retention
+from ..outbox import Outbox, OutboxEntry, Turn
+from ..packing import pack_text, pack_time, unpack_text, unpack_time
+from .scripts import Script
+from .trips import Command, RedisTrips
+
+__all__ = ["RedisOutbox"]
+
+#: KEYS: entry. ARGV: content, due, copies, milliseconds to keep it.
+_PUT = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[1], 'content', ARGV[1], 'due', ARGV[2], 'copies', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+""")
+
+#: KEYS: entry. ARGV: copies, due.
+_REPUBLISHED = Script("""
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'copies', ARGV[1], 'due', ARGV[2])
+  redis.call('HDEL', KEYS[1], 'begun')
+end
+""")
+
+#: KEYS: entry. ARGV: copy, due. Answers whose turn it is.
+_BEGIN = Script(f"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return '{Turn.GONE.value}' end
+local begun = redis.call('HGET', KEYS[1], 'begun')
+if begun and begun ~= ARGV[1] then return '{Turn.OTHERS.value}' end
+redis.call('HSET', KEYS[1], 'begun', ARGV[1], 'due', ARGV[2])
+return '{Turn.MINE.value}'
+""")
+
+#: KEYS: entry. ARGV: due.
+_RESCHEDULE = Script("""
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'due', ARGV[1]) end
+""")
+
+
+class RedisOutbox(Outbox):
+    """The outbox in Redis. An entry that nobody drops expires as a pending delivery does."""
+
+    def __init__(self, trips: RedisTrips, retention: Retention, *, key_prefix: str) -> None:
+        self._trips = trips
+        self._retention = retention
+        self._index = f"{key_prefix}outbox"
+
+    def put(self, entries: Sequence[OutboxEntry]) -> None:
+        kept_ms = int(self._retention.pending_seconds * 1000)
+        calls = [
+            (_PUT, self._key(each.task_id), [each.content, pack_time(each.due_at), each.copies, kept_ms])
+            for each in entries
+        ]
+        index = [("ZADD", self._index, "NX", each.due_at.timestamp(), pack_text(each.task_id)) for each in entries]
+        self._trips.run_scripts(calls, extra=index)
+
+    def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
+        found: list[OutboxEntry] = []
+        while len(found) < limit:
+            members = self._members(now, start=len(found), count=limit - len(found))
+            if not members:
+                break
+            wrong: list[Command] = []
+            for member, entry in zip(members, self._entries(members), strict=True):
+                if entry is None:
+                    wrong.append(("ZREM", self._index, member))
+                elif entry.due_at.timestamp() > now.timestamp():
+                    wrong.append(("ZADD", self._index, "XX", entry.due_at.timestamp(), member))
+                else:
+                    found.append(entry)
+            self._trips.run(wrong)
+        return found
+
+    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
+        call = (_REPUBLISHED, self._key(task_id), [copies, pack_time(due_at)])
+        self._trips.run_scripts([call], extra=[self._moved(task_id, due_at)])
+
+    def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
+        call = (_BEGIN, self._key(task_id), [copy, pack_time(due_at)])
+        # Where others have the turn, it is looked at a bit later than it might be.
+        (answer,) = self._trips.run_scripts([call], extra=[self._moved(task_id, due_at)])
+        return Turn(answer.decode())
+
+    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
+        calls = [(_RESCHEDULE, self._key(task_id), [pack_time(due_at)]) for task_id in task_ids]
+        self._trips.run_scripts(calls, extra=[self._moved(task_id, due_at) for task_id in task_ids])
+
+    def drop(self, task_ids: Sequence[str]) -> None:
+        commands: list[Command] = [("DEL", self._key(task_id)) for task_id in task_ids]
+        if commands:
+            self._trips.run([*commands, ("ZREM", self._index, *map(pack_text, task_ids))])
+
+    def overdue(self, *, now: datetime) -> int:
+        (number,) = self._trips.run([("ZCOUNT", self._index, "-inf", now.timestamp())])
+        return int(number)
+
+    def _members(self, now: datetime, *, start: int, count: int) -> list[bytes]:
+        command = ("ZRANGEBYSCORE", self._index, "-inf", now.timestamp(), "LIMIT", start, count)
+        members: list[bytes] = self._trips.run([command])[0]
+        return members
+
+    def _entries(self, members: Sequence[bytes]) -> list[OutboxEntry | None]:
+        ids = [str(unpack_text(member.decode())) for member in members]
+        rows = self._trips.run([("HMGET", self._key(each), "content", "due", "copies") for each in ids])
+        return [_entry(task_id, *row) for task_id, row in zip(ids, rows, strict=True)]
+
+    def _moved(self, task_id: str, due_at: datetime) -> Command:
+        return ("ZADD", self._index, "XX", due_at.timestamp(), pack_text(task_id))
+
+    def _key(self, task_id: str) -> str:
+        return f"{self._index}:{{{pack_text(task_id)}}}"
+
+
+def _entry(task_id: str, content: Any, due: Any, copies: Any) -> OutboxEntry | None:
+    if content is None:
+        return None
+    return OutboxEntry(
+        task_id=task_id, content=content.decode(), due_at=unpack_time(due.decode()), copies=int(copies.decode())
+    )

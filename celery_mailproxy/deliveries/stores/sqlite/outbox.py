@@ -1,0 +1,74 @@
+"""`SQLiteOutbox`: tasks' messages in a table of the store's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from ..outbox import Outbox, OutboxEntry, Turn
+from ..packing import pack_text, unpack_text
+from .file import SQLiteFile
+
+__all__ = ["SQLiteOutbox"]
+
+_PUT = "INSERT INTO outbox (task_id, content, due_ms, copies) VALUES (?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
+_DUE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
+_REPUBLISHED = "UPDATE outbox SET copies = ?, due_ms = ?, begun = NULL WHERE task_id = ?"
+_BEGIN = "UPDATE outbox SET begun = ?, due_ms = ? WHERE task_id = ? AND (begun IS NULL OR begun = ?)"
+
+
+class SQLiteOutbox(Outbox):
+    """The outbox in a file. Moments are kept in milliseconds."""
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+
+    def put(self, entries: Sequence[OutboxEntry]) -> None:
+        rows = [(pack_text(each.task_id), each.content, _milliseconds(each.due_at), each.copies) for each in entries]
+        with self._file.writing() as connection:
+            connection.executemany(_PUT, rows)
+
+    def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
+        with self._file.connection() as connection:
+            rows = connection.execute(_DUE, (_milliseconds(now), limit)).fetchall()
+        return [
+            OutboxEntry(
+                task_id=unpack_text(task_id),
+                content=content,
+                due_at=datetime.fromtimestamp(due_ms / 1000, timezone.utc),
+                copies=copies,
+            )
+            for task_id, content, due_ms, copies in rows
+        ]
+
+    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
+        with self._file.writing() as connection:
+            connection.execute(_REPUBLISHED, (copies, _milliseconds(due_at), pack_text(task_id)))
+
+    def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
+        key = pack_text(task_id)
+        with self._file.writing() as connection:
+            if connection.execute(_BEGIN, (copy, _milliseconds(due_at), key, copy)).rowcount:
+                return Turn.MINE
+            is_there = connection.execute("SELECT 1 FROM outbox WHERE task_id = ?", (key,)).fetchone()
+        return Turn.OTHERS if is_there else Turn.GONE
+
+    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
+        moment = _milliseconds(due_at)
+        with self._file.writing() as connection:
+            connection.executemany(
+                "UPDATE outbox SET due_ms = ? WHERE task_id = ?", [(moment, pack_text(each)) for each in task_ids]
+            )
+
+    def drop(self, task_ids: Sequence[str]) -> None:
+        with self._file.writing() as connection:
+            connection.executemany("DELETE FROM outbox WHERE task_id = ?", [(pack_text(each),) for each in task_ids])
+
+    def overdue(self, *, now: datetime) -> int:
+        with self._file.connection() as connection:
+            count = connection.execute("SELECT COUNT(*) FROM outbox WHERE due_ms <= ?", (_milliseconds(now),))
+            return int(count.fetchone()[0])
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,57 @@
+"""The duties of the maintenance, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..deliveries.report import utcnow
+from ..runtime import Runtime
+from ..tasks.results.stalled import move_on_stalled
+from .relay import relay
+
+__all__ = ["DUTIES", "Duty", "GoOn"]
+
+#: Says whether there is time for more: asked between pages, it also keeps the lease.
+GoOn = Callable[[], bool]
+
+#: How much is done at once, before others get their turn.
+_PRUNED_AT_ONCE = 500
+_RESUMED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """Something to be done again and again, each `every`-th round: by whoever leads, and without harm by two at once.
+
+    `do` returns how much there was to do. What it raises is logged, and it is done again at its next time.
+    """
+
+    name: str
+    do: Callable[[Runtime, GoOn], int]
+    every: int = 1
+
+
+def _resume(runtime: Runtime, go_on: GoOn) -> int:
+    lease_seconds = runtime.retention.lease_seconds
+    return sum(move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=_RESUMED_AT_ONCE).values())
+
+
+def _prune(runtime: Runtime, go_on: GoOn) -> int:
+    number = 0
+    while go_on():
+        pruned = runtime.store.prune(limit=_PRUNED_AT_ONCE)
+        number += pruned
+        if pruned < _PRUNED_AT_ONCE:
+            break
+    return number
+
+
+DUTIES = (
+    # What waits in the outbox is published again.
+    Duty(name="outbox", do=relay),
+    # Results that nobody moves on any more; a lease is ten minutes.
+    Duty(name="results", do=_resume, every=20),
+    # What has expired is forgotten.
+    Duty(name="prune", do=_prune, every=120),
+)

@@ -1,0 +1,88 @@
+"""The relay: what waits in the outbox past its moment is published again, with the same id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from celery.app.task import Context
+
+from ..deliveries.report import utcnow
+from ..deliveries.stores.outbox import OutboxEntry
+from ..errors import StoreError, redact
+from ..runtime import Runtime
+from ..tasks.sending.outbox import KeptMessage, is_passing, publish_kept, read_content
+from ..tasks.sending.revoked import end_revoked
+
+__all__ = ["relay"]
+
+logger = logging.getLogger(__name__)
+
+#: How many messages are read at once: each may be a megabyte.
+_PAGE = 20
+
+#: Messages that nobody begins with are published less and less often, but at least once a day.
+_LONGEST_WAIT_SECONDS = 86400.0
+
+#: What cannot be published for a reason of its own is looked at again after that time.
+_SET_ASIDE = timedelta(hours=1)
+
+
+def relay(runtime: Runtime, go_on: Callable[[], bool]) -> int:
+    """Publish what is due; how many messages. Between pages `go_on` says whether there is time for the next.
+
+    May run at any time, also twice at once: of several copies of a message one runs. Raises `StoreError`, and one of
+    `BROKER_ERRORS` where the broker is down: what is left over is due at the next round.
+    """
+    number = 0
+    while go_on():
+        page = runtime.store.outbox.due(now=utcnow(), limit=_PAGE)
+        number += sum(_relay_one(runtime, entry) for entry in page)
+        if len(page) < _PAGE:
+            break
+    return number
+
+
+def _relay_one(runtime: Runtime, entry: OutboxEntry) -> bool:
+    """Whether the message was published."""
+    now = utcnow()
+    try:
+        message = read_content(entry.content)
+        if message.has_expired(runtime.app, now=now):
+            _end_expired(runtime, message)
+            return False
+        if now - message.kept_at > timedelta(seconds=runtime.retention.pending_seconds):
+            logger.error("task %s is dropped from the outbox: no worker has begun with it", message.task_id)
+            runtime.store.outbox.drop([message.task_id])
+            return False
+        copies = entry.copies + 1
+        publish_kept(runtime, message, copy=copies)
+    except StoreError:
+        raise
+    except Exception as exc:
+        if is_passing(exc):
+            raise
+        # One message must not hold up the others.
+        logger.error("task %s cannot be published: %s", entry.task_id, redact(f"{type(exc).__name__}: {exc}"))
+        runtime.store.outbox.reschedule([entry.task_id], due_at=now + _SET_ASIDE)
+        return False
+    # After the publication: who dies in between has published once too often, and not once too little.
+    wait_seconds = min(runtime.settings.outbox_seconds * 2**copies, _LONGEST_WAIT_SECONDS)
+    runtime.store.outbox.republished(message.task_id, copies=copies, due_at=now + timedelta(seconds=wait_seconds))
+    return True
+
+
+def _end_expired(runtime: Runtime, message: KeptMessage) -> None:
+    """End the mails as a worker does that finds the task expired; then nobody needs the message any more."""
+    if (task := runtime.app.tasks.get(message.name)) is not None:
+        request = Context(
+            id=message.task_id,
+            args=message.args,
+            kwargs=message.kwargs,
+            group=message.options.get("group_id"),
+            delivery_info={},
+        )
+        end_revoked(sender=task, request=request, terminated=False, expired=True)
+    logger.info("task %s has expired in the outbox", message.task_id)
+    runtime.store.outbox.drop([message.task_id])

@@ -1,0 +1,153 @@
+"""The relay: what it publishes, when, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.report import utcnow
+from celery_mailproxy.deliveries.stores.outbox import OutboxEntry
+from celery_mailproxy.dispatch.resumer import OUTBOX_HEADER
+from celery_mailproxy.maintenance import relay as module
+from celery_mailproxy.maintenance.relay import relay
+from tests.harness.memory_worker import MemoryWorker, memory_worker
+
+MAIL = {"to": ["ann@example.com"], "subject": "S", "body": "B"}
+FAR = datetime(2100, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def worker() -> Iterator[MemoryWorker]:
+    with memory_worker(mail_proxy_outbox=True, mail_proxy_outbox_seconds=100) as worker:
+        yield worker
+
+
+def lost(worker: MemoryWorker, **options: Any) -> str:
+    """A mail whose message the broker has lost, and which is due."""
+    result = worker.task("celery_mailproxy.send_via_proxy").apply_async(kwargs=MAIL, **options)
+    worker.take()
+    make_due(worker, result.id)
+    return str(result.id)
+
+
+def make_due(worker: MemoryWorker, *task_ids: str) -> None:
+    worker.runtime.store.outbox.reschedule(task_ids, due_at=utcnow() - timedelta(seconds=1))
+
+
+def run(worker: MemoryWorker) -> int:
+    return relay(worker.runtime, lambda: True)
+
+
+def kept(worker: MemoryWorker) -> list[OutboxEntry]:
+    return worker.runtime.store.outbox.due(now=FAR, limit=1000)
+
+
+def test_what_is_due_is_published_and_nothing_else(worker: MemoryWorker) -> None:
+    task_id = lost(worker)
+    worker.task("celery_mailproxy.send_via_proxy").delay(**MAIL)
+    worker.take()
+    assert run(worker) == 1
+    (message,) = worker.take()
+    assert (message.task_id, message.headers[OUTBOX_HEADER]) == (task_id, 1)
+    assert run(worker) == 0
+
+
+def test_each_copy_waits_twice_as_long_as_the_one_before_and_a_day_at_most(worker: MemoryWorker) -> None:
+    task_id = lost(worker)
+    waits = []
+    for number in range(1, 13):
+        assert run(worker) == 1
+        (entry,) = kept(worker)
+        assert entry.copies == number
+        waits.append(round((entry.due_at - utcnow()).total_seconds() / 100))
+        make_due(worker, task_id)
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 864, 864, 864]
+    assert [message.headers[OUTBOX_HEADER] for message in worker.take()] == list(range(1, 13))
+
+
+def test_more_than_a_page_is_published(worker: MemoryWorker) -> None:
+    with patch.object(module, "_PAGE", 3):
+        ids = {lost(worker) for _ in range(7)}
+        assert run(worker) == 7
+    assert {message.task_id for message in worker.take()} == ids
+
+
+def test_who_has_no_time_stops_between_pages(worker: MemoryWorker) -> None:
+    turns = iter([True, True, False])
+    with patch.object(module, "_PAGE", 2):
+        for _ in range(7):
+            lost(worker)
+        assert relay(worker.runtime, lambda: next(turns)) == 4
+
+
+def test_a_broker_that_is_down_leaves_all_as_it_is(worker: MemoryWorker) -> None:
+    lost(worker)
+    before = kept(worker)
+    with (
+        patch.object(module, "publish_kept", side_effect=OperationalError("refused")),
+        pytest.raises(OperationalError),
+    ):
+        run(worker)
+    assert kept(worker) == before
+    assert run(worker) == 1
+
+
+def test_one_bad_entry_does_not_hold_up_the_others(worker: MemoryWorker, caplog: pytest.LogCaptureFixture) -> None:
+    bad = OutboxEntry(task_id="bad", content="ann@example.com", due_at=utcnow() - timedelta(hours=1))
+    worker.runtime.store.outbox.put([bad])
+    task_id = lost(worker)
+    assert run(worker) == 1
+    assert [message.task_id for message in worker.take()] == [task_id]
+    assert "task bad cannot be published" in caplog.text
+    assert "ann@" not in caplog.text
+    # It is looked at again, but not at each round.
+    assert run(worker) == 0
+    assert len(kept(worker)) == 2
+
+
+def test_an_expired_mail_ends_and_is_not_published(worker: MemoryWorker) -> None:
+    expires = utcnow() + timedelta(hours=1)
+    task_id = lost(worker, expires=expires)
+    store = worker.runtime.store
+    now = utcnow()
+    store.register([Delivery(message_id=task_id, created_at=now, updated_at=now, task_id=task_id)])
+    with patch.object(module, "utcnow", lambda: expires + timedelta(seconds=1)):
+        assert run(worker) == 0
+    assert kept(worker) == []
+    assert worker.take() == []
+    delivery = store.get(task_id)
+    assert delivery is not None
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the mail was sent")
+
+
+def test_a_mail_that_another_task_has_registered_does_not_end_with_this_one(worker: MemoryWorker) -> None:
+    task_id = lost(worker, expires=0.001)
+    now = utcnow()
+    worker.runtime.store.register([Delivery(message_id=task_id, created_at=now, updated_at=now, task_id="another")])
+    run(worker)
+    delivery = worker.runtime.store.get(task_id)
+    assert delivery is not None
+    assert delivery.status is Status.NEW
+
+
+def test_what_nobody_begins_with_is_dropped_when_a_delivery_would_be(
+    worker: MemoryWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = lost(worker)
+    with patch.object(module, "utcnow", lambda: utcnow() + timedelta(days=61)):
+        assert run(worker) == 0
+    assert kept(worker) == []
+    assert f"task {task_id} is dropped from the outbox: no worker has begun with it" in caplog.text
+
+
+def test_a_task_that_this_process_does_not_know_is_published_all_the_same(worker: MemoryWorker) -> None:
+    task_id = lost(worker)
+    del worker.app.tasks["celery_mailproxy.send_via_proxy"]
+    assert run(worker) == 1
+    assert [message.task_id for message in worker.take()] == [task_id]
