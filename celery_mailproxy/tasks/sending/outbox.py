@@ -22,12 +22,13 @@ from kombu.utils.functional import maybe_list
 from ...deliveries.report import utcnow
 from ...deliveries.stores.outbox import OutboxEntry
 from ...dispatch.resumer import OUTBOX_HEADER
+from ...errors import MessageTooLarge
 from ...runtime import Runtime
 
 __all__ = ["BROKER_ERRORS", "KeptMessage", "due_after", "entry_of", "is_passing", "publish_kept", "read_content"]
 
 #: The broker is down, full, or refuses the task. An argument that cannot be serialised is a bug, and not among them.
-BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageNacked, OSError)
+BROKER_ERRORS = (OperationalError, ChannelError, LimitExceeded, MessageNacked, MessageTooLarge, OSError)
 
 #: Options of one publication, which say nothing of the message; and its delay, which is over when it is published anew.
 _OWN_OPTIONS = frozenset(
@@ -74,7 +75,7 @@ _MESSAGE_OPTIONS = frozenset(
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same message may well be published later on: it is the broker's trouble, and not the message's."""
-    return isinstance(error, BROKER_ERRORS) and not isinstance(error, PreconditionFailed)
+    return isinstance(error, BROKER_ERRORS) and not isinstance(error, PreconditionFailed | MessageTooLarge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ SANDBOX: dict[str, Any] = {"shadow": True, "shadow_tenant": "test-tenant"}
 
 
 def counted(one: Migrated, name: str) -> int:
-    counts: dict[str, int] = counters_of(one.runtime).since(one.runtime.store.clock())  # type: ignore[attr-defined]
+    counts: dict[str, int] = counters_of(one.runtime).since(one.runtime.store.clock())
     return counts.get(f"shadow/{name}", 0)
 
 

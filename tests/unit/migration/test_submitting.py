@@ -184,7 +184,7 @@ def test_the_breaker_keeps_mails_from_a_proxy_that_is_away(proxy: FakeProxy, cap
         assert proxy.received == []
         assert "is not tried for 3600 s" in caplog.text
         assert ("mail-breaker-opened", {"server": "default"}) in one.events
-        counted = counters_of(one.runtime).since(one.runtime.store.clock())  # type: ignore[attr-defined]
+        counted = counters_of(one.runtime).since(one.runtime.store.clock())
         assert (counted["breaker/opened"], counted["legacy/sent"]) == (1, 4)
 
 
