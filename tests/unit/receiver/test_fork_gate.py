@@ -104,6 +104,8 @@ def test_busy_thread_may_fork_itself(gate: WatchedGate) -> None:
 
 
 def test_child_starts_anew(gate: WatchedGate) -> None:
+    # Who waited in vain would be seen, and not for long.
+    gate.limit_seconds = 0.1
     gate.before_fork()
     gate.after_fork_in_child()
     with gate.busy():
