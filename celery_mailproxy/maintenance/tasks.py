@@ -7,12 +7,13 @@ from typing import Any
 from celery import shared_task
 
 from ..conf import task_names
+from ..tasks.confirmed_task import ConfirmedTask
 from .leader import Maintenance
 
 __all__ = ["maintain"]
 
 
-@shared_task(bind=True, name=task_names.MAINTAIN, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.MAINTAIN, ignore_result=False, typing=False)
 def maintain(self: Any) -> dict[str, int]:
     """Do the duties of the maintenance whose time has come. For Celery beat, every 30 seconds.
 

@@ -11,6 +11,7 @@ from celery_mailproxy import (
     InvalidReport,
     MailProxyError,
     MessageRejected,
+    MessageTooLarge,
     ProxyRequestError,
     ProxyUnavailable,
     StoreError,
@@ -26,6 +27,7 @@ def errors_form_one_tree() -> None:
         InvalidMessage,
         InvalidReport,
         MessageRejected,
+        MessageTooLarge,
         ProxyRequestError,
         ProxyUnavailable,
         StoreError,
@@ -56,6 +58,12 @@ def delivery_error(error: DeliveryError) -> None:
     assert_type(error.reason, str | None)
     assert_type(error.code, str | None)
     assert_type(error.message_id, str)
+
+
+def message_too_large(error: MessageTooLarge) -> None:
+    MessageTooLarge(2, 1)
+    assert_type(error.size_bytes, int)
+    assert_type(error.limit_bytes, int)
 
 
 def proxy_request_error(error: ProxyRequestError) -> None:

@@ -35,19 +35,15 @@ ALLOWED = {
         "amqp.send_task_message": "with a producer of Producers.acquire",
     },
     "django/admin/actions.py": {"replay_handlers.delay": OUR_TASK},
-    "django/backend/handover.py": {"self.publish": OURS},
-    "django/backend/publishing.py": {
-        "app.tasks[send_many_via_proxy.name].apply_async": OUR_TASK,
-        "app.tasks[task.name].apply_async": OUR_TASK,
-    },
+    "django/backend/publishing.py": {"call.task.apply_async": OUR_TASK},
     "django/drain/admin.py": {"task.apply_async": OUR_TASK},
     "django/drain/undecodable.py": {"producer.publish": "a producer of Producers.acquire"},
-    "django/legacy/publishing.py": {"app.tasks[send_migrating.name].apply_async": OUR_TASK},
     "receiver/publisher.py": {"task.apply_async": "with a producer of Producers.acquire"},
     "tasks/__init__.py": {"task.apply_async": OUR_TASK},
     "tasks/confirmed_task.py": {"super().apply_async": "within Producers.confirmed"},
     "tasks/results/stalled.py": {"resumer_of(runtime).publish": OURS},
     "tasks/sending/base_tasks.py": {"super().apply_async": BASE_TASK},
+    "tasks/sending/outbox.py": {"app.amqp.send_task_message": "with a producer of Producers.acquire"},
     "tasks/sending/retrying.py": {"task.retry": "confirm_all: the task may be a migrated one of the user's"},
 }
 
