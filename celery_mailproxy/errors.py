@@ -25,6 +25,7 @@ __all__ = [
     "UnforeseenError",
     "UnsupportedMessage",
     "redact",
+    "visible",
 ]
 
 #: Why a mail is refused whose message id another mail has. Ids are unique among all tenants and servers of a store.
@@ -37,9 +38,22 @@ _WORD = f"[^{_OTHER}]+"
 _ADDRESS = re.compile(f"<{_WORD}@{_WORD}>|(?<![^{_OTHER}]){_WORD}@{_WORD}")
 
 
+#: Line breaks of every kind, other control characters, what turns the direction of text, and lone surrogates.
+_STEERING = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r"}
+
+
 def redact(text: str) -> str:
-    """The text with everything that looks like a mail address replaced by `<address>`."""
-    return _ADDRESS.sub("<address>", text)
+    """The text as a log and a result may have it: `<address>` in place of what looks like a mail address, on one line.
+
+    Whoever writes an SMTP server's answer, or an id, would else write lines of our log.
+    """
+    return visible(_ADDRESS.sub("<address>", text))
+
+
+def visible(text: str) -> str:
+    """The text on one line, with JSON's escapes in place of characters that steer a terminal or hide what is there."""
+    return _STEERING.sub(lambda match: _SHORT_ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
 
 
 class MailProxyError(Exception):

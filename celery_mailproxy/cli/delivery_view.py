@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..deliveries.delivery import Delivery, HistoryEntry, failed_entries
-from .terminal import STYLES, Terminal, ago, clock_time, local_time, plain, span
+from .terminal import STYLES, Terminal, ago, clock_time, local, local_time, plain, span
 
 __all__ = ["entry_text", "show_delivery"]
 
@@ -112,8 +112,9 @@ def _since(delivery: Delivery, now: datetime) -> str:
 def _moment(entry: HistoryEntry, delivery: Delivery) -> tuple[str, str]:
     elapsed = (entry.report.at - delivery.created_at).total_seconds()
     clock = clock_time(entry.report.at)
-    if entry.report.at.astimezone().date() != delivery.created_at.astimezone().date():
-        clock = entry.report.at.astimezone().strftime("%d %b ") + clock
+    moment, created = local(entry.report.at), local(delivery.created_at)
+    if moment.date() != created.date():
+        clock = moment.strftime("%d %b " if moment.year == created.year else "%d %b %Y ") + clock
     return clock, f"+{span(elapsed)}"
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..dispatch.dispatcher import dispatcher_of
 from ..runtime import Runtime, get_runtime
 from .command import MailProxyCommand, app_of
-from .terminal import Terminal
+from .terminal import Terminal, plain
 
 __all__ = ["command"]
 
@@ -74,11 +74,11 @@ def _replay(runtime: Runtime, message_id: str) -> _Replayed:
 def _show(terminal: Terminal, replayed: list[_Replayed]) -> None:
     if terminal.is_plain:
         for each in replayed:
-            terminal.line(f"{each.message_id}  {each.outcome[0]}")
+            terminal.line(f"{plain(each.message_id)}  {each.outcome[0]}")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("Message", overflow="fold")
     table.add_column("Handlers")
     for each in replayed:
-        table.add_row(each.message_id, Text(*each.outcome))
+        table.add_row(plain(each.message_id), Text(*each.outcome))
     terminal.show(table)

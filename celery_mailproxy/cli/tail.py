@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -16,7 +15,7 @@ from ..deliveries.report import Kind
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of, shown_url
 from .options import json_option
-from .terminal import STYLES, Terminal, clock_time, plain
+from .terminal import STYLES, Terminal, clock_time, from_seconds, plain
 
 __all__ = ["command"]
 
@@ -98,7 +97,7 @@ def _fields(event: Mapping[str, Any]) -> dict[str, Any]:
 def _line(terminal: Terminal, event: Mapping[str, Any]) -> Text:
     """`12:01:33  sent      6f1c0c1e-7a3e-4c58-b0d5-2f7a9a4f5f3d  now sent`."""
     kind = str(event["kind"])
-    at = datetime.fromtimestamp(float(event["at"] or 0), timezone.utc)
+    at = from_seconds(event["at"])
     line = Text.assemble(
         (clock_time(at), "dim"), "  ", (f"{kind:<9}", STYLES.get(kind, "")), plain(str(event["message_id"]))
     )

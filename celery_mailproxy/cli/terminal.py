@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-__all__ = ["STYLES", "Terminal", "ago", "clock_time", "local_time", "plain", "span"]
+from ..errors import visible
+
+__all__ = [
+    "STYLES",
+    "SafeConsole",
+    "Terminal",
+    "ago",
+    "clock_time",
+    "from_seconds",
+    "json_line",
+    "local",
+    "local_time",
+    "plain",
+    "span",
+]
 
 #: The colour of a status, and of a kind of report.
 STYLES = {
@@ -24,6 +40,22 @@ STYLES = {
     "rejected": "red",
     "pec": "magenta",
 }
+
+
+class SafeConsole(Console):
+    """A console on which no text steers the terminal, whoever wrote it: an SMTP server, the wire, an argument."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            # What is no text is rich's own.
+            yield segment if segment.control else Segment(_steerless(segment.text), segment.style)
+
+
+def _steerless(text: str) -> str:
+    """The text with a mark of one column in place of each character that steers; where lines end, they still do."""
+    if text.isprintable():
+        return text
+    return "".join(char if char == "\n" or visible(char) == char else "\ufffd" for char in text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +77,7 @@ class Terminal:
         options: dict[str, Any] = {"no_color": no_color, "highlight": False, "markup": False, "emoji": False}
         app = ctx.find_root().params.get("app")
         program = f"celery -A {app} mailproxy" if isinstance(app, str) else "celery -A proj mailproxy"
-        return cls(out=Console(**options), err=Console(stderr=True, **options), program=program)
+        return cls(out=SafeConsole(**options), err=SafeConsole(stderr=True, **options), program=program)
 
     @property
     def is_plain(self) -> bool:
@@ -57,15 +89,15 @@ class Terminal:
 
     def line(self, text: str | Text = "") -> None:
         """One line; in a pipe it stays one, however long."""
-        self.out.print(text, soft_wrap=self.is_plain)
+        self.out.print(visible(text) if isinstance(text, str) else text, soft_wrap=self.is_plain)
 
     def json(self, value: Any) -> None:
         """One JSON document on one line, for programs."""
-        click.echo(json.dumps(value, ensure_ascii=False), file=self.out.file)
+        click.echo(json_line(value), file=self.out.file)
 
     def note(self, text: str) -> None:
         """A remark beside the output proper, on standard error."""
-        self.err.print(Text(text, "dim"), soft_wrap=not self.err.is_terminal)
+        self.err.print(Text(visible(text), "dim"), soft_wrap=not self.err.is_terminal)
 
     def error(self, text: str) -> None:
         message = Text.assemble(("Error: ", "bold red"), (plain(text), "red"))
@@ -76,6 +108,11 @@ class Terminal:
         return symbol if self.out.encoding.lower().startswith("utf") else instead
 
 
+def json_line(value: Any) -> str:
+    """One JSON document on one line: readable, and with escapes for what a terminal would take for a command."""
+    return visible(json.dumps(value, ensure_ascii=False))
+
+
 def plain(text: str) -> str:
     """The text on one line, without characters that would steer the terminal: an SMTP server wrote it."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
@@ -83,11 +120,27 @@ def plain(text: str) -> str:
 
 def local_time(at: datetime) -> str:
     """A moment as the operator's clock shows it: `2026-11-22 08:29:45 CET`."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    return local(at).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def from_seconds(seconds: Any) -> datetime:
+    """The moment of unix seconds that came from elsewhere; 1970 where they make no sense."""
+    try:
+        return datetime.fromtimestamp(float(seconds or 0), timezone.utc)
+    except (OverflowError, OSError, TypeError, ValueError):
+        return datetime.fromtimestamp(0, timezone.utc)
 
 
 def clock_time(at: datetime) -> str:
-    return at.astimezone().strftime("%H:%M:%S")
+    return local(at).strftime("%H:%M:%S")
+
+
+def local(at: datetime) -> datetime:
+    """The moment in the operator's time zone, or in UTC where the system knows no local time so early or late."""
+    try:
+        return at.astimezone()
+    except (OverflowError, OSError, ValueError):
+        return at.astimezone(timezone.utc)
 
 
 def span(seconds: float) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
-from ..errors import InvalidReport
+from ..errors import InvalidReport, visible
 
 __all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "parse_entry", "parse_reports", "utcnow"]
 
@@ -19,6 +20,13 @@ MAX_REASON_LENGTH = 2000
 
 #: The proxy's ids are ours, and ours are at most 255 characters (see `MailMessage`).
 MAX_ID_LENGTH = 255
+
+
+#: The year 5138: what is more is no number of seconds.
+_FAR_SECONDS = 1e11
+
+#: No time is written with more characters.
+_MAX_TIME_LENGTH = 40
 
 
 def utcnow() -> datetime:
@@ -164,6 +172,9 @@ def parse_entry(entry: Any, *, tenant_id: str | None = None) -> list[DeliveryRep
     message_id = entry.get("id")
     if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_ID_LENGTH:
         raise InvalidReport(f"id must be a text of 1 to {MAX_ID_LENGTH} characters")
+    if visible(message_id) != message_id:
+        # None of ours is; in a log or a terminal it would be more than an id.
+        raise InvalidReport("id must hold no control character")
     reports = [
         DeliveryReport(message_id=message_id, tenant_id=tenant_id, raw=entry, **fields)
         for fields in _read_fields(entry)
@@ -199,14 +210,45 @@ def _read_fields(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _time(entry: Mapping[str, Any], name: str) -> datetime:
+    """A moment in whatever form is clear: an outcome must not be lost because a release writes its time otherwise.
+
+    Unix seconds, as every release sends them; milliseconds, microseconds or nanoseconds; either as text; ISO 8601.
+    """
     value = entry[name]
+    if isinstance(value, str):
+        value = _seconds_of_text(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidReport(f"{name} must be a number of unix seconds, got {value!r:.40}")
+        raise InvalidReport(f"{name} must be a number of unix seconds, got {entry[name]!r:.40}")
     try:
         # NaN is a ValueError here, infinity and an integer of a thousand digits are OverflowErrors.
-        return datetime.fromtimestamp(value, timezone.utc)
+        return datetime.fromtimestamp(_seconds(value), timezone.utc)
     except (OverflowError, OSError, ValueError) as exc:
-        raise InvalidReport(f"{name} is out of range, got {value!r:.40}") from exc
+        raise InvalidReport(f"{name} is out of range, got {entry[name]!r:.40}") from exc
+
+
+def _seconds_of_text(text: str) -> float | None:
+    if len(text) > _MAX_TIME_LENGTH:
+        return None
+    with suppress(ValueError):
+        return float(text)
+    with suppress(ValueError):
+        # Python 3.10 knows no Z.
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1:] in ("Z", "z") else text)
+        # Without a zone it is what servers count in.
+        seconds = moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+        return seconds if abs(seconds) < _FAR_SECONDS else None
+    return None
+
+
+def _seconds(number: int | float) -> float:
+    """Unix seconds of a time in seconds or in a smaller unit: in seconds they would all lie beyond the year 5000."""
+    seconds = float(number)
+    for _ in ("milliseconds", "microseconds", "nanoseconds"):
+        if seconds >= _FAR_SECONDS:
+            seconds /= 1000
+    if not -_FAR_SECONDS < seconds < _FAR_SECONDS:
+        raise OverflowError(seconds)
+    return seconds
 
 
 def _text(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from ..deliveries.delivery import Delivery
 from ..deliveries.report import DeliveryReport, Kind
-from ..errors import redact
+from ..errors import redact, visible
 from ..runtime import get_runtime
 
 __all__ = ["CallbackPublisher", "callback_task_id"]
@@ -64,7 +64,7 @@ class CallbackPublisher:
             except OperationalError:
                 raise
             except Exception as exc:
-                logger.error("callback %s of message %s: %s", name, report.message_id, redact(repr(exc)))
+                logger.error("callback %s of message %s: %s", name, visible(report.message_id), redact(repr(exc)))
                 failed.append(name)
         return failed
 

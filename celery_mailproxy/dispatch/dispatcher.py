@@ -13,7 +13,7 @@ from ..deliveries.delivery import Delivery, failed_entries
 from ..deliveries.recording import Dispatched, Recorded, Verdict
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import Advanced, DeliveryStore, Recording
-from ..errors import DispatchError, StoreError, redact
+from ..errors import DispatchError, StoreError, redact, visible
 from ..runtime import Runtime
 from .callbacks import CallbackPublisher
 from .counters import Counters, counters_of
@@ -175,10 +175,10 @@ class Dispatcher:
         if failed:
             logger.error(
                 "message %s: %s of its %s report failed. Mend, then run: celery mailproxy replay %s",
-                report.message_id,
+                visible(report.message_id),
                 ", ".join(failed),
                 report.kind,
-                report.message_id,
+                visible(report.message_id),
             )
         dispatched = Dispatched(
             message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed
@@ -230,7 +230,8 @@ def _parent_id(recorded: Recorded) -> str | None:
 
 def _log_undispatched(report: DeliveryReport, exc: Exception) -> None:
     # Not the traceback: it may quote what an address stands in.
-    logger.error("message %s: its %s report was not dispatched: %s", report.message_id, report.kind, redact(repr(exc)))
+    message_id = visible(report.message_id)
+    logger.error("message %s: its %s report was not dispatched: %s", message_id, report.kind, redact(repr(exc)))
 
 
 def _log_passed_over(recorded: Recorded) -> None:
@@ -241,7 +242,7 @@ def _log_passed_over(recorded: Recorded) -> None:
     delivery = recorded.delivery
     is_nobodys = recorded.verdict is Verdict.FOREIGN and delivery is not None and delivery.tenant_id is None
     hint = "; no tenant is known of this mail, set mail_proxy_tenant" if is_nobodys else ""
-    logger.log(level, "message %s: %s report is %s%s", report.message_id, report.kind, recorded.verdict, hint)
+    logger.log(level, "message %s: %s report is %s%s", visible(report.message_id), report.kind, recorded.verdict, hint)
 
 
 def dispatcher_of(runtime: Runtime) -> Dispatcher:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, visible
 from .authenticator import CHALLENGES, Authenticator, Caller
 from .http import Request, Response, error_response, media_problem, normal_path
 
@@ -101,7 +101,7 @@ class Admitter:
 
 def _unauthorized(head: Request) -> Response:
     given = "a wrong token" if head.headers.get("authorization") else "no token"
-    logger.warning("refused a request with %s from %s", given, head.client or "an unknown address")
+    logger.warning("refused a request with %s from %s", given, visible(head.client or "an unknown address"))
     detail = (
         f"{given} was sent. The Authorization header must be 'Bearer TOKEN' (or Basic with user:password) with a "
         "token of mail_proxy_sync_token; in the proxy it is the tenant's client_auth."

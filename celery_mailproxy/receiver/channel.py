@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
+from collections.abc import MutableMapping
 from contextlib import suppress
 from http import HTTPStatus
 from io import BytesIO
@@ -13,7 +15,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 from waitress.utilities import RequestEntityTooLarge
+from waitress.utilities import logger as waitress_logger
 
+from ..errors import visible
 from .fork_gate import ForkGate
 from .receiver import Admission, ReportReceiver, Request, Response
 from .wsgi import ADMISSION_KEY
@@ -127,6 +131,13 @@ class _Task(WSGITask):  # type: ignore[misc]
         return environ
 
 
+class _OneLine(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """waitress logs a request's path decoded: a stranger's line break would begin a line of the log."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return visible(str(msg)), kwargs
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """After an early refusal it lingers: it goes on reading for a moment, and throws away what comes.
 
@@ -134,6 +145,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """
 
     task_class = _Task
+    logger = _OneLine(waitress_logger, {})
     is_refused = False
     _linger_until: float | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,7 @@ from ...proxy.client import ProxyClient
 from ...runtime import get_runtime
 from ..follow import Followed, follow, is_settled
 from ..send import publish, submit
-from ..terminal import Terminal, clock_time, plain, span
+from ..terminal import Terminal, clock_time, from_seconds, plain, span
 from .links import Link, failed, fine
 
 __all__ = ["NAME", "round_trip"]
@@ -80,7 +79,7 @@ def _without_report(server: ServerSettings, message_id: str, after: str) -> Link
         found += "; the proxy has sent it"
     elif deferred := record.get("deferred_ts"):
         # The commands API does not report this.
-        until = clock_time(datetime.fromtimestamp(float(deferred), timezone.utc))
+        until = clock_time(from_seconds(deferred))
         remedy = "Check the SMTP account: the proxy's log has the server's answer."
         return failed(NAME, f"{found}; the proxy has deferred it until {until}", remedy)
     else:

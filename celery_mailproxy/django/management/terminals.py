@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand
-from rich.console import Console
 
-from ...cli.terminal import Terminal
+from ...cli.terminal import SafeConsole, Terminal
 
 __all__ = ["terminal_of"]
 
@@ -25,4 +24,4 @@ def terminal_of(command: BaseCommand, options: Mapping[str, Any]) -> Terminal:
     }
     # The streams inside: Django's wrapper ends each piece of a line with a line break, and knows no encoding.
     out, err = (cast(TextIO, getattr(stream, "_out", stream)) for stream in (command.stdout, command.stderr))
-    return Terminal(out=Console(file=out, **look), err=Console(file=err, **look))
+    return Terminal(out=SafeConsole(file=out, **look), err=SafeConsole(file=err, **look))

@@ -13,7 +13,7 @@ from ...conf.settings import LEGACY
 from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...dispatch.dispatcher import dispatcher_of
-from ...errors import redact
+from ...errors import redact, visible
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
@@ -38,7 +38,7 @@ def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kw
     except Exception as exc:
         # Celery runs this between two messages of the worker: nothing may stop it.
         problem = redact(f"{type(exc).__name__}: {exc}")
-        logger.error("messages %s could not be ended (%s): %s", ", ".join(message_ids), reason, problem)
+        logger.error("messages %s could not be ended (%s): %s", visible(", ".join(message_ids)), reason, problem)
 
 
 def is_legacy(delivery: Delivery) -> bool:
@@ -60,7 +60,7 @@ def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str
             )
             dispatcher_of(runtime).dispatch([report], claim=request.id)
         else:
-            logger.error("message %s: its task was revoked, and it may have been sent", delivery.message_id)
+            logger.error("message %s: its task was revoked, and it may have been sent", visible(delivery.message_id))
     if unsent:
         # The proxy may have some: `give_up` passes over those of which anything has been heard.
         submitter_of(runtime).give_up(unsent, reason, task_id=request.id)

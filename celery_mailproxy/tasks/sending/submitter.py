@@ -12,7 +12,7 @@ from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import UnforeseenError, redact
+from ...errors import UnforeseenError, redact, visible
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -125,7 +125,7 @@ class Submitter:
         if callbacks:
             self._register_bare(ids, callbacks, task_id, parent_id)
         for message_id in ids:
-            logger.error("message %s is given up: %s", message_id, redact(reason))
+            logger.error("message %s is given up: %s", visible(message_id), redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
         self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
@@ -133,7 +133,7 @@ class Submitter:
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
-        logger.error("message %s is refused: %s", message_id, redact(reason))
+        logger.error("message %s is refused: %s", visible(message_id), redact(reason))
         (kept,) = self._store.register([_bare(message_id, callbacks, task_id)])
         if kept.task_id == task_id:
             self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)

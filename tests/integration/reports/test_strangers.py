@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
+from waitress.channel import ClientDisconnected
 
 from celery_mailproxy.deliveries.report import DeliveryReport
 from celery_mailproxy.receiver import connections as connections_module
@@ -256,6 +257,22 @@ def test_strangers_hold_up_no_shutdown(server: ReportServer, monkeypatch: pytest
         wait_until(lambda: len(server._connections) == 50, "all are there")
         # If it waited for them, it would do so until the test is given up.
         server.stop(drain_seconds=3600)
+
+
+def test_the_path_of_a_stranger_begins_no_line_of_the_log(
+    server: ReportServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+
+    def gone(*args: object) -> None:
+        raise ClientDisconnected
+
+    # As if it had hung up before the answer.
+    monkeypatch.setattr(Channel, "write_soon", gone)
+    with connected(server) as client:
+        client.sendall(b"GET /health%0AERROR%20forged HTTP/1.1\r\n\r\n")
+        assert answer_to(client) == b""
+    assert "Client disconnected while serving /health\\nERROR forged" in caplog.text
 
 
 # With much

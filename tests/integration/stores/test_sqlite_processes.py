@@ -164,6 +164,94 @@ def test_close_during_calls_of_other_threads(url: str) -> None:
 # --- files that are not as they should be
 
 
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+def test_file_and_its_log_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SQLiteStore(tmp_path / "d.db", Retention())
+        store.register([delivery("m")])
+        assert modes(tmp_path) == {"d.db": "0o600", "d.db-wal": "0o600", "d.db-shm": "0o600"}
+        store.close()
+    finally:
+        os.umask(before)
+
+
+def test_file_that_others_can_read_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "d.db"
+    SQLiteStore(path, Retention()).register([delivery("m")])
+    assert caplog.text == ""
+    path.chmod(0o664)
+    for _ in range(2):
+        store = SQLiteStore(path, Retention())
+        assert store.get("m") is not None
+        assert f"chmod o= {path}*" in store.check()
+        store.close()
+    assert caplog.text.count(f"chmod o= {path}*") == 1
+    # A group may share it on purpose.
+    assert modes(tmp_path)["d.db"] == "0o664"
+    path.chmod(0o660)
+    assert "chmod" not in store.check()
+    store.close()
+
+
+@pytest.mark.parametrize("removed", ["d.db*", "d.db"])
+def test_file_that_is_removed_under_way_is_noticed(
+    tmp_path: Path, removed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/d.db"
+    stores = [open_store(url, retention=Retention()) for _ in range(2)]
+    for number, store in enumerate(stores):
+        store.register([delivery(f"old-{number}")])
+    for path in tmp_path.glob(removed):
+        path.unlink()
+    for number, store in enumerate(stores):
+        assert store.get("old-0") is None
+        store.register([delivery(f"new-{number}")])
+    assert caplog.text.count("was removed or replaced") == 2
+    # Both are on the file that is there, as is whoever opens it later; those that had the old one close it.
+    gc.collect()
+    assert (tmp_path / "d.db-wal").exists()
+    later = open_store(url, retention=Retention())
+    for store in (*stores, later):
+        assert [found is not None for found in store.get_many(["old-0", "old-1", "new-0", "new-1"])] == [False] * 2 + [
+            True
+        ] * 2
+        store.close()
+    assert modes(tmp_path)["d.db"] == "0o600"
+
+
+def test_file_that_is_replaced_by_a_copy_is_opened(tmp_path: Path) -> None:
+    path, copy = tmp_path / "d.db", tmp_path / "copy.db"
+    for place, name in ((copy, "of-the-copy"), (path, "of-the-old")):
+        store = SQLiteStore(place, Retention())
+        store.register([delivery(name)])
+        if place is copy:
+            store.close()
+    for each in tmp_path.glob("d.db*"):
+        each.unlink()
+    copy.rename(path)
+    assert store.get("of-the-copy") is not None
+    assert store.get("of-the-old") is None
+    store.close()
+
+
+def test_file_that_is_removed_while_it_is_written_is_a_store_error(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "d.db", Retention())
+    store.register([delivery("m")])
+
+    def write_what_is_lost() -> None:
+        with store._transaction() as rows:
+            (tmp_path / "d.db").unlink()
+            rows.save([delivery("lost")])
+
+    with pytest.raises(StoreError, match="was removed while it was written"):
+        write_what_is_lost()
+    go_on(store)
+
+
 def test_locked_file_is_a_store_error_in_time(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "d.db", Retention(), timeout_seconds=0.2)
     store.register([delivery("m")])

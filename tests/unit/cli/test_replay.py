@@ -49,6 +49,15 @@ def test_replay_of_an_unknown_message_fails(run: Run) -> None:
     assert "unknown message" in result.stdout
 
 
+@pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1", "COLUMNS": "200"}])
+def test_replay_shows_what_it_was_given_without_letting_it_steer(run: Run, env: dict[str, str]) -> None:
+    result = run("replay", "m1\x1b]0;title\x07\x9b2J\u202e", "m2\nm3  1 succeeded", env=env)
+    assert "m1" in result.stdout
+    assert "\x1b]" not in result.stdout
+    assert not any(char in result.stdout for char in "\x07\x9b\u202e")
+    assert "\nm3" not in result.stdout
+
+
 def test_replay_wants_ids_or_all(run: Run) -> None:
     assert run("replay").exit_code == 2
     assert run("replay", "m1", "--all").exit_code == 2

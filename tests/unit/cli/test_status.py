@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 
+import pytest
 from celery import Celery
 
 from celery_mailproxy.deliveries.delivery import Delivery
@@ -34,6 +38,32 @@ def test_status_shows_the_timeline(run: Run, remember: Callable[..., Delivery]) 
     assert "tenant acme" in result.stdout
     assert "\x1b" not in result.stdout
     assert "deferred  late (stale: came too late to count)" in lines[-1]
+
+
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])  # noqa: DTZ901
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_status_of_odd_times(
+    run: Run, remember: Callable[..., Delivery], at: datetime, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember("m1", replace(report(Kind.SENT), at=at.replace(tzinfo=timezone.utc)))
+    for zone in ("UTC", "Asia/Tokyo", "America/Lima"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        for env in ({}, {"FORCE_COLOR": "1", "COLUMNS": "80"}):
+            result = run("status", "m1", *arguments, env=env)
+            assert result.exit_code == 0
+            assert "sent" in result.stdout
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_status_as_json_steers_no_terminal(run: Run, remember: Callable[..., Delivery]) -> None:
+    reason = "550 \x1b[2J\x9b31m\u202egpj\u2028\x85 Größe"
+    remember("m1", report(Kind.ERROR, reason=reason))
+    result = run("status", "m1", "--json")
+    assert json.loads(result.stdout)["reason"] == reason
+    assert result.stdout.rstrip("\n").isprintable()
+    assert "Größe" in result.stdout
 
 
 def test_status_in_a_terminal_is_a_panel_that_fits(run: Run, remember: Callable[..., Delivery]) -> None:

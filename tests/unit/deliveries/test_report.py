@@ -79,7 +79,15 @@ BAD_ENTRIES: list[Any] = [
     {"id": 7, "sent_ts": 1},
     {"id": "m"},
     {"id": "m", "sent_ts": None},
-    {"id": "m", "sent_ts": "1"},
+    {"id": "m\nn", "sent_ts": 1},
+    {"id": "m\x9b2J", "sent_ts": 1},
+    {"id": "m\u202en", "sent_ts": 1},
+    {"id": "m\ud800", "sent_ts": 1},
+    {"id": "m", "sent_ts": ""},
+    {"id": "m", "sent_ts": "soon"},
+    {"id": "m", "sent_ts": "1" * 100},
+    {"id": "m", "sent_ts": "nan"},
+    {"id": "m", "sent_ts": "9999-12-31T23:59:59-10:00"},
     {"id": "m", "sent_ts": True},
     {"id": "m", "sent_ts": [1]},
     {"id": "m", "sent_ts": 1e300},
@@ -96,6 +104,46 @@ def test_bad_entry_is_set_aside_and_the_others_count(entry: Any) -> None:
     assert [report.message_id for report in parsed.reports] == ["a", "b"]
     (aside,) = parsed.set_aside
     assert aside.problem
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        1795324468,
+        1795324468.0,
+        1795324468000,
+        1795324468000000,
+        1795324468000000000,
+        "1795324468",
+        " 1795324468.0 ",
+        "1795324468000",
+        "2026-11-22T05:14:28Z",
+        "2026-11-22T05:14:28+00:00",
+        "2026-11-22T06:14:28.000+01:00",
+        "2026-11-22 05:14:28",
+    ],
+)
+@pytest.mark.parametrize("name", ["sent_ts", "error_ts", "deferred_ts", "bounce_ts", "pec_ts"])
+def test_a_time_is_read_in_whatever_form_is_clear(name: str, written: Any) -> None:
+    (found,) = parse_entry({"id": "m", name: written})
+    assert found.at == datetime(2026, 11, 22, 5, 14, 28, tzinfo=timezone.utc)
+    assert DeliveryReport.from_json(found.to_json()) == found
+
+
+def test_a_time_is_the_same_report_in_whatever_form() -> None:
+    keys = {
+        parse_entry({"id": "m", "sent_ts": written})[0].key for written in (1795324468, 1795324468000, "1795324468")
+    }
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("written", [0, 1, -1, 99_999_999_999, -99_999_999_999, "0001-01-02T00:00:00Z"])
+def test_an_odd_time_can_be_written_again(written: Any) -> None:
+    try:
+        (found,) = parse_entry({"id": "m", "sent_ts": written})
+    except InvalidReport:
+        return
+    assert DeliveryReport.from_json(found.to_json()).key == found.key
 
 
 def test_entry_set_aside_is_named_by_its_id() -> None:

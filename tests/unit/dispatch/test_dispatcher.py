@@ -256,6 +256,26 @@ def test_a_tenants_report_of_a_mail_without_a_tenant_is_refused_with_a_remedy(
     assert "set mail_proxy_tenant" in caplog.text
 
 
+def test_an_id_begins_no_line_of_the_log(
+    app: Celery, dispatcher: Dispatcher, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    # As a broker may bring it: the receiver takes no such id.
+    message_id = "m1\nERROR forged\x1b[2J"
+    store.register([Delivery(message_id=message_id, created_at=NOW, updated_at=NOW, tenant_id="acme")])
+
+    def broken(**kwargs: Any) -> None:
+        raise RuntimeError("nope")
+
+    mail_error.connect(broken, sender=app)
+    dispatcher.dispatch([report(Kind.SENT, message_id=message_id, tenant_id="evil")], claim="c1")
+    dispatcher.dispatch([report(Kind.ERROR, message_id=message_id)], claim="c1")
+    dispatcher.dispatch([report(Kind.DEFERRED, message_id=message_id)], claim="c1")
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("celery_mailproxy")]
+    assert sum("m1" in line for line in lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
 def test_no_log_holds_the_reason(
     app: Celery, dispatcher: Dispatcher, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -322,6 +322,26 @@ def test_repr_shows_no_secret(receiver: ReportReceiver) -> None:
     assert "secret" not in repr(post(SENT))
 
 
+@pytest.mark.parametrize("break_", ["\n", "\r", "\x85", "\u2028"])
+def test_an_id_from_the_wire_begins_no_line_of_the_log(
+    receiver: ReportReceiver, kept: Kept, break_: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [{"id": f"m1{break_}ERROR forged", "sent_ts": 1}, {"id": f"m2{break_}ERROR forged"}]
+    response = receiver.handle(post(*entries))
+    assert json.loads(response.body)["set_aside"] == 2
+    assert kept.calls == []
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert all(message.isprintable() for message in messages)
+
+
+def test_the_address_of_a_stranger_begins_no_line_of_the_log(
+    receiver: ReportReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.handle(post(SENT, headers={"authorization": ""}, client="192.0.2.1\nERROR forged"))
+    assert "192.0.2.1\\nERROR forged" in caplog.text
+
+
 # Size, type, and the order of the tests
 
 

@@ -19,7 +19,7 @@ from ..codec import decode_delivery, encode_delivery, encode_suspension
 from ..outbox import Outbox
 from ..packing import pack_text, unpack_text
 from ..row_store import Rows, RowStore, unique
-from .file import SQLiteFile
+from .file import SQLiteFile, is_public
 from .outbox import SQLiteOutbox
 
 __all__ = ["SQLiteStore"]
@@ -163,7 +163,8 @@ class SQLiteStore(RowStore):
         # A write transaction, since a file can be readable and yet of no use.
         with self._file.writing() as connection:
             connection.execute("SELECT message_id FROM deliveries LIMIT 1").fetchone()
-        return f"SQLite {sqlite3.sqlite_version}, {self.path}"
+        readers = f"; every user of this machine can read it: chmod o= {self.path}*" if is_public(self.path) else ""
+        return f"SQLite {sqlite3.sqlite_version}, {self.path}{readers}"
 
     def close(self) -> None:
         self._file.close()
