@@ -1,6 +1,7 @@
 # make demo   runs the main job for real: SMTP sink, genro-mail-proxy, a Celery worker; nothing to install first
 # make test   the tests: minutes; test-all adds every broker with every result backend, all databases and benchmarks
 # make matrix all tests on every supported Python, Celery and Django: an hour and more
+# make chaos  thousands of mails while everything is killed: CHAOS_SEED=7 CHAOS_ARGS="--all", ten minutes for each pair
 # make django  the Django tests on every supported Django and Python
 # make package  builds wheel and sdist, checks them, and sends a mail with the installed wheel
 # make check  what CI runs: lint, types, structure, docs, package, all tests, the oldest Celery, the oldest and newest Django
@@ -11,8 +12,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 NOX_ARGS ?=
+CHAOS_SEED ?= 1
+CHAOS_ARGS ?=
 
-.PHONY: help demo test test-all unit bench matrix django django-bounds oldest check lint format types structure docs \
+.PHONY: help demo test test-all unit bench chaos matrix django django-bounds oldest check lint format types structure docs \
 	package clean
 
 help:
@@ -44,6 +47,9 @@ unit: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) $(CHAOS_ARGS)
 
 matrix: $(VENV)/.dev
 	$(BIN)/python -m nox $(NOX_ARGS)

@@ -77,7 +77,7 @@ class Relay:
             if self._is_dropping:
                 self._open.wait()
                 return None
-        response = self._client.request(method, path, headers=headers, content=body)
+        response = self.forward(method, path, headers, body)
         if method != "POST":
             return response
         with self._lock:
@@ -86,6 +86,14 @@ class Relay:
             self._to_swallow -= is_swallowed
         self._open.wait()
         return None if is_swallowed else response
+
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> httpx.Response:
+        """The target's answer."""
+        return self._client.request(method, path, headers=headers, content=body)
+
+
+#: The headers that are passed on.
+_KEPT = ("authorization", "content-type", "x-api-token")
 
 
 class _Server(ThreadingHTTPServer):
@@ -113,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        kept = {name: value for name, value in self.headers.items() if name.lower() in ("x-api-token", "content-type")}
+        kept = {name: value for name, value in self.headers.items() if name.lower() in _KEPT}
         response = self.server.relay.pass_on(self.command, self.path, kept, body)
         if response is None:
             self.close_connection = True

@@ -92,7 +92,7 @@ def test_paths_choose_the_parts_that_hold_them() -> None:
         return [part.name for part, _ in chosen(PARTS, arguments)]
 
     assert names() == names("-k", "listener") == ["integration", "django", "units"]
-    assert names("--full") == ["integration", "django", "units", "benchmarks"]
+    assert names("--full") == ["integration", "django", "units", "benchmarks", "chaos"]
     assert names("tests/unit/test_suite.py::test_x", "-x") == ["units"]
     assert names("tests/django/", "tests/contract") == ["django", "units"]
     ((_, arguments),) = chosen(PARTS, ["tests/unit", "-x"])

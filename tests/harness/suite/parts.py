@@ -22,7 +22,7 @@ class Part:
     folders: tuple[str, ...]
     processes: int = 0
     options: tuple[str, ...] = ()
-    #: It measures: beside anything else it would measure that, too.
+    #: It measures, or has no time to spare: beside anything else it would find that, too.
     is_alone: bool = False
     is_full_only: bool = False
 
@@ -47,6 +47,7 @@ PARTS = (
     ),
     Part(name="units", folders=("tests/unit", "tests/contract", "tests/type_tests"), processes=_CORES),
     Part(name="benchmarks", folders=("tests/benchmarks",), options=("-s",), is_alone=True, is_full_only=True),
+    Part(name="chaos", folders=("tests/chaos",), options=("-s",), is_alone=True, is_full_only=True),
 )
 
 
