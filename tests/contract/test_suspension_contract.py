@@ -268,7 +268,7 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
             queued = replace(QUEUED, message_id=model.message_id)
             moved = store.record_submitted(queued, claim=argument)
             lease = RETENTION.lease_seconds
-            model, _ = record_report(model, queued, claim=argument, now=clock.now, lease_seconds=lease, is_settled=True)
+            model, _ = record_report(model, queued, claim=argument, now=clock.now, claim_seconds=60, is_settled=True)
             assert model.suspension is not None
             after = advance(model.suspension, Step.SUBMITTED, token=argument, now=clock.now, lease_seconds=lease)
             assert moved.is_allowed == (after is not None)
@@ -276,8 +276,7 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
         elif isinstance(move, Kind):
             reported = report(model.message_id, move, argument)
             store.record([reported], claim="c")
-            lease = RETENTION.lease_seconds
-            model, _ = record_report(model, reported, claim="c", now=clock.now, lease_seconds=lease)
+            model, _ = record_report(model, reported, claim="c", now=clock.now, claim_seconds=60)
         else:
             after = advance(
                 model.suspension, move, token=argument, now=clock.now, lease_seconds=RETENTION.lease_seconds

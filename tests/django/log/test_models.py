@@ -175,7 +175,7 @@ def many_mails() -> None:
                 updated_at=now - timedelta(minutes=7 * n),
                 expires_at=now + timedelta(days=98) - timedelta(minutes=7 * n),
                 has_failed=n % 1000 == 5,
-                active_since=now - timedelta(minutes=n) if n % 1000 == 7 else None,
+                silent_since=now - timedelta(minutes=n) if n % 1000 == 7 else None,
             )
             for n in range(20_000)
         ),
@@ -201,7 +201,7 @@ def test_queries_over_many_mails_use_their_indexes() -> None:
         .ended()
         .order_by("updated_at")[:500],
         "mailproxy_failed": EmailLog.objects.filter(has_failed__in=[True]).order_by(*newest)[:100],
-        "mailproxy_active": EmailLog.objects.filter(active_since__lt=now).order_by("active_since")[:100],
+        "mailproxy_silent": EmailLog.objects.filter(silent_since__lt=now).order_by("silent_since")[:100],
     }
     # Chosen together: by the one that is the rarest.
     together: dict[str, dict[str, Any]] = {
