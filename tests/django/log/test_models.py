@@ -181,8 +181,23 @@ def many_mails() -> None:
         ),
         batch_size=1000,
     )
+    EmailLogEvent.objects.bulk_create(
+        (
+            EmailLogEvent(
+                log_id=key,
+                position=0,
+                key="sent",
+                kind="sent",
+                at=now,
+                claimed_at=now - timedelta(minutes=n) if n % 1000 == 7 else None,
+            )
+            for n, key in enumerate(EmailLog.objects.order_by("pk").values_list("pk", flat=True)[:10_000])
+        ),
+        batch_size=1000,
+    )
+    tables = "celery_mailproxy_emaillog, celery_mailproxy_emaillogevent"
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE TABLE celery_mailproxy_emaillog" if connection.vendor == "mysql" else "ANALYZE")
+        cursor.execute(f"ANALYZE TABLE {tables}" if connection.vendor == "mysql" else "ANALYZE")
 
 
 # MariaDB commits when it analyses a table.
@@ -191,7 +206,8 @@ def many_mails() -> None:
 def test_queries_over_many_mails_use_their_indexes() -> None:
     now = reports.utcnow()
     newest = ("-created_at", "-id")
-    queries = {
+    queries: dict[str, Any] = {
+        "mailproxy_claimed": EmailLogEvent.objects.filter(claimed_at__lt=now).order_by("claimed_at")[:100],
         "mailproxy_created": EmailLog.objects.order_by(*newest)[:100],
         "mailproxy_status": EmailLog.objects.filter(status="error").order_by(*newest)[:100],
         "mailproxy_tenant": EmailLog.objects.filter(tenant_id="t7").order_by(*newest)[:100],
