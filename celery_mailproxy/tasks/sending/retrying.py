@@ -47,8 +47,8 @@ def retries_left(task: Any, runtime: Runtime, *, has_own_limit: bool = True) -> 
     return is_in_worker and task.request.retries < limit
 
 
-def retry_later(task: Any, exc: Exception) -> Exception:
-    """The exception to raise so that the task runs again later, under the same id."""
+def retry_later(task: Any, exc: Exception, **options: Any) -> Exception:
+    """The exception to raise so that the task runs again later, under the same id; options are `Task.retry`'s."""
     if task.request.called_directly or task.request.is_eager:
         return exc
     if isinstance(exc, ConfigurationError):
@@ -63,14 +63,14 @@ def retry_later(task: Any, exc: Exception) -> Exception:
     if isinstance(exc, ProxyUnavailable) and exc.retry_after_seconds is not None:
         # Whole seconds: Celery's native delayed delivery refuses less than one.
         countdown = max(countdown, math.ceil(exc.retry_after_seconds))
-    return retry_in(task, exc, countdown)
+    return retry_in(task, exc, countdown, **options)
 
 
-def retry_in(task: Any, exc: Exception, countdown: float) -> Exception:
+def retry_in(task: Any, exc: Exception, countdown: float, **options: Any) -> Exception:
     """The exception to raise so that the task runs again after so many seconds, whatever its own limit of retries."""
     try:
         # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
-        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize)
+        retry: Exception = task.retry(exc=exc, countdown=countdown, throw=False, max_retries=sys.maxsize, **options)
         return retry
     except Reject as rejected:
         # The retry could not be published. Celery would drop the message: the broker is to keep it instead.

@@ -8,11 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ...deliveries.delivery import Delivery, Status
+from ...deliveries.delivery import Delivery, Status, is_undispatched
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
+from ...deliveries.stores.damage import note_damaged
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import ID_IN_USE, InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
+from ...errors import ID_IN_USE, DamagedRecord, InvalidMessage, ProxyRequestError, ProxyUnavailable, redact
 from ...mail.message import MailMessage
 from ...mail.payload import encode
 from ...mail.summary import summary_of
@@ -50,16 +51,27 @@ class Submitter:
         """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again, and what was not yet dispatched is dispatched. Raises `StoreError`, and kombu's `OperationalError`.
+        again, and what was not yet dispatched is dispatched. Raises `StoreError`, and kombu's `OperationalError`; and
+        `DamagedRecord` for messages whose records cannot be read, once all others have been submitted.
         """
         begun_at = utcnow()
-        kept = self.register(outgoing, task_id=task_id)
+        try:
+            kept = self.register(outgoing, task_id=task_id)
+        except DamagedRecord as exc:
+            # It costs its own message only, which waits until the record is mended.
+            if sound := [out for out in outgoing if out.message.message_id not in exc.message_ids]:
+                self.submit(sound, task_id=task_id)
+            raise
         return self.submit_registered(outgoing, kept, task_id=task_id, begun_at=begun_at)
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
         """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
         # Before the submission: a report may overtake its answer.
-        return self._store.register([self._delivery(out, task_id) for out in outgoing])
+        try:
+            return self._store.register([self._delivery(out, task_id) for out in outgoing])
+        except DamagedRecord as exc:
+            note_damaged(self._store, dict.fromkeys(exc.message_ids, exc.problem))
+            raise
 
     def submit_registered(
         self,
@@ -77,7 +89,7 @@ class Submitter:
         """
         known, answer = self._hand_over(outgoing, kept, begun_at)
         failed = {message_id: error for message_id, error in answer.failed.items() if ends(message_id, error)}
-        self._notify(replace(answer, failed=failed), known.accepted, _undispatched(kept, task_id), claim=task_id)
+        self._notify(replace(answer, failed=failed), known.accepted, _undispatched(kept), task_id=task_id)
         return known + answer
 
     def submit_suspending(
@@ -88,12 +100,12 @@ class Submitter:
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
         known, answer = self._hand_over([out], [kept], begun_at)
-        undispatched = _undispatched([kept], task_id)
+        undispatched = _undispatched([kept])
         if answer.accepted and not undispatched:
-            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), claim=task_id)
+            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), token=task_id)
             if moved is not None:
                 return answer, moved
-        self._notify(answer, known.accepted, undispatched, claim=task_id)
+        self._notify(answer, known.accepted, undispatched, task_id=task_id)
         return known + answer, None
 
     def _hand_over(
@@ -124,7 +136,7 @@ class Submitter:
         for message_id in ids:
             logger.error("message %s is given up: %s", message_id, redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
-        self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
+        self._dispatcher.dispatch(reports, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
         return [message_id for message_id, delivery in kept.items() if delivery and not _has_proxy(delivery)]
 
@@ -135,7 +147,7 @@ class Submitter:
         delivery = Delivery(message_id=message_id, created_at=now, updated_at=now, callbacks=callbacks, task_id=task_id)
         (kept,) = self._store.register([delivery])
         if kept.task_id == task_id:
-            self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
+            self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)])
 
     def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
         client = self._client_for(server)
@@ -193,15 +205,15 @@ class Submitter:
         return message.tenant_id or self._client_for(message.server).server.tenant, message.server
 
     def _notify(
-        self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, claim: str
+        self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, task_id: str
     ) -> None:
         reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
         reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
-        # Claimed by this task before it died: nobody else will dispatch them.
+        # Recorded by a run of this task that died before it dispatched them.
         reports += undispatched
-        self._dispatcher.dispatch(reports, claim=claim)
+        self._dispatcher.dispatch(reports)
         for message_id, error in answer.failed.items():
-            self.give_up([message_id], str(error), task_id=claim)
+            self.give_up([message_id], str(error), task_id=task_id)
 
 
 def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> set[str]:
@@ -225,9 +237,10 @@ def _has_proxy(delivery: Delivery) -> bool:
     )
 
 
-def _undispatched(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
-    entries = (entry for delivery in kept for entry in delivery.history)
-    return [entry.report for entry in entries if entry.claim == claim and not entry.is_dispatched]
+def _undispatched(kept: Iterable[Delivery]) -> list[DeliveryReport]:
+    """What was found out by an earlier run, and not dispatched. The proxy's own reports have a task of their own."""
+    entries = (entry for delivery in kept for entry in delivery.history if is_undispatched(entry))
+    return [entry.report for entry in entries if not entry.report.raw]
 
 
 def _report(kind: Kind, message_id: str, reason: str | None = None) -> DeliveryReport:
