@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from ...delivery import Delivery
-from ..packing import pack_text, unpack_text
 from .trips import Command, RedisTrips
 
 __all__ = ["TimeIndex"]
@@ -26,7 +25,10 @@ Look = Callable[[Sequence[str]], Mapping[str, tuple[datetime, Delivery | None]]]
 
 
 class TimeIndex:
-    """A sorted set of texts by the moments from which they are to be looked at."""
+    """A sorted set of members by the moments from which they are to be looked at.
+
+    A member is a text as `pack_text` makes it.
+    """
 
     def __init__(self, trips: RedisTrips, key: str) -> None:
         self._trips = trips
@@ -34,19 +36,22 @@ class TimeIndex:
 
     def adding(self, members: Mapping[str, datetime], *, is_renewal: bool = True) -> list[Command]:
         """The commands that add these; without `is_renewal` what is there already keeps its moment."""
-        flags = () if is_renewal else ("NX",)
-        pairs = [part for member, at in members.items() for part in (at.timestamp(), pack_text(member))]
-        return [("ZADD", self._key, *flags, *pairs)] if pairs else []
+        return self._setting(members, () if is_renewal else ("NX",))
 
     def moving(self, members: Mapping[str, datetime]) -> list[Command]:
         """The commands that give those of them that are there another moment."""
-        pairs = [part for member, at in members.items() for part in (at.timestamp(), pack_text(member))]
-        return [("ZADD", self._key, "XX", *pairs)] if pairs else []
+        return self._setting(members, ("XX",))
+
+    def _setting(self, members: Mapping[str, datetime], flags: tuple[str, ...]) -> list[Command]:
+        # Many have the same moment, mostly.
+        scores = {at: at.timestamp() for at in set(members.values())}
+        pairs = [part for member, at in members.items() for part in (scores[at], member)]
+        return [("ZADD", self._key, *flags, *pairs)] if pairs else []
 
     def removing(self, members: Iterable[str]) -> list[Command]:
         """The commands that remove these."""
-        packed = [pack_text(member) for member in members]
-        return [("ZREM", self._key, *packed)] if packed else []
+        gone = tuple(members)
+        return [("ZREM", self._key, *gone)] if gone else []
 
     def due(self, before: datetime, *, look: Look) -> Iterator[Delivery]:
         """The deliveries of the members whose moment is before this one, the earliest first.
@@ -57,7 +62,7 @@ class TimeIndex:
         while True:
             command = ("ZRANGEBYSCORE", self._key, "-inf", f"({before.timestamp()!r}", "LIMIT", start, _PAGE)
             (page,) = self._trips.run([command])
-            members = [unpack_text(member.decode()) for member in page]
+            members = [member.decode() for member in page]
             seen = look(members)
             due = [seen[member][1] for member in members if member in seen and seen[member][0] < before]
             self._put_right(members, before, look, seen)

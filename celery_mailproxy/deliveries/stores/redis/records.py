@@ -15,7 +15,10 @@ from ..packing import pack_text
 from ..report_codec import pack_report
 from .scripts import Damage
 
-__all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "recorded_of", "report_arguments"]
+__all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "keys_of", "recorded_of", "report_arguments"]
+
+#: How many arguments `RECORD` has before those of its reports.
+_BEFORE_REPORTS = 11
 
 
 def encode_record(delivery: Delivery) -> tuple[str, str]:
@@ -39,6 +42,11 @@ def decode_record(message_id: str, value: Any) -> Delivery:
 def report_arguments(report: DeliveryReport) -> tuple[str, str, str]:
     """The arguments of `RECORD` for a report."""
     return pack_text(report.key), pack_text(report.tenant_id or ""), pack_report(report)
+
+
+def keys_of(arguments: Sequence[Any]) -> Sequence[str]:
+    """The keys of the reports among the arguments of `RECORD`."""
+    return arguments[_BEFORE_REPORTS::3]
 
 
 def recorded_of(message_id: str, reports: Sequence[DeliveryReport], answer: Any) -> list[Recorded]:

@@ -29,7 +29,7 @@ from ..codec import encode_delivery
 from ..damage import note_damaged
 from ..packing import pack_claim, pack_text, pack_time, unpack_text
 from ..row_store import unique
-from .records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
+from .records import advanced_of, decode_record, encode_record, fields_of, keys_of, recorded_of, report_arguments
 from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Damage
 from .trips import Command, RedisTrips, ScriptCall
 from .watchlist import Watchlist
@@ -107,13 +107,15 @@ class RedisStore(DeliveryStore):
         return found, damaged
 
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
-        now = self.clock()
         by_message: dict[str, list[DeliveryReport]] = {}
         for report in reports:
             by_message.setdefault(report.message_id, []).append(report)
-        calls = [self._recording(about_it, claim, how, now=now) for about_it in by_message.values()]
+        calls = self._recordings(by_message, claim, how)
+        before: list[Command] = []
         # What is settled at once is nothing to look at.
-        before = [] if how.is_settled else self._watchlist.before_recording(reports, hold_seconds=how.hold_seconds)
+        if not how.is_settled:
+            keys = [(each, key) for each, call in zip(by_message, calls, strict=True) for key in keys_of(call[2])]
+            before = self._watchlist.before_recording(keys, hold_seconds=how.hold_seconds)
         answers = self._trips.run_scripts(calls, before=before)
         recorded: dict[str, Iterator[Recorded]] = {}
         damaged: dict[str, str] = {}
@@ -131,18 +133,27 @@ class RedisStore(DeliveryStore):
             note_damaged(self, damaged)
         return in_order
 
-    def _recording(self, reports: Sequence[DeliveryReport], claim: str, how: Recording, *, now: datetime) -> ScriptCall:
-        """The call that records reports of one message."""
-        message_id = reports[0].message_id
-        flags = (int(how.is_settled), int(how.only_new))
-        claims = (pack_claim(claim, message_id), pack_claim(how.after, message_id) or "")
-        claimed = pack_time(now + timedelta(seconds=how.hold_seconds))
-        arguments = [pack_time(now), *claims, claimed, _microseconds(self.retention.claim_seconds), *flags]
-        arguments += self._ttls_ms(now, now=now)
-        arguments += encode_delivery(adopt_orphan(reports[0], now=now)) if how.adopt else ("", "")
-        for report in reports:
-            arguments += report_arguments(report)
-        return RECORD, self._key(message_id), arguments
+    def _recordings(
+        self, by_message: Mapping[str, Sequence[DeliveryReport]], claim: str, how: Recording
+    ) -> list[ScriptCall]:
+        """The calls that record these reports, one for each message."""
+        now = self.clock()
+        packed_now = pack_time(now)
+        # The same for all of them.
+        shared: list[Any] = [
+            pack_time(now + timedelta(seconds=how.hold_seconds)),
+            _microseconds(self.retention.claim_seconds),
+        ]
+        shared += [int(how.is_settled), int(how.only_new), *self._ttls_ms(now, now=now)]
+        calls: list[ScriptCall] = []
+        for message_id, reports in by_message.items():
+            claims = (pack_claim(claim, message_id), pack_claim(how.after, message_id) or "")
+            orphan = encode_delivery(adopt_orphan(reports[0], now=now)) if how.adopt else ("", "")
+            arguments = [packed_now, *claims, *shared, *orphan]
+            for report in reports:
+                arguments += report_arguments(report)
+            calls.append((RECORD, self._key(message_id), arguments))
+        return calls
 
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         now = pack_time(self.clock())
@@ -169,7 +180,7 @@ class RedisStore(DeliveryStore):
         return moved
 
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
-        recording = self._recording([report], claim, Recording(is_settled=True), now=self.clock())
+        (recording,) = self._recordings({report.message_id: [report]}, claim, Recording(is_settled=True))
         advancing = self._advancing(report.message_id, Step.SUBMITTED, claim)
         # Two scripts on one trip. A crash between them is one before `advance`: the task is run again.
         after = self._watchlist.after_step(report.message_id, Step.SUBMITTED)

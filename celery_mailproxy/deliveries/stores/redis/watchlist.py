@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 
 from ...delivery import Delivery, is_undispatched
 from ...recording import Dispatched, Recorded, Verdict
-from ...report import DeliveryReport
 from ...suspension import NEW_PATIENCE, Step, SuspensionState, silent_since
 from ..packing import pack_text, unpack_text
 from ..row_store import unique
@@ -48,18 +47,19 @@ class Watchlist:
 
     def before_registering(self, deliveries: Iterable[Delivery]) -> list[Command]:
         since = [(each, at) for each in deliveries if (at := silent_since(each.suspension)) is not None]
-        new = {each.message_id: at for each, at in since if _state(each) is SuspensionState.NEW}
-        others = {each.message_id: at for each, at in since if _state(each) is not SuspensionState.NEW}
+        new = {pack_text(each.message_id): at for each, at in since if _state(each) is SuspensionState.NEW}
+        others = {pack_text(each.message_id): at for each, at in since if _state(each) is not SuspensionState.NEW}
         return [*self._submitting.adding(new), *self._suspended.adding(others)]
 
     def after_registering(self, kept: Iterable[Delivery]) -> list[Command]:
         """None but where a registration has met its message's end."""
         return self._suspended.adding(_ended_early(kept))
 
-    def before_recording(self, reports: Iterable[DeliveryReport], *, hold_seconds: float) -> list[Command]:
+    def before_recording(self, keys: Iterable[tuple[str, str]], *, hold_seconds: float) -> list[Command]:
+        """`keys` are message ids and the keys of their reports, packed."""
         is_let_go = hold_seconds < 0
         at = self._clock() + timedelta(seconds=min(0.0, hold_seconds))
-        claimed = {_member(report.message_id, report.key): at for report in reports}
+        claimed = {f"{pack_text(message_id)}\n{key}": at for message_id, key in keys}
         # What is there keeps its moment: a claim that is renewed is looked at too early, and never too late.
         return self._undispatched.adding(claimed, is_renewal=is_let_go)
 
@@ -70,18 +70,21 @@ class Watchlist:
         return [*self._undispatched.removing(over), *self._suspended.adding(early)]
 
     def before_marking(self, dispatched: Iterable[Dispatched]) -> list[Command]:
-        return self._suspended.adding({each.message_id: self._clock() for each in dispatched if each.is_resumed})
+        return self._suspended.adding(
+            {pack_text(each.message_id): self._clock() for each in dispatched if each.is_resumed}
+        )
 
     def after_marking(self, dispatched: Iterable[Dispatched]) -> list[Command]:
         return self._undispatched.removing(_member(each.message_id, each.key) for each in dispatched)
 
     def after_step(self, message_id: str, step: Step) -> list[Command]:
+        member = pack_text(message_id)
         if step is Step.RENEW:
-            return self._submitting.moving({message_id: self._clock() + NEW_PATIENCE})
+            return self._submitting.moving({member: self._clock() + NEW_PATIENCE})
         if step is Step.SUBMITTED:
-            return self._submitting.removing([message_id])
+            return self._submitting.removing([member])
         if step is Step.FINISH:
-            return [*self._submitting.removing([message_id]), *self._suspended.removing([message_id])]
+            return [*self._submitting.removing([member]), *self._suspended.removing([member])]
         return []
 
     def after_steps(self, step: Step, delivery: Delivery | None) -> list[Command]:
@@ -110,13 +113,13 @@ class Watchlist:
                     seen[member] = (entry.claimed_at or delivery.updated_at, delivery)
         return seen
 
-    def _silences(self, message_ids: Sequence[str]) -> _Seen:
+    def _silences(self, members: Sequence[str]) -> _Seen:
         """Those suspended results that are under way, with since when they have been silent."""
-        found, damaged = self._read(message_ids)
-        seen = self._looked_at_later(damaged)
+        found, damaged = self._read([unpack_text(member) for member in members])
+        seen = self._looked_at_later(map(pack_text, damaged))
         for message_id, delivery in found.items():
             if (since := silent_since(delivery.suspension)) is not None:
-                seen[message_id] = (since, delivery)
+                seen[pack_text(message_id)] = (since, delivery)
         return seen
 
     def _looked_at_later(self, damaged: Iterable[str]) -> _Seen:
@@ -142,7 +145,7 @@ def _state(delivery: Delivery) -> SuspensionState | None:
 def _ended_early(deliveries: Iterable[Delivery]) -> dict[str, datetime]:
     """Those whose end came before their submission had finished."""
     ended = [each for each in deliveries if _state(each) is SuspensionState.EARLY]
-    return {each.message_id: each.suspension.since for each in ended if each.suspension is not None}
+    return {pack_text(each.message_id): each.suspension.since for each in ended if each.suspension is not None}
 
 
 def _first(deliveries: Iterable[Delivery], limit: int) -> list[Delivery]:
