@@ -10,8 +10,10 @@ from celery import Celery
 
 from ...conf import task_names
 from ...conf.settings import Settings, Unset
+from ...deliveries.stores.damage import damaged_ids
 from ...runtime import Runtime
 from ..command import shown_url
+from ..terminal import plain
 from .links import Link, failed, fine, skipped, warning
 
 __all__ = [
@@ -123,6 +125,13 @@ def check_store(runtime: Runtime) -> Link:
             "store",
             f"{found}: each process has its own deliveries and loses them when it ends",
             "Set mail_proxy_store to a redis:// or sqlite:// URL, unless this is a test.",
+        )
+    if damaged := damaged_ids(runtime.store):
+        ids = ", ".join(plain(message_id) for message_id in damaged)
+        return warning(
+            "store",
+            f"{found}; these records cannot be read: {ids}",
+            "Restore them from a backup, or delete them: their mails are not followed any more. See the worker's log.",
         )
     return fine("store", found)
 

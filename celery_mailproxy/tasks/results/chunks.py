@@ -12,7 +12,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from ...conf import task_names
-from ...errors import InvalidMessage
+from ...errors import DamagedRecord, InvalidMessage
 from ...runtime import get_runtime
 from ..sending.arguments import many_outgoing
 from ..sending.retrying import RETRYABLE, TIME_LIMITS, retry_later, retry_or_give_up
@@ -120,6 +120,11 @@ def _submit(task: Any, messages: Sequence[Mapping[str, Any]], content: Sequence[
         submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
     # Where the result of such a mail had joined it before: `refuse` leaves alone what belongs to another task.
     submitter_of(runtime).give_up([message_id for message_id, _, _ in refused], "refused", task_id=task_id)
-    answer = submitter_of(runtime).submit(outgoing, task_id=task_id)
+    try:
+        answer = submitter_of(runtime).submit(outgoing, task_id=task_id)
+    except DamagedRecord as exc:
+        # Not this task's matter, which waits for its own mail: the damaged one's own task waits for its record.
+        outgoing = [each for each in outgoing if each.message.message_id not in exc.message_ids]
+        answer = submitter_of(runtime).submit(outgoing, task_id=task_id)
     if answer.unsettled:
         retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)

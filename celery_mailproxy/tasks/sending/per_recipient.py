@@ -15,7 +15,7 @@ from ...deliveries.delivery import Delivery, Status
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Recording
 from ...dispatch.dispatcher import dispatcher_of
-from ...errors import ID_IN_USE, InvalidMessage, UnsupportedMessage, redact
+from ...errors import ID_IN_USE, DamagedRecord, InvalidMessage, UnsupportedMessage, redact
 from ...mail.headers import read_addresses
 from ...mail.message import MailMessage
 from ...mail.payload import own_message_id
@@ -82,8 +82,7 @@ def submit_members(
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
     # All of them before the first is submitted: whoever dispatches an end finds the others.
-    kept = submitter_of(runtime).register(members, task_id=task_id)
-    pairs = list(zip(members, kept, strict=True))
+    pairs, damaged = _register(runtime, members, task_id)
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
     pairs = [pair for pair in pairs if pair[1].parent_id == parent.message_id]
     answer = SubmitAnswer(rejected=dict.fromkeys(taken, ID_IN_USE))
@@ -99,6 +98,8 @@ def submit_members(
     if answer.unsettled and retry is not None:
         error = next(iter(answer.unsettled.values()))
         raise retry(error) from error
+    if damaged is not None:
+        raise damaged
     return _settle(runtime, parent, answer, task_id)
 
 
@@ -117,6 +118,20 @@ def with_reasons(reasons: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"id": message_id, "reason": redact(reason)} for message_id, reason in reasons.items()]
 
 
+def _register(
+    runtime: Runtime, members: Sequence[Outgoing], task_id: str
+) -> tuple[list[tuple[Outgoing, Delivery]], DamagedRecord | None]:
+    """The members with their deliveries; without those whose records cannot be read, and their error."""
+    damaged: DamagedRecord | None = None
+    try:
+        kept = submitter_of(runtime).register(members, task_id=task_id)
+    except DamagedRecord as exc:
+        damaged = exc
+        members = [each for each in members if each.message.message_id not in exc.message_ids]
+        kept = submitter_of(runtime).register(members, task_id=task_id)
+    return list(zip(members, kept, strict=True)), damaged
+
+
 def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: str) -> SubmitAnswer:
     """Give up what is unsettled, and let the parent follow its members; the answer as it stands then."""
     accepted = answer.accepted
@@ -131,7 +146,7 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
         queued = DeliveryReport(kind=Kind.QUEUED, message_id=parent.message_id, at=utcnow())
         runtime.store.record([queued], claim=task_id, how=Recording(is_settled=True))
     # Where the last end was recorded before a crash, nobody else may look.
-    dispatcher_of(runtime).join([parent.message_id], claim=task_id)
+    dispatcher_of(runtime).join([parent.message_id])
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...deliveries.report import utcnow
-from ...errors import DeliveryError, InvalidMessage, MessageRejected
+from ...errors import DamagedRecord, DeliveryError, InvalidMessage, MessageRejected
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
 from .arguments import addressee_of, many_outgoing, one_outgoing
@@ -94,8 +94,14 @@ def send_many(task: Any, messages: Sequence[Any], common: Mapping[str, Any]) -> 
     for message_id, callbacks, exc in refused:
         submitter_of(runtime).refuse(message_id, callbacks, str(exc), task_id=task_id)
     size = runtime.settings.chunk_size
+    damaged: DamagedRecord | None = None
     for start in range(0, len(outgoing), size):
-        answer += submitter_of(runtime).submit(outgoing[start : start + size], task_id=task_id)
+        try:
+            answer += submitter_of(runtime).submit(outgoing[start : start + size], task_id=task_id)
+        except DamagedRecord as exc:
+            damaged = exc
+    if damaged is not None:
+        raise damaged
     if answer.unsettled:
         retry_or_give_up(task, runtime, answer.unsettled, task_id=task_id)
     ids = [each.message.message_id for each in outgoing]
