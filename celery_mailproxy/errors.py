@@ -7,11 +7,13 @@ a mail's text is for the caller only: whatever goes to a log or a result passes 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
     "ID_IN_USE",
     "ConfigurationError",
+    "DamagedRecord",
     "DeliveryError",
     "DispatchError",
     "InvalidMessage",
@@ -228,3 +230,15 @@ class DispatchError(MailProxyError):
 
 class StoreError(MailProxyError):
     """The delivery store could not be reached or is damaged. Passing failures are worth a retry."""
+
+
+class DamagedRecord(StoreError):
+    """Records in the store cannot be read: those of the mails `message_ids`. `args` are `(message_ids, problem)`."""
+
+    def __init__(self, message_ids: Sequence[str], problem: str) -> None:
+        super().__init__(tuple(message_ids), problem)
+        self.message_ids = tuple(message_ids)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the record of message {', '.join(map(repr, self.message_ids))} is damaged: {self.problem}"

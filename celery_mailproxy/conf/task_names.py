@@ -7,6 +7,7 @@ __all__ = [
     "DELIVER_FROM_CHUNK",
     "DISCARD_CONTENT",
     "DISPATCH",
+    "DISPATCH_STALLED",
     "MAINTAIN",
     "PRUNE",
     "REPLAY_HANDLERS",
@@ -16,6 +17,7 @@ __all__ = [
     "SEND_KEPT",
     "SEND_MANY",
     "SEND_MIGRATING",
+    "STORE_RESULT",
 ]
 
 SEND = "celery_mailproxy.send_via_proxy"
@@ -27,9 +29,13 @@ DELIVER_FROM_CHUNK = "celery_mailproxy.deliver_from_chunk"
 #: Published by the receiver, which need not import the task.
 DISPATCH = "celery_mailproxy.dispatch_reports"
 
+#: Published for a result that the backend did not take.
+STORE_RESULT = "celery_mailproxy.store_result"
+
 # For Celery beat.
 MAINTAIN = "celery_mailproxy.maintain"
 PRUNE = "celery_mailproxy.prune_deliveries"
+DISPATCH_STALLED = "celery_mailproxy.dispatch_stalled"
 RESUME_STALLED = "celery_mailproxy.resume_stalled"
 
 # Of `celery_mailproxy.django`.

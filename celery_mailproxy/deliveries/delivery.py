@@ -11,7 +11,15 @@ from typing import Any
 from .report import DeliveryReport, Kind
 from .suspension import Suspension
 
-__all__ = ["Delivery", "HistoryEntry", "Status", "failed_entries"]
+__all__ = [
+    "Delivery",
+    "HistoryEntry",
+    "Status",
+    "failed_entries",
+    "is_undispatched",
+    "undispatched_entries",
+    "undispatched_since",
+]
 
 
 class Status(str, Enum):
@@ -41,9 +49,9 @@ _ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED})
 class HistoryEntry:
     """A report in a delivery's history.
 
-    `claim` is the id of the dispatch task that took it (None: stale, never dispatched), `claimed_at` since when; once
-    the report has been dispatched they are "" and None. `failed` names the handlers that raised: they can be run again
-    (see `Dispatcher.replay`).
+    `claim` is that of the run that dispatches it (None: stale, never dispatched), `claimed_at` when it was renewed
+    last; once the report has been dispatched they are "" and None. `failed` names the handlers that raised: they can be
+    run again (see `Dispatcher.replay`).
     """
 
     report: DeliveryReport
@@ -139,6 +147,23 @@ class Delivery:
 def failed_entries(delivery: Delivery) -> Iterator[HistoryEntry]:
     """The history entries with handlers to run again."""
     return (entry for entry in delivery.history if entry.failed)
+
+
+def is_undispatched(entry: HistoryEntry) -> bool:
+    """Whether the report counts, and somebody has yet to dispatch it."""
+    return not entry.is_stale and not entry.is_dispatched
+
+
+def undispatched_entries(delivery: Delivery, *, before: datetime) -> Iterator[HistoryEntry]:
+    """The history entries that are to be dispatched, and whose claim has not been renewed since `before`."""
+    entries = (entry for entry in delivery.history if is_undispatched(entry))
+    return (entry for entry in entries if entry.claimed_at is not None and entry.claimed_at < before)
+
+
+def undispatched_since(delivery: Delivery) -> datetime | None:
+    """The least recent renewal among the claims of what is to be dispatched; None where nothing is."""
+    claimed = (entry.claimed_at for entry in delivery.history if is_undispatched(entry))
+    return min((each for each in claimed if each is not None), default=None)
 
 
 def _is_end(kind: Kind) -> bool:

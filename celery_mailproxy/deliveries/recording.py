@@ -5,16 +5,19 @@ Every report stays in the history, whether it counts or not; see `transitions` f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
-from .delivery import Delivery, HistoryEntry, Status
+from .delivery import Delivery, HistoryEntry, Status, is_undispatched
 from .report import DeliveryReport
 from .suspension import Step, advance, end_reported
 from .transitions import ONCE, TRANSITIONS
 
 __all__ = [
+    "CLAIM_SECONDS",
     "Dispatched",
     "Recorded",
     "Verdict",
@@ -26,14 +29,27 @@ __all__ = [
 ]
 
 
+#: How long a claim holds without being renewed. A run that dispatches renews its claims three times as often, so one
+#: that is silent for so long is gone: its process was killed, or its machine stands still.
+CLAIM_SECONDS = 15.0
+
+
 class Verdict(str, Enum):
     """What a store makes of one report."""
 
     NEW = "new"  #: dispatch it: no one has, or this claim began to
-    DUPLICATE = "duplicate"  #: known already, dispatched or being dispatched by another claim
+    AGAIN = "again"  #: dispatch it: the run that began to is gone, and some of its handlers may have run
+    HELD = "held"  #: another run is dispatching it just now: come back later
+    DUPLICATE = "duplicate"  #: dispatched already
     STALE = "stale"  #: too late to count; kept in the history, not dispatched
     UNKNOWN = "unknown"  #: no such delivery (yet); nothing was written
     FOREIGN = "foreign"  #: a tenant's report of a message that is not known to be its own; nothing was written
+    DAMAGED = "damaged"  #: the delivery's record cannot be read; nothing was written
+
+    @property
+    def is_dispatched_here(self) -> bool:
+        """Whether the claim that asked has to dispatch the report."""
+        return self in (Verdict.NEW, Verdict.AGAIN)
 
     def __str__(self) -> str:
         return self.value
@@ -60,6 +76,15 @@ class Dispatched:
     failed: tuple[str, ...] = ()
     is_resumed: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-able dict."""
+        return {**asdict(self), "failed": list(self.failed)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Dispatched:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "failed": tuple(data["failed"])})
+
 
 def record_report(
     delivery: Delivery,
@@ -67,21 +92,28 @@ def record_report(
     *,
     claim: str,
     now: datetime,
-    lease_seconds: float,
+    claim_seconds: float,
+    after: str | None = None,
+    hold_seconds: float = 0.0,
     is_settled: bool = False,
     only_new: bool = False,
 ) -> tuple[Delivery, Verdict]:
     """The delivery after the report, and whether `claim` has to dispatch the report.
 
-    The same claim may come again (its worker died, the broker redelivered): it goes on. Another claim gets
-    `DUPLICATE`, unless the first has neither finished nor been seen for `lease_seconds`. With `only_new` a report
-    counts only where nothing has been heard of the message yet; else it is `STALE` and leaves no trace.
+    A claim belongs to one run. The same claim may come again: it is renewed. Another claim gets `HELD`, unless the
+    first has not been renewed for `claim_seconds` (`AGAIN`), or is `after`: the claim of a run that has ended and left
+    its reports to this one. The claim counts as renewed `hold_seconds` from now. With `only_new` a report counts only
+    where nothing has been heard of the message yet; else it is `STALE` and leaves no trace.
     """
     if _is_foreign(report.tenant_id, delivery.tenant_id):
         return delivery, Verdict.FOREIGN
+    claimed_at = now + timedelta(seconds=hold_seconds)
     for index, entry in enumerate(delivery.history):
         if entry.report.key == report.key:
-            return _claim_again(delivery, index, claim=claim, now=now, lease_seconds=lease_seconds)
+            verdict = _claim_again(entry, claim=claim, after=after, now=now, claim_seconds=claim_seconds)
+            if verdict.is_dispatched_here:
+                delivery = _with_entry(delivery, index, replace(entry, claim=claim, claimed_at=claimed_at))
+            return delivery, verdict
     if only_new and delivery.status is not Status.NEW:
         return delivery, Verdict.STALE
     status = TRANSITIONS[delivery.status].get(report.kind)
@@ -89,24 +121,20 @@ def record_report(
     if status is None or is_repeated:
         history = (*delivery.history, HistoryEntry(report=report))
         return replace(delivery, history=history, updated_at=now), Verdict.STALE
-    entry = HistoryEntry(report=report, claim=claim, claimed_at=now)
+    entry = HistoryEntry(report=report, claim=claim, claimed_at=claimed_at)
     if is_settled:
         entry = _dispatched(entry)
     history = (*delivery.history, entry)
     return _resumable(replace(delivery, status=status, history=history, updated_at=now), now=now), Verdict.NEW
 
 
-def _claim_again(
-    delivery: Delivery, index: int, *, claim: str, now: datetime, lease_seconds: float
-) -> tuple[Delivery, Verdict]:
-    entry = delivery.history[index]
-    if entry.is_stale or entry.is_dispatched or entry.claimed_at is None:
-        return delivery, Verdict.DUPLICATE
-    if entry.claim == claim:
-        return delivery, Verdict.NEW
-    if (now - entry.claimed_at).total_seconds() <= lease_seconds:
-        return delivery, Verdict.DUPLICATE
-    return _with_entry(delivery, index, replace(entry, claim=claim, claimed_at=now)), Verdict.NEW
+def _claim_again(entry: HistoryEntry, *, claim: str, after: str | None, now: datetime, claim_seconds: float) -> Verdict:
+    if not is_undispatched(entry) or entry.claimed_at is None:
+        return Verdict.DUPLICATE
+    if entry.claim in (claim, after):
+        return Verdict.NEW
+    is_silent = (now - entry.claimed_at).total_seconds() > claim_seconds
+    return Verdict.AGAIN if is_silent else Verdict.HELD
 
 
 def mark_dispatched(delivery: Delivery, dispatched: Dispatched, *, now: datetime) -> Delivery:

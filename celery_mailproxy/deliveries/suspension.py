@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 __all__ = [
     "IDLE",
     "LEASED",
+    "NEW_PATIENCE",
     "ON_END",
     "STALE_ONLY",
     "STEPS",
@@ -26,6 +27,7 @@ __all__ = [
     "SuspensionState",
     "advance",
     "end_reported",
+    "silent_since",
 ]
 
 
@@ -87,6 +89,12 @@ ON_END: Mapping[SuspensionState, SuspensionState] = {_S.NEW: _S.EARLY, _S.WAITIN
 #: States in which nothing is expected to happen soon.
 IDLE = frozenset({_S.WAITING, _S.DONE})
 
+#: How much longer than any other a result in `new` may be silent. Its task is not lost while its retry waits in the
+#: broker: for 10 minutes at most, or as long as a Retry-After says. And a broker gives the task of a dead worker back
+#: by itself, Redis only after its visibility timeout of an hour. Only what is silent for longer than both can be a
+#: worker that was lost with an early acknowledgement.
+NEW_PATIENCE = timedelta(hours=2)
+
 #: Steps that in `running` need the token that runs: only one of several copies of a message goes on. A claim may take
 #: over from a token that has been silent for the length of a lease.
 LEASED = frozenset({Step.CLAIM, Step.FINISH})
@@ -109,6 +117,16 @@ class Suspension:
     message: str | None = field(default=None, repr=False)
     token: str | None = None
     writers: int = 0
+
+
+def silent_since(suspension: Suspension | None) -> datetime | None:
+    """From when on the silence of a suspended result counts; None where nothing is expected to happen soon.
+
+    A store lists those of which it counts for long (see `DeliveryStore.stalled`).
+    """
+    if suspension is None or suspension.state in IDLE:
+        return None
+    return suspension.since + NEW_PATIENCE if suspension.state is _S.NEW else suspension.since
 
 
 def end_reported(suspension: Suspension, *, now: datetime) -> Suspension:

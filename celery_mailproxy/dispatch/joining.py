@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..deliveries.delivery import Delivery
-from ..deliveries.recording import Recorded, Verdict
+from ..deliveries.recording import Recorded
 from ..deliveries.report import DeliveryReport, Kind
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import ID_IN_USE
@@ -35,7 +35,7 @@ class Joiner:
 
     def parents_of(self, recorded: Iterable[Recorded]) -> list[str]:
         """The parents of those messages whose end is dispatched, each once, in their order."""
-        ended = (each.delivery for each in recorded if each.verdict is Verdict.NEW and each.delivery)
+        ended = (each.delivery for each in recorded if each.verdict.is_dispatched_here and each.delivery)
         return list(dict.fromkeys(each.parent_id for each in ended if each.parent_id and each.is_ended))
 
     def report_of(self, parent_id: str) -> DeliveryReport | None:

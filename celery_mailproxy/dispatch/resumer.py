@@ -12,10 +12,12 @@ import time
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from celery import Celery
 from celery.app.task import Context
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import serialization
 from kombu.exceptions import OperationalError
 
@@ -27,7 +29,16 @@ from ..errors import StoreError
 from ..runtime import Runtime, get_runtime
 from .events import events_of
 
-__all__ = ["OUTBOX_HEADER", "RESUME_HEADER", "Resumer", "capture_message", "holds_arguments", "resumer_of"]
+__all__ = [
+    "OUTBOX_HEADER",
+    "RESUME_HEADER",
+    "Resumer",
+    "capture_message",
+    "expiry_of",
+    "holds_arguments",
+    "request_of",
+    "resumer_of",
+]
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
@@ -36,7 +47,11 @@ RESUME_HEADER = "mail_proxy_resume"
 OUTBOX_HEADER = "mail_proxy_outbox"
 
 #: Options of the first message that must not be in the second: it would be revoked or killed for the time it waited.
+#: Only one that submits the mail again gets its `expires` back.
 _DROPPED = ("expires", "time_limit", "soft_time_limit", "task_id")
+
+#: Options of a message that a result backend looks for in a request.
+_REQUESTED = ("chain", "chord", "group_index", "ignore_result", "parent_id", "reply_to", "retries", "root_id")
 
 #: How long the end of a message waits for a state in between that is just being written.
 _WRITER_PATIENCE_SECONDS = 2.0
@@ -70,6 +85,8 @@ def capture_message(task: Any, *, ignore_result: bool, args_bytes: int, queue: s
     if len(record["b"] if "b" in record else json.dumps(record["j"][:2])) > args_bytes:
         record = _dump([(), {}, options], serializer)
     known = {"n": task.name, "s": serializer, "r": route, "h": request.hostname, **record}
+    if request.expires:
+        known["x"] = str(request.expires)
     return json.dumps(known, separators=(",", ":"))
 
 
@@ -77,6 +94,36 @@ def holds_arguments(suspension: Suspension) -> bool:
     """Whether the task's message has been kept whole, so that publishing it can submit the mail again."""
     args, kwargs, _ = _load(json.loads(suspension.message)) if suspension.message else ((), {}, {})
     return bool(args or kwargs)
+
+
+def request_of(suspension: Suspension) -> tuple[str, Context]:
+    """The name of the suspended task, and its request as a result backend needs it: links have been published."""
+    record = json.loads(suspension.message or "{}")
+    _, _, options = _load(record)
+    headers = options.get("headers") or {}
+    request = Context(
+        headers,
+        headers=headers,
+        id=suspension.owner,
+        task=record["n"],
+        hostname=record.get("h"),
+        # What the rpc:// backend needs to find whoever waits.
+        correlation_id=suspension.owner,
+        errbacks=options.get("link_error"),
+        group=options.get("group_id"),
+        delivery_info=record.get("r"),
+        **{name: options.get(name) for name in _REQUESTED},
+    )
+    return record["n"], request
+
+
+def expiry_of(suspension: Suspension) -> datetime | None:
+    """When the task expires unless its mail has been submitted by then; None: never."""
+    expires = json.loads(suspension.message or "{}").get("x")
+    if expires is None:
+        return None
+    expiry: datetime = maybe_make_aware(maybe_iso8601(expires))
+    return expiry
 
 
 def _route(delivery_info: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +186,8 @@ class Resumer:
         headers = dict(options.pop("headers", None) or {})
         if resumes:
             headers[RESUME_HEADER] = {"id": message_id, "token": str(uuid.uuid4())}
+        elif "x" in record:
+            options["expires"] = record["x"]
         amqp = self._app.amqp
         message = amqp.as_task_v2(
             suspension.owner,
@@ -165,19 +214,16 @@ class Resumer:
         suspension = delivery.suspension
         if suspension is None or suspension.message is None:
             return
-        record = json.loads(suspension.message)
-        _, _, options = _load(record)
+        _, request = request_of(suspension)
         if not self._store.advance(delivery.message_id, Step.WRITE).is_allowed:
             return
         try:
             if self._emit is not None:
                 # In the name of the worker that ran the task: an event belongs to a worker, and shows it as alive.
-                fields = {"uuid": suspension.owner, "hostname": record.get("h"), "message_id": delivery.message_id}
+                fields = {"uuid": suspension.owner, "hostname": request.hostname, "message_id": delivery.message_id}
                 self._emit(f"task-{state.lower()}", fields)
-            if options.get("ignore_result"):
+            if request.ignore_result:
                 return
-            # What the rpc:// backend needs to find whoever waits.
-            request = Context(reply_to=options.get("reply_to"), correlation_id=suspension.owner, id=suspension.owner)
             meta = {
                 "message_id": delivery.message_id,
                 "at": report.at.isoformat(),

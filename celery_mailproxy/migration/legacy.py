@@ -16,7 +16,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
-from ..deliveries.delivery import Delivery, Status
+from ..deliveries.delivery import Delivery, Status, is_undispatched
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import MailProxyError, redact
@@ -62,10 +62,10 @@ class LegacyMail:
         Raises `StoreError`, and kombu's `OperationalError`.
         """
         (kept,) = self._runtime.store.register([self._delivery()])
-        untold = [e.report for e in kept.history if e.claim == self._task_id and not e.is_dispatched]
+        untold = [e.report for e in kept.history if is_undispatched(e)]
         begun = [] if kept.is_ended else [self._report(Kind.QUEUED)]
         if reports := [*untold, *(each for each in begun if each.key not in {e.report.key for e in kept.history})]:
-            dispatcher_of(self._runtime).dispatch(reports, claim=self._task_id)
+            dispatcher_of(self._runtime).dispatch(reports)
         return kept
 
     def report(self, kind: Kind, reason: str | None = None, code: str | None = None) -> None:
@@ -76,7 +76,7 @@ class LegacyMail:
             )
         report = self._report(kind, reason, code)
         try:
-            dispatcher_of(self._runtime).dispatch([report], claim=self._task_id)
+            dispatcher_of(self._runtime).dispatch([report])
             return
         except Exception as exc:
             problem = redact(str(exc)) if isinstance(exc, MailProxyError | OperationalError) else type(exc).__name__

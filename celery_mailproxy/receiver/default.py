@@ -10,6 +10,7 @@ from celery import Celery
 
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import Dispatcher, dispatcher_of
+from ..dispatch.run import Run
 from ..errors import MailProxyError
 from ..runtime import Runtime, get_runtime
 from .publisher import publisher_of
@@ -21,26 +22,25 @@ __all__ = ["InlineDispatch", "receiver_of", "served_receiver"]
 class InlineDispatch:
     """Dispatches reports in the receiving process: `mail_proxy_dispatch = "inline"`.
 
-    Raises where a report is younger than `park_seconds` and its message unknown: the proxy keeps them all and sends
-    them again; those dispatched already are known as duplicates then.
+    Raises where a report is younger than `park_seconds` and its message unknown, and where something could not be
+    dispatched, also because another process is dispatching it just now: the proxy keeps them all and sends them again;
+    those dispatched already are known as duplicates then. Nothing is left to a worker, in which the handlers need not
+    be connected.
     """
-
-    # One claim for all: a report that was recorded and not dispatched, by whomever, is dispatched when it comes again.
-    _CLAIM = "inline"
 
     def __init__(self, dispatcher: Dispatcher, *, park_seconds: float) -> None:
         self._dispatcher = dispatcher
         self._park_seconds = park_seconds
 
     def __call__(self, reports: Sequence[DeliveryReport]) -> None:
-        unknown = self._dispatcher.dispatch(reports, claim=self._CLAIM)
+        unknown = self._dispatcher.dispatch(reports, run=Run(hands_over=False))
         if not unknown:
             return
         now = utcnow()
         youngest = min((now - report.at).total_seconds() for report in unknown)
         if youngest < self._park_seconds:
             raise MailProxyError(f"{len(unknown)} reports are of messages not registered yet")
-        self._dispatcher.dispatch(unknown, claim=self._CLAIM, adopt=True)
+        self._dispatcher.dispatch(unknown, run=Run(hands_over=False), adopt=True)
 
 
 def receiver_of(runtime: Runtime) -> ReportReceiver:

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from celery import shared_task
 from celery.signals import (
@@ -19,15 +18,19 @@ from celery.signals import (
     worker_process_shutdown,
 )
 
-from ..broker.quorum_queues import waiting_options
 from ..conf import task_names
 from ..conf.hiding import hide_secrets
+from ..deliveries.recording import Dispatched
 from ..deliveries.report import DeliveryReport, utcnow
 from ..dispatch.dispatcher import dispatcher_of
+from ..dispatch.postponing import postponer_of
+from ..dispatch.run import RUN_SECONDS, Run
+from ..dispatch.sweep import sweep
 from ..errors import (
     InvalidMessage,
     InvalidReport,
     MessageRejected,
+    StoreError,
     redact,
 )
 from ..runtime import Runtime, close_runtimes, configured_runtime
@@ -47,7 +50,7 @@ from .sending.argument_logs import hide_arguments_in_logs
 from .sending.base_tasks import SendManyTask, SendTask, hide_arguments
 from .sending.guard import guarded
 from .sending.outbox_runs import drop_revoked, end_run
-from .sending.retrying import DURABLE, TIME_LIMITS, retry_later
+from .sending.retrying import DURABLE, TIME_LIMITS, retry_in, retry_later
 from .sending.revoked import end_revoked
 from .sending.runs import deliver, deliver_each, send, send_each, send_many
 
@@ -56,6 +59,7 @@ __all__ = [
     "deliver_from_chunk",
     "deliver_via_proxy",
     "dispatch_reports",
+    "dispatch_stalled",
     "prune_deliveries",
     "resume_stalled",
     "send_many_via_proxy",
@@ -63,6 +67,14 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+#: At the soft limit a handler fails, and is kept for replay: it blocks for three minutes at least, since none is begun
+#: with after `RUN_SECONDS`. The hard limit is for a handler that does not heed it; what that costs the others is found
+#: by `dispatch.sweep`. The application's own `task_time_limit` is not meant for the handlers of a hundred reports.
+DISPATCH_TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": RUN_SECONDS + 180, "time_limit": RUN_SECONDS + 210}
+
+#: How soon a task tries again that has to note what was dispatched: before `dispatch.sweep` has it dispatched anew.
+_MARK_AGAIN_SECONDS = 5
 
 
 @shared_task(
@@ -151,25 +163,41 @@ def send_many_via_proxy(self: Any, messages: Sequence[Mapping[str, Any]], **comm
     ignore_result=True,
     typing=False,
     **DURABLE,
+    **DISPATCH_TIME_LIMITS,
 )
-def dispatch_reports(self: Any, reports: Sequence[Mapping[str, Any]], parked_seconds: float = 0.0) -> None:
+def dispatch_reports(
+    self: Any,
+    reports: Sequence[Mapping[str, Any]],
+    parked_seconds: float = 0.0,
+    *,
+    after: str | None = None,
+    dispatched: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Notify the application of reports (each as `DeliveryReport.to_json` gives it).
 
     Published by the receiver. A report of an unknown message waits up to `mail_proxy_park_seconds` for its delivery
-    to be registered, and is then dispatched with `delivery=None`.
+    to be registered, and is then dispatched with `delivery=None`. What a run leaves to another task comes with its
+    claim, `after`, and with what it has `dispatched` while the store was away: that is marked first.
     """
+    run = Run(after=after, tries=self.request.retries)
     try:
         runtime = configured_runtime(self.app)
+        dispatcher = dispatcher_of(runtime)
+        dispatcher.mark([Dispatched.from_json(each) for each in dispatched])
         parsed = [parsed for report in reports if (parsed := _parse(report)) is not None]
         is_last_call = parked_seconds >= runtime.settings.park_seconds
         if is_last_call:
             logger.warning("%d reports are of messages that nobody has registered in this store", len(parsed))
-        unknown = dispatcher_of(runtime).dispatch(parsed, claim=self.request.id or str(uuid4()), adopt=is_last_call)
-        if unknown:
-            _park(self, runtime, unknown, parked_seconds)
+        if unknown := dispatcher.dispatch(parsed, run=run, adopt=is_last_call):
+            _park(runtime, unknown, parked_seconds)
     except Exception as exc:
         # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are dispatched.
-        raise retry_later(self, exc) from exc
+        if dispatched:
+            raise retry_in(self, exc, _MARK_AGAIN_SECONDS) from exc
+        if isinstance(exc, StoreError):
+            raise retry_later(self, exc) from exc
+        # They have been recorded, and this run ends here: the next one need not wait until its claim is stale.
+        raise retry_later(self, exc, kwargs={**self.request.kwargs, "after": run.claim}) from exc
 
 
 def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
@@ -180,7 +208,7 @@ def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:
         return None
 
 
-@shared_task(bind=True, base=ConfirmedTask, name=task_names.PRUNE, ignore_result=False, typing=False)
+@shared_task(bind=True, base=ConfirmedTask, name=task_names.PRUNE, ignore_result=False, typing=False, **TIME_LIMITS)
 def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     """Forget up to `limit` expired deliveries, oldest first; their number. For Celery beat, once an hour or a day.
 
@@ -189,7 +217,21 @@ def prune_deliveries(self: Any, limit: int = 10_000) -> int:
     return configured_runtime(self.app).store.prune(limit=limit)
 
 
-@shared_task(bind=True, base=ConfirmedTask, name=task_names.RESUME_STALLED, ignore_result=False, typing=False)
+@shared_task(
+    bind=True, base=ConfirmedTask, name=task_names.DISPATCH_STALLED, ignore_result=False, typing=False, **TIME_LIMITS
+)
+def dispatch_stalled(self: Any, limit: int = 1000) -> int:
+    """Dispatch the reports of up to `limit` mails whose run is gone; how many reports. For Celery beat.
+
+    Needed where the broker does not give the task of a dead worker back soon: see `dispatch.sweep`. May run at any
+    time, also twice at once.
+    """
+    return sweep(configured_runtime(self.app), now=utcnow(), limit=limit)
+
+
+@shared_task(
+    bind=True, base=ConfirmedTask, name=task_names.RESUME_STALLED, ignore_result=False, typing=False, **TIME_LIMITS
+)
 def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     """Move on up to `limit` results of `deliver_via_proxy` that have stalled. For Celery beat, every ten minutes.
 
@@ -202,19 +244,12 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     return move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
 
 
-def _park(task: Any, runtime: Runtime, unknown: Sequence[DeliveryReport], parked_seconds: float) -> None:
+def _park(runtime: Runtime, unknown: Sequence[DeliveryReport], parked_seconds: float) -> None:
     """Come back to these reports later: after 1, 1, 2, 4 … seconds, up to the end of the parking time."""
     left = max(0.0, runtime.settings.park_seconds - parked_seconds)
-    # Whole seconds: Celery's native delayed delivery refuses less than one.
     countdown = math.ceil(min(max(1.0, parked_seconds), left))
-    # Not `dispatch_reports`: that is the current app's, which need not be this one.
-    task.apply_async(
-        ([report.to_json() for report in unknown],),
-        {"parked_seconds": parked_seconds + max(countdown, 0.001)},
-        **waiting_options(task.app, task.request.delivery_info or {}, countdown),
-        argsrepr=f"(<{len(unknown)} parked reports>,)",
-        add_to_parent=False,
-    )
+    parked = parked_seconds + max(countdown, 0.001)
+    postponer_of(runtime).postpone(unknown, countdown=countdown, parked_seconds=parked)
 
 
 def connect_worker_signals() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,9 +14,18 @@ from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 
-RETENTION = Retention(ttl_seconds=1000, lease_seconds=60)
+RETENTION = Retention(ttl_seconds=1000, claim_seconds=60, lease_seconds=60)
 
 MakeStore = Callable[..., DeliveryStore]
+
+
+@dataclass(frozen=True)
+class DamageStore:
+    """A store, and what makes the record of a message unreadable; its answer mends it again."""
+
+    store: DeliveryStore
+    damage: Callable[[str], Callable[[], None]]
+
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=timezone.utc)

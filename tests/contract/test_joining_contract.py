@@ -10,11 +10,12 @@ import pytest
 from celery import Celery
 
 from celery_mailproxy.deliveries.delivery import Delivery
-from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.suspension import Step, Suspension, SuspensionState
 from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.joining import Joiner
+from celery_mailproxy.dispatch.notifying import Notifier
 from tests.harness.waiting import PATIENCE_SECONDS
 
 from .store_values import START, MakeStore, delivery, new_id, report
@@ -36,9 +37,19 @@ class Resumed:
         return False
 
 
+class Later:
+    """In place of the postponer: what another run is dispatching is left to it."""
+
+    def postpone(self, reports: Sequence[DeliveryReport], **options: Any) -> None:
+        assert set(options) == {"countdown"}
+
+
 def dispatcher(store: DeliveryStore) -> tuple[Dispatcher, Resumed]:
     resumed: Any = Resumed(store)
-    return Dispatcher(app=Celery("joining", set_as_current=False), store=store, resumer=resumed), resumed
+    app = Celery("joining", set_as_current=False)
+    later: Any = Later()
+    notifier = Notifier(app=app, resumer=resumed)
+    return Dispatcher(app=app, store=store, notifier=notifier, postponer=later), resumed
 
 
 def register(store: DeliveryStore, number: int, *, state: SuspensionState = S.WAITING) -> Delivery:
@@ -61,9 +72,9 @@ def test_the_parent_follows_its_members(store: DeliveryStore) -> None:
     parent = register(store, 230)
     tell, resumed = dispatcher(store)
     reports = [report(each) for each in parent.member_ids]
-    tell.dispatch(reports[:229], claim="a")
+    tell.dispatch(reports[:229])
     assert found(store, parent) == parent
-    tell.dispatch([report(parent.member_ids[229], Kind.ERROR, reason="550 no")], claim="b")
+    tell.dispatch([report(parent.member_ids[229], Kind.ERROR, reason="550 no")])
     assert resumed.number == 1
     ended = found(store, parent)
     assert ended.members == parent.members
@@ -72,15 +83,15 @@ def test_the_parent_follows_its_members(store: DeliveryStore) -> None:
     joined = Joiner(store).joined(ended)
     assert (len(joined["sent"]), joined["error"]) == (229, {"a229@example.com": "550 no"})
     # All of it once more, and all of it by somebody else.
-    tell.dispatch(reports, claim="a")
-    tell.dispatch(reports, claim="c")
+    tell.dispatch(reports)
+    tell.dispatch(reports)
     assert resumed.number == 1
 
 
 def test_an_end_before_the_submission_is_marked_is_early(store: DeliveryStore) -> None:
     parent = register(store, 2, state=S.NEW)
     tell, resumed = dispatcher(store)
-    tell.dispatch([report(each) for each in parent.member_ids], claim="a")
+    tell.dispatch([report(each) for each in parent.member_ids])
     moved = store.advance(parent.message_id, Step.SUBMITTED, token=parent.message_id)
     assert moved.delivery is not None
     assert moved.delivery.suspension is not None
@@ -98,7 +109,7 @@ def test_of_those_who_tell_the_last_ends_at_once_one_ends_the_parent(make_store:
 
         def tell(number: int, parent: Delivery = parent, start: Any = start, tellers: Sequence[Any] = tellers) -> None:
             start.wait(PATIENCE_SECONDS)
-            tellers[number][0].dispatch([report(parent.member_ids[number], second=number)], claim=f"task {number}")
+            tellers[number][0].dispatch([report(parent.member_ids[number], second=number)])
 
         threads = [threading.Thread(target=tell, args=(number,)) for number in range(members)]
         for thread in threads:

@@ -6,14 +6,14 @@ import itertools
 import threading
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.delivery import Delivery, Status, undispatched_entries
 from celery_mailproxy.deliveries.recording import (
     Dispatched,
     Verdict,
@@ -180,7 +180,7 @@ def test_report_of_an_unknown_message_changes_nothing(store: DeliveryStore) -> N
 
 def test_adopted_report_is_dispatched_once(store: DeliveryStore) -> None:
     assert verdicts(store, report("m", tenant_id="t1"), claim="task-1", adopt=True) == ["new"]
-    assert verdicts(store, report("m", tenant_id="t1"), claim="task-2", adopt=True) == ["duplicate"]
+    assert verdicts(store, report("m", tenant_id="t1"), claim="task-2", adopt=True) == ["held"]
     found = store.get("m")
     assert found is not None
     assert (found.is_known, found.tenant_id, found.status) == (False, "t1", Status.SENT)
@@ -231,25 +231,142 @@ def test_report_without_tenant_counts(store: DeliveryStore) -> None:
 # --- claims
 
 
-def test_same_claim_goes_on_and_another_does_not(store: DeliveryStore) -> None:
-    store.register([delivery("m")])
-    assert verdicts(store, report("m"), claim="task-1") == ["new"]
-    assert verdicts(store, report("m"), claim="task-1") == ["new"]
-    assert verdicts(store, report("m"), claim="task-2") == ["duplicate"]
+def claimed_at(store: DeliveryStore, message_id: str) -> datetime | None:
+    found = store.get(message_id)
+    assert found is not None
+    return found.history[0].claimed_at
 
 
-def test_silent_claim_is_taken_over_after_its_lease(store: DeliveryStore, clock: Clock) -> None:
+def test_same_claim_goes_on_and_another_has_to_come_back(store: DeliveryStore) -> None:
     store.register([delivery("m")])
-    verdicts(store, report("m"), claim="task-1")
+    assert verdicts(store, report("m"), claim="run-1") == ["new"]
+    assert verdicts(store, report("m"), claim="run-1") == ["new"]
+    assert verdicts(store, report("m"), claim="run-2") == ["held"]
+
+
+def test_silent_claim_is_taken_over(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1")
     clock.advance(60)
-    assert verdicts(store, report("m"), claim="task-2") == ["duplicate"]
+    assert verdicts(store, report("m"), claim="run-2") == ["held"]
     clock.advance(0.000001)
-    assert verdicts(store, report("m"), claim="task-2") == ["new"]
-    assert verdicts(store, report("m"), claim="task-1") == ["duplicate"]
+    assert verdicts(store, report("m"), claim="run-2") == ["again"]
+    assert verdicts(store, report("m"), claim="run-1") == ["held"]
+    assert claimed_at(store, "m") == clock.now
     found = store.get("m")
     assert found is not None
-    assert found.history[0].claimed_at == clock.now
     assert found.updated_at == START
+
+
+def test_claim_that_is_renewed_is_not_taken_over(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1")
+    for _ in range(3):
+        clock.advance(50)
+        assert verdicts(store, report("m"), claim="run-1") == ["new"]
+        assert claimed_at(store, "m") == clock.now
+        assert verdicts(store, report("m"), claim="run-2") == ["held"]
+
+
+def test_claim_of_a_run_that_has_ended_passes_to_one_run(store: DeliveryStore) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1")
+    assert verdicts(store, report("m"), claim="run-2", after="run-1") == ["new"]
+    # A copy of the same message, or the run that was taken for ended.
+    assert verdicts(store, report("m"), claim="run-3", after="run-1") == ["held"]
+    assert verdicts(store, report("m"), claim="run-1") == ["held"]
+
+
+def test_claim_is_held_ahead_and_let_go_of(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1", hold_seconds=100.0)
+    assert claimed_at(store, "m") == START + timedelta(seconds=100)
+    clock.advance(159)
+    assert verdicts(store, report("m"), claim="run-2") == ["held"]
+    assert verdicts(store, report("m"), claim="run-1", hold_seconds=-61.0) == ["new"]
+    assert verdicts(store, report("m"), claim="run-2") == ["again"]
+
+
+# --- what nobody has dispatched
+
+
+def stranded(store: DeliveryStore, clock: Clock, **options: Any) -> set[str]:
+    """The ids of what has not been renewed for a minute."""
+    before = clock.now - timedelta(seconds=60)
+    found = store.undispatched(before=before, **options)
+    assert all(list(undispatched_entries(each, before=before)) for each in found)
+    assert found == store.get_many([each.message_id for each in found])
+    return {each.message_id for each in found}
+
+
+def test_reports_whose_run_is_gone_are_listed(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery(each) for each in ("m", "n", "waiting", "settled", "late")])
+    verdicts(store, report("m"), report("n"), report("orphan"), adopt=True)
+    verdicts(store, report("settled"), is_settled=True)
+    assert stranded(store, clock) == set()
+    clock.advance(61)
+    verdicts(store, report("late"))
+    assert stranded(store, clock) == {"m", "n", "orphan"}
+    assert len(stranded(store, clock, limit=2)) == 2
+    # Whoever takes them over has a minute, too.
+    assert verdicts(store, report("m"), claim="run-2") == ["again"]
+    assert stranded(store, clock) == {"n", "orphan"}
+    store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ("m", "n", "orphan")])
+    clock.advance(61)
+    assert stranded(store, clock) == {"late"}
+
+
+def test_two_reports_of_one_message_are_listed_until_both_are_dispatched(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m")])
+    first, second = report("m", Kind.DEFERRED, 1), report("m", Kind.SENT, 2)
+    verdicts(store, first, second)
+    clock.advance(61)
+    for each in (first, second):
+        assert stranded(store, clock) == {"m"}
+        store.mark_dispatched([Dispatched(message_id="m", key=each.key)])
+    assert stranded(store, clock) == set()
+
+
+def test_report_that_is_no_news_is_not_listed(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m", status=Status.SENT), delivery("n", tenant_id="mine")])
+    verdicts(store, report("m", Kind.DEFERRED), report("unknown"), report("n", tenant_id="other"))
+    verdicts(store, report("m", Kind.ERROR, 1), only_new=True)
+    clock.advance(61)
+    assert stranded(store, clock) == set()
+
+
+def test_report_that_was_unknown_at_first_is_listed(store: DeliveryStore, clock: Clock) -> None:
+    verdicts(store, report("m"))
+    clock.advance(61)
+    assert stranded(store, clock) == set()
+    verdicts(store, report("m"), adopt=True)
+    clock.advance(61)
+    assert stranded(store, clock) == {"m"}
+
+
+def test_claim_that_was_renewed_is_listed_once_it_is_silent(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1")
+    for _ in range(3):
+        clock.advance(40)
+        verdicts(store, report("m"), claim="run-1")
+        assert stranded(store, clock) == set()
+    clock.advance(61)
+    assert stranded(store, clock) == {"m"}
+
+
+def test_many_silent_claims_are_listed_and_taken_over_bit_by_bit(store: DeliveryStore, clock: Clock) -> None:
+    ids = [f"m-{number}" for number in range(1200)]
+    store.register([delivery(each) for each in ids])
+    verdicts(store, *(report(each) for each in ids))
+    clock.advance(61)
+    assert stranded(store, clock, limit=2000) == set(ids)
+    seen: set[str] = set()
+    while found := stranded(store, clock, limit=500):
+        assert not found & seen
+        seen |= found
+        verdicts(store, *(report(each) for each in found), claim="sweep")
+    assert seen == set(ids)
 
 
 def test_dispatched_report_is_a_duplicate_for_everybody(store: DeliveryStore, clock: Clock) -> None:
@@ -437,7 +554,7 @@ def test_odd_reasons_and_codes(store: DeliveryStore, reason: str) -> None:
         "m", Kind.BOUNCED, reason=reason, code=reason, raw={"id": "m", "x": [], "y": {}, "n": 12345678901234567890}
     )
     assert verdicts(store, odd) == ["new"]
-    assert verdicts(store, odd, claim="task-2") == ["duplicate"]
+    assert verdicts(store, odd, claim="task-2") == ["held"]
     store.mark_dispatched([Dispatched(message_id="m", key=odd.key, failed=(reason,))])
     found = store.get("m")
     assert found is not None
@@ -514,11 +631,16 @@ class Model:
             reported,
             claim=claim,
             now=clock.now,
-            lease_seconds=RETENTION.lease_seconds,
+            claim_seconds=RETENTION.claim_seconds,
+            after=how.after,
+            hold_seconds=how.hold_seconds,
             is_settled=how.is_settled,
             only_new=how.only_new,
         )
         return verdict
+
+    def stranded(self, before: datetime) -> set[str]:
+        return {each.message_id for each in self.deliveries.values() if [*undispatched_entries(each, before=before)]}
 
     def mark_dispatched(self, clock: Clock, told: Dispatched) -> None:
         if told.message_id in self.deliveries:
@@ -551,6 +673,8 @@ recordings = st.tuples(
         adopt=st.booleans(),
         is_settled=st.sampled_from([False, False, True]),
         only_new=st.sampled_from([False, False, True]),
+        after=st.sampled_from([None, None, "task-1", "m"]),
+        hold_seconds=st.sampled_from([0.0, 0.0, 5.5, -70.0]),
     ).filter(lambda how: not (how.adopt and how.only_new)),
 )
 marks = st.tuples(
@@ -593,6 +717,9 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
                 for each, verdict in zip(reported, expected, strict=True)
             ]
         assert [store.get(run + each) for each in NAMES] == [model.deliveries.get(run + each) for each in NAMES]
+        before = clock.now - timedelta(seconds=60)
+        listed = {each.message_id for each in store.undispatched(before=before, limit=10_000)}
+        assert listed & {run + each for each in NAMES} == model.stranded(before)
 
 
 def renamed(value: Any, run: str) -> Any:

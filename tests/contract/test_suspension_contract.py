@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from celery_mailproxy.deliveries.recording import Dispatched, Verdict, mark_disp
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from celery_mailproxy.deliveries.stores.base import Recording
-from celery_mailproxy.deliveries.suspension import STEPS, Step, Suspension, SuspensionState, advance
+from celery_mailproxy.deliveries.suspension import NEW_PATIENCE, STEPS, Step, Suspension, SuspensionState, advance
 
 from .store_values import RETENTION, START, Clock, delivery, new_id, report
 
@@ -134,16 +134,84 @@ def test_a_silent_runner_is_taken_over_after_the_lease(store: DeliveryStore, clo
     assert not store.advance(message_id, Step.FINISH, token="t1").is_allowed
 
 
-def test_stalled_results_are_listed_and_resting_ones_are_not(store: DeliveryStore, clock: Clock) -> None:
+def listed(store: DeliveryStore, before: datetime) -> set[str]:
+    return {found.message_id for found in store.stalled(before=before, limit=1000)}
+
+
+def test_stalled_results_are_listed_and_resting_ones_are_not(store: DeliveryStore) -> None:
     ids = {each: new_id() for each in S}
     store.register([suspended(message_id, state=each) for each, message_id in ids.items()])
     later = START + timedelta(seconds=1)
-    listed = {found.message_id for found in store.stalled(before=later, limit=1000)}
-    assert {each for each, message_id in ids.items() if message_id in listed} == set(S) - {S.WAITING, S.DONE}
-    assert not {found.message_id for found in store.stalled(before=START)} & set(ids.values())
+    active = {ids[each] for each in set(S) - {S.WAITING, S.DONE, S.NEW}}
+    assert listed(store, later) & set(ids.values()) == active
+    assert not listed(store, START) & set(ids.values())
+    # A new one may be silent for longer: its task may be waiting for its next try.
+    assert not listed(store, START + NEW_PATIENCE) & {ids[S.NEW]}
+    assert listed(store, later + NEW_PATIENCE) & set(ids.values()) == active | {ids[S.NEW]}
     store.advance(ids[S.RUNNING], Step.CLAIM, token=None)
     store.advance(ids[S.RUNNING], Step.FINISH, token=None)
-    assert ids[S.RUNNING] not in {found.message_id for found in store.stalled(before=later, limit=1000)}
+    assert ids[S.RUNNING] not in listed(store, later)
+
+
+def test_a_result_is_listed_whenever_somebody_has_to_move_it_on(store: DeliveryStore, clock: Clock) -> None:
+    """All its way, whoever dies on it; what is not yet dispatched may be found there instead."""
+    message_id = new_id()
+
+    def is_found() -> bool:
+        later = clock.now + timedelta(seconds=1)
+        undispatched = {each.message_id for each in store.undispatched(before=later, limit=1000)}
+        return message_id in listed(store, later + NEW_PATIENCE) | undispatched
+
+    store.register([suspended(message_id)])
+    assert is_found()
+    store.record_submitted(report(message_id, Kind.QUEUED), claim="task")
+    assert not is_found()
+    sent = report(message_id, Kind.SENT)
+    store.record([sent], claim="c")
+    assert is_found()
+    store.mark_dispatched([Dispatched(message_id=message_id, key=sent.key, is_resumed=True)])
+    assert is_found()
+    store.advance(message_id, Step.CLAIM, token="t")
+    assert is_found()
+    store.advance(message_id, Step.FINISH, token="t")
+    assert not is_found()
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_result_whose_end_came_early_is_listed_as_soon_as_any_other(
+    store: DeliveryStore, clock: Clock, is_joined: bool
+) -> None:
+    message_id = new_id()
+    store.register([delivery(message_id) if is_joined else suspended(message_id)])
+    sent = report(message_id, Kind.SENT)
+    store.record([sent], claim="c")
+    store.mark_dispatched([Dispatched(message_id=message_id, key=sent.key)])
+    if is_joined:
+        store.register([joining(message_id)])
+    assert state(store, message_id) is S.EARLY
+    later = clock.now + timedelta(seconds=1)
+    assert message_id in listed(store, later)
+    store.advance(message_id, Step.SUBMITTED, token="task")
+    assert state(store, message_id) is S.RUNNING
+    assert message_id in listed(store, later)
+
+
+def test_a_new_result_that_is_tried_again_is_not_listed(store: DeliveryStore, clock: Clock) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id)])
+    for _ in range(3):
+        clock.advance(3600)
+        store.advance(message_id, Step.RENEW)
+        assert message_id not in listed(store, clock.now)
+    clock.advance(3 * 3600)
+    assert message_id in listed(store, clock.now)
+
+
+def test_a_refused_finish_leaves_a_result_listed(store: DeliveryStore) -> None:
+    message_id = new_id()
+    store.register([suspended(message_id, state=S.RUNNING, token="t1")])
+    assert not store.advance(message_id, Step.FINISH, token="t2").is_allowed
+    assert message_id in listed(store, START + timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("step", Step)
@@ -268,7 +336,7 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
             queued = replace(QUEUED, message_id=model.message_id)
             moved = store.record_submitted(queued, claim=argument)
             lease = RETENTION.lease_seconds
-            model, _ = record_report(model, queued, claim=argument, now=clock.now, lease_seconds=lease, is_settled=True)
+            model, _ = record_report(model, queued, claim=argument, now=clock.now, claim_seconds=60, is_settled=True)
             assert model.suspension is not None
             after = advance(model.suspension, Step.SUBMITTED, token=argument, now=clock.now, lease_seconds=lease)
             assert moved.is_allowed == (after is not None)
@@ -276,8 +344,7 @@ def test_any_sequence_of_steps_gives_what_the_pure_functions_give(
         elif isinstance(move, Kind):
             reported = report(model.message_id, move, argument)
             store.record([reported], claim="c")
-            lease = RETENTION.lease_seconds
-            model, _ = record_report(model, reported, claim="c", now=clock.now, lease_seconds=lease)
+            model, _ = record_report(model, reported, claim="c", now=clock.now, claim_seconds=60)
         else:
             after = advance(
                 model.suspension, move, token=argument, now=clock.now, lease_seconds=RETENTION.lease_seconds

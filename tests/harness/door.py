@@ -25,6 +25,10 @@ class Door:
         self._ends: list[socket.socket] = []
 
     @property
+    def port(self) -> int:
+        return self._port
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from celery import signals as celery_signals
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.transport import redis
 
 from celery_mailproxy import DeliveryReport, attachment_resolver, deliver_via_proxy, send_many_via_proxy, send_via_proxy
@@ -30,8 +32,8 @@ __all__ = ["app", "noted", "send_many_via_proxy", "send_via_proxy"]
 EVENTS = Path(os.environ.get("TEST_EVENTS", os.devnull))
 
 app = Celery("mail_app", include=["celery_mailproxy.tasks"])
-app.conf.update(json.loads(os.environ.get("TEST_CONF", "{}")))
 app.conf.update(broker_connection_retry_on_startup=True, worker_cancel_long_running_tasks_on_connection_loss=True)
+app.conf.update(json.loads(os.environ.get("TEST_CONF", "{}")))
 
 if not hasattr(redis.Channel, "unacked_restore_throttle"):
     # Before 5.7 kombu looks for the tasks of dead workers with every tenth of its calls only, once in 100 seconds, and
@@ -77,8 +79,19 @@ def on_signal(signal: Any, report: Any, delivery: Any, **kwargs: Any) -> None:
 
 
 def _hang_where_told(message_id: str, kind: str) -> None:
-    """Hang, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events."""
-    _hang(EVENTS.with_name(f"{message_id}.{kind}.hang"))
+    """Wait to be killed, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events.
+
+    With a `.hold` file: until that is gone; with a `.stubborn` file: for good, and without heed to a soft time limit.
+    """
+    gate = EVENTS.with_name(f"{message_id}.{kind}.hang")
+    if gate.exists():
+        gate.rename(gate.with_suffix(".hung"))
+        time.sleep(600)
+    while gate.with_suffix(".hold").exists():
+        time.sleep(0.02)
+    while gate.with_suffix(".stubborn").exists():
+        with suppress(SoftTimeLimitExceeded):
+            time.sleep(600)
 
 
 def _hang_at(name: str, task_id: Any) -> None:

@@ -273,3 +273,13 @@ class MailStack:
         gate = self.events_path.with_name(f"{message_id}.{kind}.hang")
         gate.touch()
         return gate.with_suffix(".hung")
+
+    @contextmanager
+    def held_where_told(self, message_id: str, kind: str, *, is_stubborn: bool = False) -> Iterator[Path]:
+        """Within the block the handler of this report does not come to an end; a stubborn one ignores time limits."""
+        gate = self.events_path.with_name(f"{message_id}.{kind}.{'stubborn' if is_stubborn else 'hold'}")
+        gate.touch()
+        try:
+            yield gate
+        finally:
+            gate.unlink(missing_ok=True)

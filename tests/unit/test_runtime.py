@@ -103,3 +103,31 @@ def test_inline_a_report_that_could_not_be_told_is_told_when_it_comes_again(
 def test_inline_a_young_report_of_an_unknown_message_stays_with_the_proxy(app: Celery) -> None:
     assert post(app, {"id": "stranger", "sent_ts": int(time.time())}) == 503
     assert post(app, {"id": "stranger", "sent_ts": int(time.time()) - 3600}) == 200
+
+
+def test_inline_two_processes_that_get_a_report_at_once_tell_it_once(app: Celery) -> None:
+    other = Celery("other process", broker="memory://", set_as_current=False)
+    other.conf.update({name: value for name, value in app.conf.items() if name.startswith("mail_proxy_")})
+    register(app, "m1")
+    entry = {"id": "m1", "sent_ts": int(time.time())}
+    heard: list[str] = []
+    answers: list[int] = []
+
+    def listen(sender: Any, **kwargs: Any) -> None:
+        heard.append(sender.main)
+        # The other receiver gets it while this handler runs: it cannot vouch for it, so the proxy has to keep it.
+        answers.append(post(other, entry))
+
+    for each in (app, other):
+        mail_sent.connect(listen, sender=each, weak=False)
+    try:
+        assert post(app, entry) == 200
+        assert (heard, answers) == (["runtime"], [503])
+        # The proxy sends it again.
+        assert post(other, entry) == 200
+        assert heard == ["runtime"]
+    finally:
+        for each in (app, other):
+            mail_sent.disconnect(listen, sender=each)
+        forget_runtime(other)
+        other.close()

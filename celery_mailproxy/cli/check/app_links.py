@@ -12,9 +12,11 @@ from celery import Celery
 from ...broker.quorum_queues import TOPIC_SETTINGS, can_delay, quorum_queue, waits_in_worker
 from ...conf import task_names
 from ...conf.settings import DJANGO_STORE, Settings, Unset
+from ...deliveries.stores.damage import damaged_ids
 from ...runtime import Runtime
 from ...tasks.sending.troubles import trouble_of
 from ..command import shown_url
+from ..terminal import plain
 from .links import Link, failed, fine, skipped, warning
 
 __all__ = [
@@ -192,6 +194,13 @@ def check_store(runtime: Runtime) -> Link:
             "store",
             f"{found}: each process has its own deliveries and loses them when it ends",
             "Set mail_proxy_store to a redis:// or sqlite:// URL, unless this is a test.",
+        )
+    if damaged := damaged_ids(runtime.store):
+        ids = ", ".join(plain(message_id) for message_id in damaged)
+        return warning(
+            "store",
+            f"{found}; these records cannot be read: {ids}",
+            "Restore them from a backup, or delete them: their mails are not followed any more. See the worker's log.",
         )
     return fine("store", found)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from ..delivery import Delivery
-from ..recording import Dispatched, Recorded
+from ..recording import CLAIM_SECONDS, Dispatched, Recorded
 from ..report import DeliveryReport
 from ..suspension import Step
 from .leases import lease_after
@@ -49,10 +49,12 @@ class Retention:
     """How long deliveries are kept, counted from their last change.
 
     `ttl_seconds` holds for ended deliveries and for those only reports are known of; pending ones are kept 30 days
-    longer. `lease_seconds` is how long a dispatch may be silent before another may take a report over.
+    longer. `claim_seconds` is how long the claim of a run that dispatches a report holds without being renewed,
+    `lease_seconds` how long whoever moves a suspended result on may be silent, before another may take it over.
     """
 
     ttl_seconds: float = 30 * 86400.0
+    claim_seconds: float = CLAIM_SECONDS
     lease_seconds: float = 600.0
 
     @property
@@ -78,6 +80,10 @@ class Recording:
     is_settled: bool = False
     #: Reports count only where none of the message has come yet. Never together with `adopt`.
     only_new: bool = False
+    #: The claim of a run that has ended, whose reports this one goes on with.
+    after: str | None = None
+    #: How far ahead the claim counts as renewed: for reports that wait for another run. Negative to let go of them.
+    hold_seconds: float = 0.0
 
 
 #: For known messages; whatever is new gets dispatched.
@@ -96,6 +102,9 @@ class DeliveryStore(ABC):
     """Where deliveries are kept. Safe to share between threads; a process that forks opens one of its own.
 
     Every method is atomic for each message. A store that cannot be reached raises `StoreError`.
+
+    A record that cannot be read costs its own message only: methods about many pass over it, log its id and keep it for
+    `check` (see `damage`); where there is no answer without it they raise `DamagedRecord`.
     """
 
     #: Whether the store wants sender, recipients and priority in a delivery's summary, as `from`, `to`, `priority`.
@@ -113,23 +122,25 @@ class DeliveryStore(ABC):
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Keep each delivery unless its message id is known, and answer what is kept, in the same order.
 
-        See `recording.merge_registration`: the first registration wins; reports seen before it are kept.
+        See `recording.merge_registration`: the first registration wins; reports seen before it are kept. Raises
+        `DamagedRecord` with the ids of all whose records cannot be read; the call without them may follow at once.
         """
 
     @abstractmethod
     def get(self, message_id: str) -> Delivery | None:
-        """The delivery, or None."""
+        """The delivery, or None. Raises `DamagedRecord`."""
 
     @abstractmethod
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
-        """What `get` says of each, in that order. One round trip for all."""
+        """What `get` says of each, in that order, and None of a damaged one. One round trip for all."""
 
     @abstractmethod
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         """Apply the reports in the order given (see `recording.record_report`); one answer each, in that order.
 
         A report of an unknown message changes nothing and is answered `UNKNOWN`, unless `how` adopts it (see
-        `Recording`). Callers leave repetitions within one call out. One round trip for all.
+        `Recording`). Callers leave repetitions within one call out. One round trip for all. The same claim renews what
+        it holds.
         """
 
     @abstractmethod
@@ -137,6 +148,13 @@ class DeliveryStore(ABC):
         """Note that these reports have been dispatched (see `recording.mark_dispatched`).
 
         Unknown ones are passed over. One round trip for all.
+        """
+
+    @abstractmethod
+    def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        """Deliveries with reports that were recorded and not dispatched, and whose claim is older than `before`.
+
+        See `delivery.undispatched_entries`. Reads those only, and of too many the least recent.
         """
 
     @abstractmethod
@@ -154,7 +172,11 @@ class DeliveryStore(ABC):
 
     @abstractmethod
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        """Deliveries whose suspended result is neither waiting nor done, and has not moved since `before`."""
+        """Deliveries whose suspended result has been silent since before `before` (see `suspension.silent_since`).
+
+        Reads those only, and of too many the least recent. A result whose message's end is yet to be dispatched may be
+        left to `undispatched`.
+        """
 
     @abstractmethod
     def failed(self, *, limit: int = 100) -> list[str]:

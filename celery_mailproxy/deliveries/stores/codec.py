@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import StoreError
+from ...errors import DamagedRecord
 from ..delivery import Delivery, HistoryEntry, Status
 from ..report import Kind
 from ..suspension import Suspension, SuspensionState
@@ -79,7 +79,7 @@ def decode_suspension(text: str | None, message_id: str) -> Suspension | None:
 
 
 def decode_delivery(message_id: str, head: str, static: str, suspension: str | None = None) -> Delivery:
-    """The inverse of `encode_delivery` and `encode_suspension`. Raises `StoreError` for texts that it did not write."""
+    """The inverse of `encode_delivery` and `encode_suspension`. Raises `DamagedRecord` for texts it did not write."""
     try:
         status, updated, is_known, tenant, *entries = json.loads(head)
         members = json.loads(static)
@@ -99,8 +99,8 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
             suspension=suspended,
             **{name: members[short] for short, name in _STATIC.items() if short in members},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise StoreError(f"the record of message {message_id!r} is damaged: {exc}") from exc
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
+        raise DamagedRecord([message_id], f"{type(exc).__name__}: {exc}") from exc
 
 
 def encode_head(delivery: Delivery) -> str:

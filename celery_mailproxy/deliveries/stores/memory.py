@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ..delivery import Delivery, failed_entries
+from ..delivery import Delivery, failed_entries, undispatched_since
 from ..report import utcnow
+from ..suspension import silent_since
 from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
 from .outbox import Outbox, OutboxEntry, Turn
-from .row_store import Rows, RowStore, is_stalled
+from .row_store import Loaded, Rows, RowStore
 
 __all__ = ["MemoryStore"]
 
@@ -71,9 +72,20 @@ class MemoryStore(RowStore):
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
         return [self._shelf.deliveries.get(message_id) for message_id in message_ids]
 
+    def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        return self._since(undispatched_since, before=before, limit=limit)
+
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        return self._since(lambda delivery: silent_since(delivery.suspension), before=before, limit=limit)
+
+    def _since(
+        self, moment_of: Callable[[Delivery], datetime | None], *, before: datetime, limit: int
+    ) -> list[Delivery]:
+        """The deliveries with such a moment before this one, the earliest first."""
         with self._shelf.lock:
-            return [d for d in self._shelf.deliveries.values() if is_stalled(d, before=before)][:limit]
+            found = [(moment, each) for each in self._shelf.deliveries.values() if (moment := moment_of(each))]
+        earlier = sorted((pair for pair in found if pair[0] < before), key=lambda pair: pair[0])
+        return [each for _, each in earlier[:limit]]
 
     def failed(self, *, limit: int = 100) -> list[str]:
         with self._shelf.lock:
@@ -144,8 +156,8 @@ def _copy(delivery: Delivery) -> Delivery:
 class _MemoryRows:
     deliveries: dict[str, Delivery]
 
-    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
-        return {key: self.deliveries[key] for key in message_ids if key in self.deliveries}
+    def load(self, message_ids: Sequence[str]) -> Loaded:
+        return Loaded({key: self.deliveries[key] for key in message_ids if key in self.deliveries}, {})
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         # Written only when all are known to be good, as a transaction would.

@@ -7,6 +7,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -30,16 +31,29 @@ def pack_claim(claim: str | None, message_id: str) -> str | None:
     if claim == message_id:
         return "="
     if _UUID.fullmatch(claim):
-        return "~" + urlsafe_b64encode(UUID(claim).bytes).rstrip(b"=").decode()
+        return _pack_uuid(claim)
     packed: str = pack_text("=" + claim if claim[:1] in ("=", "~") else claim)
     return packed
+
+
+# All reports of a chunk have the same claim.
+
+
+@lru_cache(maxsize=128)
+def _pack_uuid(claim: str) -> str:
+    return "~" + urlsafe_b64encode(UUID(claim).bytes).rstrip(b"=").decode()
+
+
+@lru_cache(maxsize=128)
+def _unpack_uuid(text: str) -> str:
+    return str(UUID(bytes=urlsafe_b64decode(text[1:] + "==")))
 
 
 def unpack_claim(text: str | None, message_id: str) -> str | None:
     if text is None or text == "=":
         return None if text is None else message_id
     if text.startswith("~"):
-        return str(UUID(bytes=urlsafe_b64decode(text[1:] + "==")))
+        return _unpack_uuid(text)
     claim: str = unpack_text(text.removeprefix("="))
     return claim
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from ...errors import DamagedRecord
 from ..delivery import Delivery
 from ..recording import (
     Dispatched,
@@ -21,17 +22,31 @@ from ..recording import (
     record_report,
 )
 from ..report import DeliveryReport, utcnow
-from ..suspension import IDLE, Step, advance
+from ..suspension import Step, advance
 from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
+from .damage import note_damaged
 
-__all__ = ["RowStore", "Rows", "is_stalled", "unique"]
+__all__ = ["Loaded", "RowStore", "Rows", "unique"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Deliveries by message id; and what is wrong with those records that cannot be read."""
+
+    deliveries: dict[str, Delivery]
+    damaged: Mapping[str, str]
+
+    def refuse_damage(self) -> None:
+        """Raise `DamagedRecord` where a record cannot be read."""
+        if self.damaged:
+            raise DamagedRecord(list(self.damaged), "; ".join(dict.fromkeys(self.damaged.values())))
 
 
 class Rows(Protocol):
     """The deliveries as one open transaction sees them. Nobody else writes to what it has loaded."""
 
-    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
-        """The known ones among these deliveries, by message id."""
+    def load(self, message_ids: Sequence[str]) -> Loaded:
+        """The known ones among these deliveries."""
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         """Write these deliveries, new or changed."""
@@ -51,7 +66,9 @@ class RowStore(DeliveryStore):
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         kept: list[Delivery] = []
         with self._transaction() as rows:
-            known = rows.load(unique(delivery.message_id for delivery in deliveries))
+            loaded = rows.load(unique(delivery.message_id for delivery in deliveries))
+            loaded.refuse_damage()
+            known = loaded.deliveries
             changed: dict[str, Delivery] = {}
             for delivery in deliveries:
                 existing = known.get(delivery.message_id)
@@ -66,28 +83,25 @@ class RowStore(DeliveryStore):
         now = self.clock()
         verdicts: list[Verdict] = []
         with self._transaction() as rows:
-            known = rows.load(unique(report.message_id for report in reports))
+            loaded = rows.load(unique(report.message_id for report in reports))
+            known = loaded.deliveries
             changed: dict[str, Delivery] = {}
             for report in reports:
                 before = known.get(report.message_id)
+                if report.message_id in loaded.damaged:
+                    verdicts.append(Verdict.DAMAGED)
+                    continue
                 if before is not None and is_anothers_orphan(before, report):
                     before = None
                 if before is None and not how.adopt:
                     verdicts.append(Verdict.UNKNOWN)
                     continue
-                after, verdict = record_report(
-                    before or adopt_orphan(report, now=now),
-                    report,
-                    claim=claim,
-                    now=now,
-                    lease_seconds=self.retention.lease_seconds,
-                    is_settled=how.is_settled,
-                    only_new=how.only_new,
-                )
+                after, verdict = self._recorded(before or adopt_orphan(report, now=now), report, claim, how, now=now)
                 verdicts.append(verdict)
                 if after is not before:
                     known[report.message_id] = changed[report.message_id] = after
             rows.save(list(changed.values()))
+        self._pass_over(loaded.damaged)
         return [
             Recorded(
                 report=report,
@@ -97,23 +111,34 @@ class RowStore(DeliveryStore):
             for report, verdict in zip(reports, verdicts, strict=True)
         ]
 
+    def _recorded(
+        self, delivery: Delivery, report: DeliveryReport, claim: str, how: Recording, *, now: datetime
+    ) -> tuple[Delivery, Verdict]:
+        return record_report(
+            delivery,
+            report,
+            claim=claim,
+            now=now,
+            claim_seconds=self.retention.claim_seconds,
+            after=how.after,
+            hold_seconds=how.hold_seconds,
+            is_settled=how.is_settled,
+            only_new=how.only_new,
+        )
+
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
         with self._transaction() as rows:
-            before = rows.load([message_id]).get(message_id)
-            moved = self._advanced(before, step, token=token)
+            moved = self._advanced(_one(rows, message_id), step, token=token)
             if moved.is_allowed and moved.delivery is not None:
                 rows.save([moved.delivery])
         return moved
 
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
         with self._transaction() as rows:
-            before = rows.load([report.message_id]).get(report.message_id)
+            before = _one(rows, report.message_id)
             if before is None:
                 return Advanced(is_allowed=False, delivery=None)
-            lease_seconds = self.retention.lease_seconds
-            recorded, _ = record_report(
-                before, report, claim=claim, now=self.clock(), lease_seconds=lease_seconds, is_settled=True
-            )
+            recorded, _ = self._recorded(before, report, claim, Recording(is_settled=True), now=self.clock())
             moved = self._advanced(recorded, Step.SUBMITTED, token=claim)
             if moved.delivery is not None and moved.delivery is not before:
                 rows.save([moved.delivery])
@@ -132,17 +157,23 @@ class RowStore(DeliveryStore):
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         now = self.clock()
         with self._transaction() as rows:
-            known = rows.load(unique(each.message_id for each in dispatched))
+            loaded = rows.load(unique(each.message_id for each in dispatched))
+            known = loaded.deliveries
             for each in dispatched:
                 if (delivery := known.get(each.message_id)) is not None:
                     known[each.message_id] = mark_dispatched(delivery, each, now=now)
             rows.save(list(known.values()))
+        self._pass_over(loaded.damaged)
+
+    def _pass_over(self, damaged: Mapping[str, str]) -> None:
+        if damaged:
+            note_damaged(self, damaged)
 
 
-def is_stalled(delivery: Delivery, *, before: datetime) -> bool:
-    """Whether the delivery's suspended result is one that `DeliveryStore.stalled` lists."""
-    suspension = delivery.suspension
-    return suspension is not None and suspension.state not in IDLE and suspension.since < before
+def _one(rows: Rows, message_id: str) -> Delivery | None:
+    loaded = rows.load([message_id])
+    loaded.refuse_damage()
+    return loaded.deliveries.get(message_id)
 
 
 def unique(message_ids: Iterable[str]) -> list[str]:

@@ -137,8 +137,8 @@ class EmailLog(models.Model):
     callbacks = models.TextField(_("callbacks"), blank=True, default="", editable=False)
     #: As `codec.encode_suspension` writes it; "" where no result is suspended.
     suspension = models.TextField(_("suspended result"), blank=True, default="", editable=False)
-    #: Since when a suspended result is being resumed: neither waiting nor done.
-    active_since = MomentField(null=True, blank=True, editable=False)
+    #: From when on the silence of a suspended result counts; see `suspension.silent_since`.
+    silent_since = MomentField(null=True, blank=True, editable=False)
     expires_at = MomentField(_("expires"))
     has_failed = models.BooleanField(_("has failed handlers"), default=False)
 
@@ -166,7 +166,7 @@ class EmailLog(models.Model):
             models.Index(fields=["updated_at"], name="mailproxy_updated"),
             models.Index(fields=["expires_at"], name="mailproxy_expires"),
             models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
-            models.Index(fields=["active_since"], name="mailproxy_active"),
+            models.Index(fields=["silent_since"], name="mailproxy_silent"),
         ]
 
     def __str__(self) -> str:
@@ -212,7 +212,7 @@ class EmailLogEvent(models.Model):
     tenant_id = ExactCharField(_("tenant"), max_length=_LENGTH, blank=True, default="")
     #: The proxy's own entry, as JSON; "" for what we report ourselves.
     raw = models.TextField(_("raw report"), blank=True, default="")
-    #: The id of the dispatch task that took it; "" once it is dispatched, None for a stale one, which nobody takes.
+    #: The claim of the run that dispatches it; "" once it is dispatched, None for a stale one, which nobody dispatches.
     claim = ExactCharField(_("claimed by"), max_length=_LENGTH, null=True, blank=True)
     claimed_at = MomentField(_("claimed"), null=True, blank=True)
     is_dispatched = models.BooleanField(_("dispatched"), default=False)
@@ -225,6 +225,8 @@ class EmailLogEvent(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering: ClassVar[list[str]] = ["position"]
+        # Only what is yet to be dispatched has one.
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["claimed_at"], name="mailproxy_claimed")]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["log", "key"], name="mailproxy_event_once")
         ]

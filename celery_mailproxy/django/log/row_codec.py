@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from ...deliveries.delivery import Delivery, HistoryEntry, Status, failed_entries
 from ...deliveries.report import DeliveryReport, Kind
 from ...deliveries.stores.base import Retention
 from ...deliveries.stores.codec import decode_suspension, encode_suspension
-from ...deliveries.suspension import IDLE, Suspension
-from ...errors import StoreError, redact
+from ...deliveries.suspension import silent_since
+from ...errors import DamagedRecord, redact
 from .fields import aware
 from .models import EmailLog, EmailLogEvent
 from .row_texts import dump_ascii, exact, inexact, is_storable, shown, shown_id
@@ -60,7 +59,7 @@ def log_columns(
         "members": dump_ascii(delivery.members),
         "callbacks": dump_ascii(delivery.callbacks),
         "suspension": shown(suspension, alias),
-        "active_since": _active_since(delivery.suspension),
+        "silent_since": silent_since(delivery.suspension),
         "expires_at": retention.expires_at(delivery),
         "has_failed": any(failed_entries(delivery)),
     }
@@ -100,7 +99,8 @@ def event_columns(entry: HistoryEntry, *, position: int, alias: str, hides_addre
 
 
 def delivery_of(row: EmailLog, events: Iterable[EmailLogEvent]) -> Delivery:
-    """The delivery of a row, with its events in their order. Raises `StoreError` for what is not ours."""
+    """The delivery of a row, with its events in their order. Raises `DamagedRecord` for what is not ours."""
+    message_id = row.message_id
     try:
         details = _details(row)
         message_id = message_id_of(row.message_id, row.details)
@@ -117,8 +117,8 @@ def delivery_of(row: EmailLog, events: Iterable[EmailLogEvent]) -> Delivery:
             suspension=decode_suspension(details.get("suspension", row.suspension), message_id),
             **_texts_of(row, _LOG_TEXTS, details),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise StoreError(f"the log of message {row.message_id!r} is damaged: {exc}") from exc
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
+        raise DamagedRecord([message_id], f"{type(exc).__name__}: {exc}") from exc
 
 
 def entry_of(event: EmailLogEvent, message_id: str) -> HistoryEntry:
@@ -207,10 +207,6 @@ def _as_text(value: Any) -> str:
 def _as_number(value: Any, *, maximum: int) -> int | None:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and 0 <= value <= maximum else None
-
-
-def _active_since(suspension: Suspension | None) -> datetime | None:
-    return None if suspension is None or suspension.state in IDLE else suspension.since
 
 
 def _details(row: EmailLog | EmailLogEvent) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from django.db import connections, models, transaction
 
 from ...deliveries.delivery import Delivery
 from ...deliveries.stores.base import Retention
+from ...deliveries.stores.row_store import Loaded
+from ...errors import DamagedRecord
 from . import content
 from .models import EmailLog, EmailLogEvent
 from .row_codec import delivery_of, event_columns, log_columns
 from .row_texts import exact
 
-__all__ = ["LogRows", "read", "read_ids"]
+__all__ = ["LogRows", "read_ids", "read_keys"]
 
 M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
@@ -42,16 +44,15 @@ class LogRows:
         self._events: dict[int, dict[str, EmailLogEvent]] = {}
         self._loaded: dict[str, Delivery] = {}
 
-    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
+    def load(self, message_ids: Sequence[str]) -> Loaded:
         logs = EmailLog.objects.using(self._alias).defer("content").select_for_update()
         for ids in self._batches(sorted(exact(message_id) for message_id in message_ids)):
             # In one order for all: those who lock the same rows wait for each other, and not in a circle.
             self._rows |= {row.message_id: row for row in logs.filter(message_id__in=ids).order_by("id")}
         self._load_events()
-        for row in self._rows.values():
-            delivery = delivery_of(row, self._events.get(row.pk, {}).values())
-            self._loaded[delivery.message_id] = delivery
-        return dict(self._loaded)
+        loaded = _decoded((row, self._events.get(row.pk, {}).values()) for row in self._rows.values())
+        self._loaded = dict(loaded.deliveries)
+        return loaded
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         new: list[EmailLog] = []
@@ -147,14 +148,26 @@ class LogRows:
         return _batches(values, self._connection)
 
 
-def read_ids(message_ids: Sequence[str], alias: str) -> list[Delivery]:
+def read_ids(message_ids: Sequence[str], alias: str) -> Loaded:
     """The known ones among these deliveries, each as it was at one moment."""
+    return _read_in("message_id", [exact(message_id) for message_id in message_ids], alias)
+
+
+def read_keys(keys: Iterable[int], alias: str) -> Loaded:
+    """The deliveries of the rows with these primary keys, each as it was at one moment."""
+    return _read_in("pk", list(keys), alias)
+
+
+def _read_in(column: str, values: list[T], alias: str) -> Loaded:
     logs = EmailLog.objects.using(alias)
-    batches = _batches([exact(message_id) for message_id in message_ids], connections[alias])
-    return [delivery for ids in batches for delivery in read(logs.filter(message_id__in=ids))]
+    parts = [_read(logs.filter(**{f"{column}__in": batch})) for batch in _batches(values, connections[alias])]
+    return Loaded(
+        {message_id: found for part in parts for message_id, found in part.deliveries.items()},
+        {message_id: problem for part in parts for message_id, problem in part.damaged.items()},
+    )
 
 
-def read(rows: models.QuerySet[EmailLog]) -> list[Delivery]:
+def _read(rows: models.QuerySet[EmailLog]) -> Loaded:
     """The deliveries of these rows. One query: a row and its events are as they were at one moment."""
     found: dict[int, tuple[EmailLog, list[EmailLogEvent]]] = {}
     columns = (*_LOG_COLUMNS, *(f"events__{name}" for name in _EVENT_COLUMNS))
@@ -164,7 +177,19 @@ def read(rows: models.QuerySet[EmailLog]) -> list[Delivery]:
         _, events = found.setdefault(log.pk, (log, []))
         if event.pk is not None:
             events.append(event)
-    return [delivery_of(log, events) for log, events in found.values()]
+    return _decoded(found.values())
+
+
+def _decoded(rows: Iterable[tuple[EmailLog, Iterable[EmailLogEvent]]]) -> Loaded:
+    deliveries: dict[str, Delivery] = {}
+    damaged: dict[str, str] = {}
+    for log, events in rows:
+        try:
+            delivery = delivery_of(log, events)
+            deliveries[delivery.message_id] = delivery
+        except DamagedRecord as exc:
+            damaged |= dict.fromkeys(exc.message_ids, exc.problem)
+    return Loaded(deliveries, damaged)
 
 
 def _batches(values: list[T], connection: Any) -> Iterator[list[T]]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from django.db import Error
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 
 from ...conf.settings import Settings
 from ...deliveries.delivery import Delivery
@@ -20,18 +20,18 @@ from ...deliveries.recording import Dispatched, Recorded
 from ...deliveries.report import DeliveryReport, utcnow
 from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
 from ...deliveries.stores.outbox import Outbox
-from ...deliveries.stores.row_store import Rows, RowStore, is_stalled, unique
+from ...deliveries.stores.row_store import Rows, RowStore, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 from .database import explain, is_lost, is_transient, note_use, own_connection, writing
-from .models import EmailLog
+from .models import EmailLog, EmailLogEvent
 from .orphans import discard_orphans
 from .outbox import DjangoOutbox
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
 from .row_codec import message_id_of
-from .rows import LogRows, read, read_ids
+from .rows import LogRows, read_ids, read_keys
 from .values import MailCount, OperatorValue
 
 __all__ = ["DjangoStore"]
@@ -103,20 +103,27 @@ class DjangoStore(RowStore):
         return self._run(lambda: RowStore.record_submitted(self, report, claim=claim))
 
     def get(self, message_id: str) -> Delivery | None:
-        return self.get_many([message_id])[0]
+        loaded = self._run(lambda: read_ids([message_id], log_alias()))
+        loaded.refuse_damage()
+        return loaded.deliveries.get(message_id)
 
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
-        found = {each.message_id: each for each in self._run(lambda: read_ids(unique(message_ids), log_alias()))}
-        return [found.get(message_id) for message_id in message_ids]
+        loaded = self._run(lambda: read_ids(unique(message_ids), log_alias()))
+        self._pass_over(loaded.damaged)
+        return [loaded.deliveries.get(message_id) for message_id in message_ids]
+
+    def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        events = EmailLogEvent.objects.using(log_alias()).filter(claimed_at__lt=before).order_by("claimed_at")
+        return self._find(events.values_list("log_id", flat=True)[:limit])
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        def find() -> list[Delivery]:
-            logs = EmailLog.objects.using(log_alias())
-            active = logs.filter(active_since__lt=before).order_by("active_since")
-            ids = list(active.values_list("pk", flat=True)[:limit])
-            return [each for each in read(logs.filter(pk__in=ids)) if is_stalled(each, before=before)]
+        logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since")
+        return self._find(logs.values_list("pk", flat=True)[:limit])
 
-        return self._run(find)
+    def _find(self, keys: QuerySet[Any, Any]) -> list[Delivery]:
+        loaded = self._run(lambda: read_keys(set(keys), log_alias()))
+        self._pass_over(loaded.damaged)
+        return list(loaded.deliveries.values())
 
     def failed(self, *, limit: int = 100) -> list[str]:
         def find() -> list[str]:

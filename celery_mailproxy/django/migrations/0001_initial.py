@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
                     "suspension",
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
-                ("active_since", fields.MomentField(blank=True, editable=False, null=True)),
+                ("silent_since", fields.MomentField(blank=True, editable=False, null=True)),
                 ("expires_at", fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
@@ -226,7 +226,10 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
         ),
         migrations.AddIndex(
-            model_name="emaillog", index=models.Index(fields=["active_since"], name="mailproxy_active")
+            model_name="emaillog", index=models.Index(fields=["silent_since"], name="mailproxy_silent")
+        ),
+        migrations.AddIndex(
+            model_name="emaillogevent", index=models.Index(fields=["claimed_at"], name="mailproxy_claimed")
         ),
         migrations.AddConstraint(
             model_name="emaillogevent",

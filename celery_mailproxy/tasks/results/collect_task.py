@@ -55,9 +55,9 @@ class CollectTask(DeliverTask):
             return result
         return {**_outcome(result["id"], "queued"), **{name: result[name] for name in _JOINED if name in result}}
 
-    def _take(self, delivery: Delivery, token: str) -> Any:
+    def take(self, delivery: Delivery, token: str) -> Any:
         if not self.request.get(COLLECT_HEADER):
-            return super()._take(delivery, token)
+            return super().take(delivery, token)
         self._hold_claim(delivery, token)
         outcome = outcome_of(delivery)
         report = outcome.report.to_json() if outcome.report else None

@@ -17,16 +17,17 @@ from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, capture_message
-from ...errors import ID_IN_USE, DeliveryError, MailProxyError, StoreError, UnforeseenError
+from ...errors import ID_IN_USE, DamagedRecord, DeliveryError, MailProxyError, StoreError, UnforeseenError
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
 from ..sending.guard import guarded
 from ..sending.outbox_runs import begin_run
 from ..sending.outgoing import Outgoing
-from ..sending.retrying import retry_in
+from ..sending.retrying import retry_in, retry_later
 from ..sending.submitter import submitter_of
 from .chord_expiry import warn_of_short_chords
 from .outcome import outcome_of
+from .storing import CLAIM, LastingBackend
 
 try:
     # Celery 5.6 on: the message's word counts before the task's.
@@ -153,7 +154,7 @@ class DeliverTask(SendTask):
         is_mine = suspension and suspension.state is SuspensionState.RUNNING and suspension.token == self.request.id
         if delivery is None or not is_mine:
             raise Ignore
-        return self._take(delivery, self.request.id)
+        return self.take(delivery, self.request.id)
 
     def own_message_id(self, request: Any) -> str:
         """The id of the mail that the task's result follows."""
@@ -178,7 +179,7 @@ class DeliverTask(SendTask):
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery's hook: the result is stored, so the record can become a tombstone."""
         super().after_return(status, retval, task_id, args, kwargs, einfo)
-        claim = self.request.get("mail_proxy_claim")
+        claim = self.request.get(CLAIM)
         if not claim or status not in _ENDS:
             return
         message_id, token = claim
@@ -187,6 +188,16 @@ class DeliverTask(SendTask):
         except StoreError:
             # The result stands. What is left over is a record that `resume_stalled` tidies up.
             logger.warning("message %s: its record could not be finished", message_id, exc_info=True)
+
+    @property
+    def backend(self) -> Any:
+        """The result backend; while a mail's end is taken, one that does not lose it."""
+        backend = super().backend
+        return LastingBackend(self, backend) if self.request.get(CLAIM) else backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
 
     @property
     def _runtime(self) -> Runtime:
@@ -201,18 +212,21 @@ class DeliverTask(SendTask):
             if not moved.is_allowed or moved.delivery is None:
                 # Another copy of this message runs, or has run.
                 raise Ignore
-            return self._take(moved.delivery, token)
+            return self.take(moved.delivery, token)
+        except DamagedRecord as exc:
+            raise retry_later(self, exc) from exc
         except StoreError as exc:
             # The mail has ended, and this run only says how: a store that is away for a moment must not be its end.
             raise retry_in(self, exc, _STORE_PATIENCE_SECONDS) from exc
 
-    def _take(self, delivery: Delivery, token: str) -> Any:
+    def take(self, delivery: Delivery, token: str) -> Any:
+        """The result of a mail that has ended, for the run with this token. Raises `DeliveryError`."""
         self._hold_claim(delivery, token)
         return {**outcome_of(delivery).sent_report().to_json(), **self._joined(delivery)}
 
     def _hold_claim(self, delivery: Delivery, token: str) -> None:
         """Keep the claim for `after_return`; the request lives as long as this run."""
-        self.request.update(mail_proxy_claim=(delivery.message_id, token))
+        self.request.update({CLAIM: (delivery.message_id, token)})
 
     def _joined(self, delivery: Delivery) -> dict[str, Any]:
         """Where each recipient got a message of its own: what became of each."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import datetime, timedelta
 
 from celery import states
+from kombu.exceptions import OperationalError
 
 from ...deliveries.delivery import Delivery, Status
-from ...deliveries.suspension import Step, SuspensionState
+from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.dispatcher import dispatcher_of
-from ...dispatch.resumer import holds_arguments, resumer_of
+from ...dispatch.resumer import expiry_of, holds_arguments, resumer_of
+from ...errors import DamagedRecord, StoreError, redact
 from ...runtime import Runtime
+from ..sending.revoked import finish_revoked, revoked_reason
 from ..sending.submitter import submitter_of
 
 __all__ = ["OUTCOMES", "move_on_stalled"]
 
+logger = logging.getLogger(__name__)
+
 #: What becomes of a stalled result; the keys of the answer.
 OUTCOMES = ("resumed", "submitted", "waiting", "given_up", "revoked")
-
-# A task in `new` is not lost while its retry waits in the broker: for 10 minutes at most, or as long as a Retry-After
-# says. And a broker gives the task of a dead worker back by itself, Redis only after its visibility timeout of an hour.
-# Only what is older than both can be a worker that was lost with an early acknowledgement.
-_NEW_PATIENCE = timedelta(hours=2)
 
 
 def move_on_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int) -> dict[str, int]:
@@ -33,7 +34,15 @@ def move_on_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, li
     """
     counts = Counter(dict.fromkeys(OUTCOMES, 0))
     for delivery in runtime.store.stalled(before=now - timedelta(seconds=lease_seconds), limit=limit):
-        if (outcome := _move_on(runtime, delivery, now)) is not None:
+        try:
+            outcome = _move_on(runtime, delivery, now)
+        except Exception as exc:
+            if isinstance(exc, StoreError | OperationalError) and not isinstance(exc, DamagedRecord):
+                raise
+            # A message that cannot be read, say: it costs no other.
+            logger.error("message %s could not be moved on: %s", delivery.message_id, redact(repr(exc)))
+            continue
+        if outcome is not None:
             counts[outcome] += 1
     return dict(counts)
 
@@ -43,10 +52,7 @@ def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
     if suspension is None:
         return None
     message_id = delivery.message_id
-    is_new = suspension.state is SuspensionState.NEW
-    if is_new and suspension.since > now - _NEW_PATIENCE:
-        return None
-    if is_new and delivery.status is not Status.NEW:
+    if suspension.state is SuspensionState.NEW and delivery.status is not Status.NEW:
         # The proxy has it, and only the mark is missing.
         moved = runtime.store.advance(message_id, Step.SUBMITTED, token=suspension.owner)
         return "waiting" if moved.is_allowed else None
@@ -57,17 +63,27 @@ def _move_on(runtime: Runtime, delivery: Delivery, now: datetime) -> str | None:
         return None
     # What is `new` now was so before, for nothing leads back to it; what was, may have ended meanwhile.
     is_new = taken.state is SuspensionState.NEW
-    if is_new and not holds_arguments(taken):
-        reason = "given up: its worker was lost before the proxy had it, with arguments too large to be kept"
-        _give_up(runtime, delivery, reason, suspension.owner)
-        return "given_up"
-    if not is_new and _is_revoked(runtime, taken.owner):
+    if _is_revoked(runtime, taken.owner):
         # Workers forget revocations after three hours: published again then, the task would run after all.
-        runtime.store.advance(message_id, Step.CLAIM, token=taken.owner)
-        runtime.store.advance(message_id, Step.FINISH, token=taken.owner)
+        if is_new:
+            _give_up(runtime, delivery, revoked_reason(expired=False), taken.owner)
+        finish_revoked(runtime.store, message_id, owner=taken.owner)
         return "revoked"
+    if is_new and (problem := _lost_for_good(taken, now)) is not None:
+        _give_up(runtime, delivery, problem, taken.owner)
+        return "given_up"
     resumer_of(runtime).publish(message_id, taken, resumes=not is_new)
     return "submitted" if is_new else "resumed"
+
+
+def _lost_for_good(suspension: Suspension, now: datetime) -> str | None:
+    """Why a mail that the proxy never had is not to be submitted any more; None where it is."""
+    expires_at = expiry_of(suspension)
+    if expires_at is not None and expires_at <= now:
+        return revoked_reason(expired=True)
+    if not holds_arguments(suspension):
+        return "given up: its worker was lost before the proxy had it, with arguments too large to be kept"
+    return None
 
 
 def _give_up(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) -> None:
@@ -76,7 +92,7 @@ def _give_up(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) ->
         submitter_of(runtime).give_up([delivery.message_id], reason, task_id=task_id)
         return
     submitter_of(runtime).give_up(delivery.member_ids, reason, task_id=task_id)
-    dispatcher_of(runtime).join([delivery.message_id], claim=task_id)
+    dispatcher_of(runtime).join([delivery.message_id])
     parent = runtime.store.get(delivery.message_id)
     if parent is not None and not parent.is_ended:
         runtime.store.advance(delivery.message_id, Step.SUBMITTED, token=task_id)

@@ -118,7 +118,7 @@ def end_mails(runtime: Runtime, addressees: Addressees, reason: str, *, task_id:
 
 def _end_legacy(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) -> None:
     report = DeliveryReport(kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY)
-    dispatcher_of(runtime).dispatch([report], claim=task_id)
+    dispatcher_of(runtime).dispatch([report])
 
 
 def _end_members(runtime: Runtime, parent: Delivery, callbacks: Callbacks, reason: str, task_id: str) -> None:
@@ -131,4 +131,4 @@ def _end_members(runtime: Runtime, parent: Delivery, callbacks: Callbacks, reaso
         parent_id=parent.message_id,
     )
     # Where all of them had ended before.
-    dispatcher_of(runtime).join([parent.message_id], claim=task_id)
+    dispatcher_of(runtime).join([parent.message_id])

@@ -17,6 +17,7 @@ from ...deliveries.stores.base import Recording
 from ...dispatch.dispatcher import dispatcher_of
 from ...errors import (
     ID_IN_USE,
+    DamagedRecord,
     InvalidMessage,
     ProxyUnavailable,
     UnforeseenError,
@@ -89,8 +90,7 @@ def submit_members(
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
     # All of them before the first is submitted: whoever dispatches an end finds the others.
-    kept = submitter_of(runtime).register(members, task_id=task_id)
-    pairs = list(zip(members, kept, strict=True))
+    pairs, damaged = _register(runtime, members, task_id)
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
     pairs = [pair for pair in pairs if pair[1].parent_id == parent.message_id]
     answer = SubmitAnswer(rejected=dict.fromkeys(taken, ID_IN_USE))
@@ -111,6 +111,8 @@ def submit_members(
         found = tuple(each for each in answer.unsettled if each not in ended)
         unsettled = {each: answer.unsettled[each] for each in ended}
         answer = replace(answer, accepted=answer.accepted + found, unsettled=unsettled)
+    if damaged is not None:
+        raise damaged
     _settle(runtime, parent, answer, task_id)
     return answer
 
@@ -138,6 +140,20 @@ def _away(answer: SubmitAnswer) -> ProxyUnavailable | None:
     return next((each for each in errors if isinstance(each, ProxyUnavailable)), None)
 
 
+def _register(
+    runtime: Runtime, members: Sequence[Outgoing], task_id: str
+) -> tuple[list[tuple[Outgoing, Delivery]], DamagedRecord | None]:
+    """The members with their deliveries; without those whose records cannot be read, and their error."""
+    damaged: DamagedRecord | None = None
+    try:
+        kept = submitter_of(runtime).register(members, task_id=task_id)
+    except DamagedRecord as exc:
+        damaged = exc
+        members = [each for each in members if each.message.message_id not in exc.message_ids]
+        kept = submitter_of(runtime).register(members, task_id=task_id)
+    return list(zip(members, kept, strict=True)), damaged
+
+
 def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: str) -> None:
     """Let the parent follow its members."""
     if answer.accepted:
@@ -145,7 +161,7 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
         queued = DeliveryReport(kind=Kind.QUEUED, message_id=parent.message_id, at=utcnow())
         runtime.store.record([queued], claim=task_id, how=Recording(is_settled=True))
     # Where the last end was recorded before a crash, nobody else may look.
-    dispatcher_of(runtime).join([parent.message_id], claim=task_id)
+    dispatcher_of(runtime).join([parent.message_id])
 
 
 def _check(message: MailMessage, recipients: Sequence[str]) -> None:

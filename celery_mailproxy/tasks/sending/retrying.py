@@ -77,10 +77,11 @@ def lasts(exc: Exception) -> bool:
     return isinstance(exc, RETRYABLE)
 
 
-def retry_later(task: Any, exc: Exception, *, is_lasting: bool | None = None) -> Exception:
+def retry_later(task: Any, exc: Exception, *, is_lasting: bool | None = None, **options: Any) -> Exception:
     """The exception to raise so that the task runs again later, under the same id.
 
-    `is_lasting` says whether this retry does not count (see `retries_left`); by default as the error is.
+    `is_lasting` says whether this retry does not count (see `retries_left`); by default as the error is. Other options
+    are `Task.retry`'s.
     """
     if task.request.called_directly or task.request.is_eager:
         return exc
@@ -96,10 +97,10 @@ def retry_later(task: Any, exc: Exception, *, is_lasting: bool | None = None) ->
     if isinstance(exc, ProxyUnavailable) and exc.retry_after_seconds is not None:
         # Whole seconds: Celery's native delayed delivery refuses less than one.
         countdown = max(countdown, math.ceil(exc.retry_after_seconds))
-    return retry_in(task, exc, countdown, is_counted=not (lasts(exc) if is_lasting is None else is_lasting))
+    return retry_in(task, exc, countdown, is_counted=not (lasts(exc) if is_lasting is None else is_lasting), **options)
 
 
-def retry_in(task: Any, exc: Exception, countdown: float, *, is_counted: bool = False) -> Exception:
+def retry_in(task: Any, exc: Exception, countdown: float, *, is_counted: bool = False, **options: Any) -> Exception:
     """The exception to raise so that the task runs again after so many seconds, whatever its own limit of retries.
 
     `is_counted` says whether this retry counts for `retries_left`.
@@ -111,7 +112,7 @@ def retry_in(task: Any, exc: Exception, countdown: float, *, is_counted: bool = 
         task.request.update({_WAITS_HEADER: waits, "headers": headers})
     # A migrated task is the user's own, and its retry is published by Celery.
     get_runtime(task.app).producers.confirm_all()
-    options = waiting_options(task.app, task.request.delivery_info or {}, countdown)
+    options |= waiting_options(task.app, task.request.delivery_info or {}, countdown)
     try:
         # Whether to retry has been decided: `task.retry` would raise at the task's own limit, with nothing ended.
         retry: Exception = task.retry(exc=exc, throw=False, max_retries=sys.maxsize, **options)

@@ -12,12 +12,14 @@ from typing import Any
 from ...conf.settings import LEGACY
 from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
+from ...deliveries.stores.base import DeliveryStore
+from ...deliveries.suspension import Step
 from ...dispatch.dispatcher import dispatcher_of
 from ...errors import redact, visible
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
-__all__ = ["end_revoked", "is_legacy", "is_of_another"]
+__all__ = ["end_revoked", "finish_revoked", "is_legacy", "is_of_another", "revoked_reason"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kw
     ask = getattr(sender, "message_ids", None)
     if ask is None:
         return
-    reason = f"the task {'expired' if expired else 'was revoked'} before the mail was sent"
+    reason = revoked_reason(expired=expired)
     message_ids: Sequence[str] = ()
     try:
         message_ids = ask(request)
@@ -41,6 +43,17 @@ def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kw
         logger.error("messages %s could not be ended (%s): %s", visible(", ".join(message_ids)), reason, problem)
 
 
+def revoked_reason(*, expired: bool) -> str:
+    """Why the mail of a revoked task has ended."""
+    return f"the task {'expired' if expired else 'was revoked'} before the mail was sent"
+
+
+def finish_revoked(store: DeliveryStore, message_id: str, *, owner: str) -> None:
+    """Note that the result which waited for the mail is stored: REVOKED, and nothing is to come after it."""
+    if store.advance(message_id, Step.CLAIM, token=owner).is_allowed:
+        store.advance(message_id, Step.FINISH, token=owner)
+
+
 def is_legacy(delivery: Delivery) -> bool:
     """Whether the mail is sent through the legacy transport: its delivery says so from the first try on."""
     return delivery.server == LEGACY or any(entry.report.via == LEGACY for entry in delivery.history)
@@ -48,8 +61,13 @@ def is_legacy(delivery: Delivery) -> bool:
 
 def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str, *, terminated: bool) -> None:
     unsent: list[str] = []
+    revoked_results: list[str] = []
     for delivery in runtime.store.get_many(message_ids):
-        if delivery is None or delivery.is_ended or is_of_another(delivery, request.id):
+        if delivery is None:
+            continue
+        if delivery.suspension is not None and delivery.suspension.owner == request.id:
+            revoked_results.append(delivery.message_id)
+        if delivery.is_ended or is_of_another(delivery, request.id):
             continue
         if not is_legacy(delivery):
             # Of a mail to each recipient alone those are ended; it ends with them.
@@ -58,12 +76,14 @@ def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str
             report = DeliveryReport(
                 kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY
             )
-            dispatcher_of(runtime).dispatch([report], claim=request.id)
+            dispatcher_of(runtime).dispatch([report])
         else:
             logger.error("message %s: its task was revoked, and it may have been sent", visible(delivery.message_id))
     if unsent:
         # The proxy may have some: `give_up` passes over those of which anything has been heard.
         submitter_of(runtime).give_up(unsent, reason, task_id=request.id)
+    for message_id in revoked_results:
+        finish_revoked(runtime.store, message_id, owner=request.id)
 
 
 def is_of_another(delivery: Delivery, task_id: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...deliveries.report import utcnow
-from ...errors import DeliveryError, InvalidMessage, MessageRejected, UnforeseenError
+from ...errors import DamagedRecord, DeliveryError, InvalidMessage, MessageRejected, UnforeseenError
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime, get_runtime
 from .arguments import Unbuilt, addressee_of, many_outgoing, one_outgoing
@@ -131,8 +131,15 @@ def submit_many(
     for each in unbuilt:
         answer += _end_unbuilt(runtime, each, task_id=task_id, is_joined=are_joined)
     size = runtime.settings.chunk_size
+    damaged: DamagedRecord | None = None
     for start in range(0, len(built), size):
-        answer += submitter_of(runtime).submit(built[start : start + size], task_id=task_id)
+        try:
+            answer += submitter_of(runtime).submit(built[start : start + size], task_id=task_id)
+        except DamagedRecord as exc:
+            damaged = exc
+    if damaged is not None and not are_joined:
+        # The mails of this list whose records can be read have been submitted; the task waits for the others.
+        raise damaged
     if answer.unsettled:
         callbacks = {each.message_id: each.callbacks for each in unbuilt}
         callbacks |= {id_of(each): each.callbacks for each in built}

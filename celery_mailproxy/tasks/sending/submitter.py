@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import partial
 
 from ...conf.settings import ServerSettings
-from ...deliveries.delivery import Delivery
+from ...deliveries.delivery import Delivery, is_undispatched
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
+from ...deliveries.stores.damage import note_damaged
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import UnforeseenError, redact, visible
+from ...errors import DamagedRecord, UnforeseenError, redact, visible
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -52,12 +53,18 @@ class Submitter:
         """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
 
         May be called again with the same messages after any crash: what the proxy is known to have is not submitted
-        again, and what was not yet dispatched is dispatched. Raises what is `FORESEEN`; any other error leaves those
-        messages unsettled that it concerns.
+        again, and what was not yet dispatched is dispatched. Raises what is `FORESEEN`, `DamagedRecord` among it once
+        all messages have been submitted whose records can be read; any other error leaves those messages unsettled
+        that it concerns.
         """
         begun_at = utcnow()
         try:
             kept = self.register(outgoing, task_id=task_id)
+        except DamagedRecord as exc:
+            # It costs its own message only, which waits until the record is mended.
+            if sound := [out for out in outgoing if out.message.message_id not in exc.message_ids]:
+                self.submit(sound, task_id=task_id)
+            raise
         except FORESEEN:
             raise
         except Exception as exc:
@@ -67,7 +74,11 @@ class Submitter:
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
         """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
         # Before the submission: a report may overtake its answer.
-        return self._store.register([self._delivery(out, task_id) for out in outgoing])
+        try:
+            return self._store.register([self._delivery(out, task_id) for out in outgoing])
+        except DamagedRecord as exc:
+            note_damaged(self._store, dict.fromkeys(exc.message_ids, exc.problem))
+            raise
 
     def submit_registered(
         self,
@@ -83,7 +94,7 @@ class Submitter:
         """
         try:
             known, answer = self._handover.hand_over(outgoing, kept, begun_at)
-            self._notify(answer, known.accepted, _undispatched(kept, task_id), claim=task_id)
+            self._notify(answer, known.accepted, _undispatched(kept), task_id=task_id)
         except FORESEEN:
             raise
         except Exception as exc:
@@ -99,12 +110,12 @@ class Submitter:
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
         known, answer = self._handover.hand_over([out], [kept], begun_at)
-        undispatched = _undispatched([kept], task_id)
+        undispatched = _undispatched([kept])
         if answer.accepted and not undispatched:
-            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), claim=task_id)
+            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), token=task_id)
             if moved is not None:
                 return answer, moved
-        self._notify(answer, known.accepted, undispatched, claim=task_id)
+        self._notify(answer, known.accepted, undispatched, task_id=task_id)
         return known + answer, None
 
     def give_up(
@@ -127,7 +138,7 @@ class Submitter:
         for message_id in ids:
             logger.error("message %s is given up: %s", visible(message_id), redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
-        self._dispatcher.dispatch(reports, claim=task_id, only_new=True)
+        self._dispatcher.dispatch(reports, only_new=True)
         kept = {message_id: self._store.get(message_id) for message_id in ids}
         return [message_id for message_id, delivery in kept.items() if delivery is None or not has_proxy(delivery)]
 
@@ -136,7 +147,7 @@ class Submitter:
         logger.error("message %s is refused: %s", visible(message_id), redact(reason))
         (kept,) = self._store.register([_bare(message_id, callbacks, task_id)])
         if kept.task_id == task_id:
-            self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)], claim=task_id)
+            self._dispatcher.dispatch([_report(Kind.REJECTED, message_id, reason)])
 
     def _register_bare(
         self, ids: Sequence[str], callbacks: Mapping[str, Callbacks], task_id: str, parent_id: str | None
@@ -167,15 +178,15 @@ class Submitter:
         )
 
     def _notify(
-        self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, claim: str
+        self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, task_id: str
     ) -> None:
         reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
         reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
-        # Claimed by this task before it died: nobody else will dispatch them.
+        # Recorded by a run of this task that died before it dispatched them.
         reports += undispatched
-        self._dispatcher.dispatch(reports, claim=claim)
+        self._dispatcher.dispatch(reports)
         for message_id, error in answer.failed.items():
-            self.give_up([message_id], str(error), task_id=claim)
+            self.give_up([message_id], str(error), task_id=task_id)
 
 
 def _unsettled(errors: Mapping[str, UnforeseenError]) -> SubmitAnswer:
@@ -195,9 +206,10 @@ def _bare(message_id: str, callbacks: Callbacks, task_id: str, parent_id: str | 
     )
 
 
-def _undispatched(kept: Iterable[Delivery], claim: str) -> list[DeliveryReport]:
-    entries = (entry for delivery in kept for entry in delivery.history)
-    return [entry.report for entry in entries if entry.claim == claim and not entry.is_dispatched]
+def _undispatched(kept: Iterable[Delivery]) -> list[DeliveryReport]:
+    """What was found out by an earlier run, and not dispatched. The proxy's own reports have a task of their own."""
+    entries = (entry for delivery in kept for entry in delivery.history if is_undispatched(entry))
+    return [entry.report for entry in entries if not entry.report.raw]
 
 
 def _report(kind: Kind, message_id: str, reason: str | None = None) -> DeliveryReport:

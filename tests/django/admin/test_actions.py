@@ -332,7 +332,7 @@ def failed_mail(app: Celery) -> EmailLog:
     runtime = get_runtime(app)
     now = datetime.now(timezone.utc)
     runtime.store.register([Delivery(message_id="m1", created_at=now, updated_at=now)])
-    dispatcher_of(runtime).dispatch([DeliveryReport(kind=Kind.SENT, message_id="m1", at=now)], claim="c1")
+    dispatcher_of(runtime).dispatch([DeliveryReport(kind=Kind.SENT, message_id="m1", at=now)])
     return EmailLog.objects.get(message_id="m1")
 
 

@@ -102,7 +102,7 @@ def test_mails_sent_while_the_broker_is_killed_arrive_once(
         assert EmailLog.objects.filter(status="new").count() == 6
         broker.start()
         wait_sent(stack, 9)
-        stack.settle()
+        stack.drain()
         assert arrived(mail_sink) == {f"to{n}@example.com": 1 for n in range(9)}
 
 
@@ -114,7 +114,7 @@ def test_a_process_that_ends_between_commit_and_publication_loses_nothing(
         done = subprocess.run([sys.executable, "-c", ENDS_AFTER_THE_COMMIT], env=env, cwd=stack.worker.cwd, check=False)
         assert done.returncode == 9
         wait_sent(stack, 1)
-        stack.settle()
+        stack.drain()
         assert arrived(mail_sink) == {"ann@example.com": 1}
 
 
@@ -131,7 +131,7 @@ def test_mails_that_the_broker_loses_arrive_once(
             transaction.set_rollback(True)
         stack.worker.start()
         wait_sent(stack, 25)
-        stack.settle()
+        stack.drain()
         assert arrived(mail_sink) == {f"to{n}@example.com": 1 for n in range(25)}
 
 
@@ -160,7 +160,7 @@ def test_copies_of_mails_that_were_only_late_change_nothing(
             stack.wait_told(mail.mail_proxy_id, "noted:sent")  # type: ignore[attr-defined]
         with redis_server.client() as client:
             stack.wait_until(lambda: not client.exists(stack.queue), what="all copies are taken")
-        stack.settle()
+        stack.drain()
         assert arrived(mail_sink) == {f"to{n}@example.com": 1 for n in range(5)}
         assert {mail.mail_proxy_id: stack.told(mail.mail_proxy_id)["noted:sent"] for mail in sent} == {  # type: ignore[attr-defined]
             mail.mail_proxy_id: 1  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from tests.harness.databases import MariaServer, PostgresServer
 __all__ = ["assert_store_and_models_hold"]
 
 ROOT = Path(__file__).parents[3]
-FILES = ("test_store.py", "test_models.py", "test_pruning.py")
+FILES = ("test_store.py", "test_models.py", "test_pruning.py", "test_damage.py")
 
 
 def assert_store_and_models_hold(server: PostgresServer | MariaServer) -> None:

@@ -144,7 +144,7 @@ def test_history_is_kept_in_the_events_and_nowhere_else(store: DeliveryStore) ->
     assert [entry.report.kind for entry in found.history] == [Kind.QUEUED]
 
 
-def test_report_counted_again_writes_no_row(store: DeliveryStore) -> None:
+def test_report_that_another_run_has_writes_no_row(store: DeliveryStore) -> None:
     store.register([delivery("m")])
     store.record([report("m")], claim="task-1")
     with CaptureQueriesContext(connection) as captured:
@@ -217,7 +217,7 @@ def test_hour_that_comes_twice_is_told_apart_without_time_zones(settings: Any, m
         store.register([registered])
         assert store.get(message_id) == registered
         assert [a.verdict for a in store.record([told], claim="c")] == [Verdict.NEW]
-        assert [a.verdict for a in store.record([told], claim="d")] == [Verdict.DUPLICATE]
+        assert [a.verdict for a in store.record([told], claim="d")] == [Verdict.HELD]
         found = store.get(message_id)
         assert found is not None
         assert found.history[0].report == told

@@ -140,7 +140,7 @@ def _callbacks(published: Published) -> list[Callable[[], object]]:
     of_chain = chain(app.signature("shop.paid"), app.signature("shop.shipped"))
     callbacks = [json.loads(json.dumps(each)) for each in (single, of_chain)]
     reports = published.register(5, sent=callbacks)
-    return [lambda: dispatcher_of(published.runtime).dispatch(reports, claim="claim")]
+    return [lambda: dispatcher_of(published.runtime).dispatch(reports)]
 
 
 def _resumed(published: Published) -> list[Callable[[], object]]:

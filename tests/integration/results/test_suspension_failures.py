@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from celery import chain
+from celery import chain, chord
 
 from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.suspension import SuspensionState
@@ -44,9 +45,11 @@ def stack(proxy: FakeProxy, relay: Relay, broker: Broker, redis_server: RedisSer
 
 
 @contextmanager
-def _stack(proxy: FakeProxy, broker_url: str, backend: RedisServer, **options: Any) -> Iterator[MailStack]:
+def _stack(
+    proxy: FakeProxy, broker_url: str, backend: RedisServer, *, more_conf: dict[str, Any] | None = None, **options: Any
+) -> Iterator[MailStack]:
     tenant = ProxyTenant(proxy=proxy)
-    conf = {"result_backend": backend.url_of(6)}
+    conf = {"result_backend": backend.url_of(6), **(more_conf or {})}
     with MailStack(tenant, broker_url=broker_url, conf=conf, **options) as stack:
         yield stack
 
@@ -67,11 +70,7 @@ class Flow:
         return self.stack.app.signature(f"{MODULE}.add", kwargs={"number": int(number)})
 
     def wait_state(self, state: SuspensionState) -> None:
-        def reached() -> bool:
-            delivery = self.stack.delivery(self.mail.id)
-            return delivery is not None and delivery.suspension.state is state
-
-        self.stack.wait_until(reached, what=f"the state {state}")
+        _wait_state(self.stack, self.mail.id, state)
 
     @property
     def recorded(self) -> list[Kind]:
@@ -195,3 +194,58 @@ def test_a_report_while_the_broker_is_down(proxy: FakeProxy, redis_server: Redis
         stack.worker.start()
         stack.wait_until(lambda: flow.report(sent_ts=int(time.time())) == 200, what="the listener")
         flow.assert_once(proxy, is_sent=False)
+
+
+def test_a_result_backend_that_is_down_when_a_mail_has_ended(proxy: FakeProxy, redis_server: RedisServer) -> None:
+    """What was sent is a success, and a chord of such mails completes once, as soon as the backend is back."""
+    brief = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+    conf = {"result_backend_transport_options": {"retry_policy": brief}}
+    with ExitStack() as opened:
+        backend = opened.enter_context(RedisServer())
+        stack = opened.enter_context(_stack(proxy, redis_server.url, backend, more_conf=conf))
+        flows = [Flow(stack, "silent") for _ in range(2)]
+        body = stack.app.signature(f"{MODULE}.summarise")
+        mails = [stack.app.tasks["celery_mailproxy.deliver_via_proxy"].s(**_silent(n)) for n in range(3)]
+        whole = chord(mails, body).apply_async()
+        for flow in flows:
+            flow.wait_state(S.WAITING)
+        for part in whole.parent.results:
+            _wait_state(stack, part.id, S.WAITING)
+        backend.kill()
+        ids = [*(flow.mail.id for flow in flows), *(part.id for part in whole.parent.results)]
+        now = int(time.time())
+        ends = [{"id": each, "sent_ts": now} for each in ids[1:]]
+        # One of them was not sent: its failure is stored later, too.
+        assert stack.post_reports({"id": ids[0], "error_ts": now, "error": "550 no"}, *ends).status_code == 200
+        stack.wait_until(lambda: stack.worker.log.count("its result is stored later") == len(ids), what="all runs")
+        backend.start()
+        for each in ids:
+            _wait_state(stack, each, S.DONE)
+        failed, sent = flows
+        states = [_state(backend, each) for each in ids]
+        assert states == ["FAILURE", "SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS"]
+        stack.wait_until(lambda: _state(backend, whole.id) == "SUCCESS", what="the chord's body")
+        stack.drain()
+        ran = [(event["name"], event["id"]) for event in stack.events if event["what"] == "task"]
+        assert ran.count(("summarise", "chord")) == 1
+        assert [ran.count(("add", number)) for number in (sent.link, sent.next)] == [1, 1]
+        assert [ran.count(("add", number)) for number in (failed.link, failed.next)] == [0, 0]
+
+
+def _silent(number: int) -> dict[str, Any]:
+    return {"to": ["silent@example.com"], "subject": f"Part {number}", "body": "B"}
+
+
+def _wait_state(stack: MailStack, message_id: str, state: SuspensionState) -> None:
+    def reached() -> bool:
+        delivery = stack.delivery(message_id)
+        return delivery is not None and delivery.suspension.state is state
+
+    stack.wait_until(reached, what=f"the state {state} of {message_id}")
+
+
+def _state(backend: RedisServer, task_id: str) -> str | None:
+    """The state of a result as it is stored: the publisher's own connection is that of the backend that was killed."""
+    with backend.client(6) as client:
+        value = client.get(f"celery-task-meta-{task_id}")
+    return json.loads(value)["status"] if value else None

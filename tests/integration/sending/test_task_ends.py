@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+import redis
 from celery import chain
 from kombu.exceptions import OperationalError
 
 from celery_mailproxy import DeliveryError, Status
+from celery_mailproxy.deliveries.report import utcnow
+from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.results.stalled import move_on_stalled
 from celery_mailproxy.testing import FakeProxy
 
 from ...harness.mail_stack import MODULE, MailStack
@@ -215,6 +221,69 @@ def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error
     stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end of the whole")
     # That the task was revoked is Celery's own.
     assert not stack.told(result.id).keys() - {"task_revoked"}
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired"])
+def test_a_mail_whose_result_waits_ends_with_its_task(proxy: FakeProxy, redis_server: RedisServer, ended: str) -> None:
+    """Between two tries: nothing submits it later, and no link runs after REVOKED."""
+    with MailStack(tenant_of(proxy), broker_url=redis_server.url, proxy_url="http://127.0.0.1:9") as stack:
+        task = stack.app.tasks["celery_mailproxy.deliver_via_proxy"]
+        mail = task.s(to=["ann@example.com"], subject="x", **callbacks(stack))
+        mail.link(stack.app.signature(f"{MODULE}.add", kwargs={"number": 1}))
+        result = mail.apply_async(expires=4 if ended == "expired" else None)
+        stack.wait_until(lambda: "Retry in" in stack.worker.log, what="the first try")
+        if ended == "revoked":
+            assert stack.app.control.revoke(result.id, reply=True, limit=1, timeout=PATIENCE_SECONDS)
+        stack.wait_told(result.id, "mail_error", "noted:error", "task_revoked")
+        what = {"revoked": "was revoked", "expired": "expired"}[ended]
+        stack.wait_until(lambda: stack.delivery(result.id).suspension.state.value == "done", what="the tombstone")
+        assert stack.delivery(result.id).reason == f"the task {what} before the mail was sent"
+        assert result.state == "REVOKED"
+        # Whatever the janitor thinks of it.
+        runtime = get_runtime(stack.app)
+        later = utcnow() + timedelta(hours=9)
+        moved = move_on_stalled(runtime, now=later, lease_seconds=600, limit=100)
+        assert set(moved.values()) == {0}
+        stack.drain()
+        assert stack.told(result.id).keys() & {"mail_error", "mail_queued", "mail_sent"} == {"mail_error"}
+        assert [event for event in stack.events if event["name"] == "add"] == []
+        assert result.state == "REVOKED"
+
+
+def test_a_revoked_mail_whose_worker_died_before_it_could_be_ended_is_ended_by_the_janitor(
+    proxy: FakeProxy, redis_server: RedisServer
+) -> None:
+    # A database of its own: what is lost there is no other test's.
+    broker_url = redis_server.url_of(9)
+    with MailStack(tenant_of(proxy), broker_url=broker_url, proxy_url="http://127.0.0.1:9") as stack:
+        task = stack.app.tasks["celery_mailproxy.deliver_via_proxy"]
+        result = task.apply_async(kwargs={"to": ["ann@example.com"], "subject": "x", **callbacks(stack)})
+        stack.wait_until(lambda: "Retry in" in stack.worker.log, what="the first try")
+        stack.worker.kill()
+        # As the dead worker left it: Celery has stored the state and acknowledged the task, and said so to nobody.
+        stack.app.backend.mark_as_revoked(result.id, "revoked")
+        with redis.Redis.from_url(broker_url) as client:
+            client.delete(stack.queue, "unacked", "unacked_index")
+        stack.worker.start()
+        _make_older(stack, result.id, timedelta(hours=3))
+        moved = move_on_stalled(get_runtime(stack.app), now=utcnow(), lease_seconds=600, limit=100)
+        assert {name: number for name, number in moved.items() if number} == {"revoked": 1}
+        stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end")
+        assert stack.delivery(result.id).reason == "the task was revoked before the mail was sent"
+        assert stack.delivery(result.id).suspension.state.value == "done"
+        assert result.state == "REVOKED"
+
+
+def _make_older(stack: MailStack, message_id: str, by: timedelta) -> None:
+    """Let the suspended result be silent for so long already."""
+    store = get_runtime(stack.app).store
+    delivery = store.get(message_id)
+    assert delivery is not None
+    assert delivery.suspension is not None
+    older = replace(delivery, suspension=replace(delivery.suspension, since=delivery.suspension.since - by))
+    with store._transaction() as rows:  # type: ignore[attr-defined]
+        rows.load([message_id])
+        rows.save([older])
 
 
 def test_a_worker_with_wrong_settings_does_not_start(redis_server: RedisServer) -> None:

@@ -50,7 +50,7 @@ def go_through_all(store: DeliveryStore) -> None:
     assert store.check()
     assert store.register([delivery(each) for each in ids]) == [delivery(each) for each in ids]
     assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-1")} == {Verdict.NEW}
-    assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-2")} == {Verdict.DUPLICATE}
+    assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-2")} == {Verdict.HELD}
     store.mark_dispatched([Dispatched(message_id=each, key=report(each).key, failed=("x",)) for each in ids[:5]])
     assert set(store.failed()) == set(ids[:5])
     store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ids])

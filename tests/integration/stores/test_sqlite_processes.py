@@ -123,7 +123,7 @@ def test_store_used_before_a_fork_serves_parent_and_child(url: str) -> None:
             os._exit(status)
     assert store.record([report("n")], claim="parent")[0].verdict is Verdict.NEW
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert store.record([report("m")], claim="parent")[0].verdict is Verdict.DUPLICATE
+    assert store.record([report("m")], claim="parent")[0].verdict is Verdict.HELD
     go_on(store)
 
 

@@ -34,7 +34,7 @@ def test_replay_runs_failed_handlers_until_they_succeed(
     run: Run, app: Celery, remember: Callable[..., Delivery], failing_handler: list[bool]
 ) -> None:
     remember("m1")
-    dispatcher_of(get_runtime(app)).dispatch([report(Kind.SENT)], claim="test")
+    dispatcher_of(get_runtime(app)).dispatch([report(Kind.SENT)])
     result = run("replay", "--all")
     assert result.exit_code == 1
     assert "m1  1 failed again, 0 succeeded" in result.stdout

@@ -36,8 +36,8 @@ def test_answer_repeated_is_a_duplicate_whatever_its_time() -> None:
     [
         ("task-1", 0, Verdict.NEW),
         ("task-1", 9999, Verdict.NEW),
-        ("task-2", 60, Verdict.DUPLICATE),
-        ("task-2", 61, Verdict.NEW),
+        ("task-2", 60, Verdict.HELD),
+        ("task-2", 61, Verdict.AGAIN),
     ],
 )
 def test_claim_that_comes_again(claim: str, seconds: int, expected: Verdict) -> None:
@@ -70,7 +70,7 @@ def test_mark_of_a_report_that_is_not_there_changes_nothing() -> None:
 )
 def test_a_tenants_report_counts_for_its_own_mails(ours: str | None, theirs: str | None, is_foreign: bool) -> None:
     before = delivery(tenant_id=ours)
-    after, found = record_report(before, report(Kind.SENT, tenant_id=theirs), claim="c", now=NOW, lease_seconds=60)
+    after, found = record_report(before, report(Kind.SENT, tenant_id=theirs), claim="c", now=NOW, claim_seconds=60)
     assert (found is Verdict.FOREIGN) is is_foreign
     assert (after is before) is is_foreign
 

@@ -22,9 +22,9 @@ def report(kind: Kind, second: int = 0, **fields: Any) -> DeliveryReport:
 
 def record(before: Delivery, *reports: DeliveryReport, claim: str = "task-1", now: datetime = NOW) -> Delivery:
     for each in reports:
-        before, _ = record_report(before, each, claim=claim, now=now, lease_seconds=60)
+        before, _ = record_report(before, each, claim=claim, now=now, claim_seconds=60)
     return before
 
 
 def verdict(before: Delivery, reported: DeliveryReport, *, claim: str = "task-1", now: datetime = NOW) -> Verdict:
-    return record_report(before, reported, claim=claim, now=now, lease_seconds=60)[1]
+    return record_report(before, reported, claim=claim, now=now, claim_seconds=60)[1]

@@ -16,6 +16,7 @@ from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch.callbacks import callback_task_id
 from celery_mailproxy.dispatch.dispatcher import Dispatcher
+from celery_mailproxy.dispatch.notifying import Notifier
 from celery_mailproxy.dispatch.signals import delivery_reported, mail_deferred, mail_error, mail_sent
 from celery_mailproxy.errors import DispatchError
 
@@ -62,7 +63,8 @@ def events() -> list[tuple[str, Any]]:
 
 @pytest.fixture
 def dispatcher(app: Celery, store: MemoryStore, events: list[tuple[str, Any]]) -> Dispatcher:
-    return Dispatcher(app=app, store=store, emit=lambda kind, fields: events.append((kind, fields)))
+    notifier = Notifier(app=app, emit=lambda kind, fields: events.append((kind, fields)))
+    return Dispatcher(app=app, store=store, notifier=notifier)
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_report_is_told_by_its_signal_and_by_the_general_one(
     dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], events: list[Any]
 ) -> None:
     register(store)
-    assert dispatcher.dispatch([report(Kind.SENT)], claim="c1") == []
+    assert dispatcher.dispatch([report(Kind.SENT)]) == []
     assert [(name, told.kind, delivery.status) for name, told, delivery in heard] == [
         ("mail_sent", Kind.SENT, Status.SENT),
         ("delivery_reported", Kind.SENT, Status.SENT),
@@ -106,8 +108,8 @@ def test_a_report_is_told_by_its_signal_and_by_the_general_one(
 
 def test_a_repeated_report_is_told_once(dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]) -> None:
     register(store)
-    for claim in ("c1", "c1", "c2"):
-        dispatcher.dispatch([report(Kind.SENT), report(Kind.SENT)], claim=claim)
+    for _ in range(3):
+        dispatcher.dispatch([report(Kind.SENT), report(Kind.SENT)])
     assert len(heard) == 2
 
 
@@ -115,7 +117,7 @@ def test_a_batch_in_the_wrong_order_is_told_in_the_right_one(
     dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
 ) -> None:
     register(store)
-    dispatcher.dispatch([report(Kind.SENT, 9), report(Kind.DEFERRED, 1), report(Kind.DEFERRED, 5)], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT, 9), report(Kind.DEFERRED, 1), report(Kind.DEFERRED, 5)])
     assert [told.kind for name, told, _ in heard if name != "delivery_reported"] == [
         Kind.DEFERRED,
         Kind.DEFERRED,
@@ -125,9 +127,9 @@ def test_a_batch_in_the_wrong_order_is_told_in_the_right_one(
 
 def test_a_late_deferred_is_kept_but_not_told(dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]) -> None:
     register(store)
-    dispatcher.dispatch([report(Kind.SENT, 9)], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT, 9)])
     heard.clear()
-    dispatcher.dispatch([report(Kind.DEFERRED, 1)], claim="c2")
+    dispatcher.dispatch([report(Kind.DEFERRED, 1)])
     delivery = store.get("m1")
     assert heard == []
     assert delivery is not None
@@ -140,7 +142,7 @@ def test_callbacks_get_the_report_first_and_immutable_ones_get_none(
 ) -> None:
     register(store, sent=[sig("shop.paid", args=[7]), sig("shop.note", immutable=True)])
     told = report(Kind.SENT)
-    dispatcher.dispatch([told], claim="c1")
+    dispatcher.dispatch([told])
     assert published.tasks == [
         ("shop.paid", callback_task_id(told, 0), (told.to_json(), 7)),
         ("shop.note", callback_task_id(told, 1), ()),
@@ -162,7 +164,7 @@ def test_each_outcome_calls_its_own_callback(
 ) -> None:
     every = {name: [sig(f"on.{name}")] for name in ("sent", "error", "deferred", "bounced")}
     store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW, callbacks=every)])
-    dispatcher.dispatch([report(kind)], claim="c1")
+    dispatcher.dispatch([report(kind)])
     assert [name for name, _, _ in published.tasks] == [f"on.{callback}"]
 
 
@@ -172,10 +174,10 @@ def test_a_broker_that_fails_leaves_the_report_for_the_next_try(
     register(store, sent=[sig("shop.paid")])
     published.broker_is_down = True
     with pytest.raises(OperationalError):
-        dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+        dispatcher.dispatch([report(Kind.SENT)])
     assert heard == []
     published.broker_is_down = False
-    dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT)])
     assert len(published.tasks) == 1
     assert len(heard) == 2
 
@@ -191,7 +193,7 @@ def test_a_handler_that_raises_is_kept_for_replay(
             raise RuntimeError("database away")
 
     mail_sent.connect(fragile, sender=app)
-    dispatcher.dispatch([report(Kind.SENT)], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT)])
     assert len(heard) == 2
     assert store.failed() == ["m1"]
     assert dispatcher.replay("m1") == (0, 1)
@@ -202,38 +204,15 @@ def test_a_handler_that_raises_is_kept_for_replay(
     assert len(heard) == 2
 
 
-def test_a_crash_between_two_reports_repeats_neither_the_told_one_nor_loses_the_other(
-    app: Celery, dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
-) -> None:
-    for message_id in ("m1", "m2"):
-        register(store, message_id)
-    batch = [report(Kind.SENT, 1, "m1"), report(Kind.SENT, 2, "m2")]
-
-    class Killed(BaseException):
-        pass
-
-    def die_in_the_second(report: Any, **kwargs: Any) -> None:
-        if report.message_id == "m2":
-            raise Killed
-
-    mail_sent.connect(die_in_the_second, sender=app)
-    with pytest.raises(Killed):
-        dispatcher.dispatch(batch, claim="c1")
-    mail_sent.disconnect(die_in_the_second, sender=app)
-    heard.clear()
-    dispatcher.dispatch(batch, claim="c1")
-    assert {told.message_id for _, told, _ in heard} == {"m2"}
-
-
 def test_unknown_messages_are_handed_back_and_told_without_a_delivery_when_adopted(
     dispatcher: Dispatcher, store: MemoryStore, heard: list[Any]
 ) -> None:
     unknown = [report(Kind.SENT, message_id="stranger")]
-    assert dispatcher.dispatch(unknown, claim="c1") == unknown
+    assert dispatcher.dispatch(unknown) == unknown
     assert heard == []
-    assert dispatcher.dispatch(unknown, claim="c1", adopt=True) == []
+    assert dispatcher.dispatch(unknown, adopt=True) == []
     assert [delivery for _, _, delivery in heard] == [None, None]
-    dispatcher.dispatch(unknown, claim="c2", adopt=True)
+    dispatcher.dispatch(unknown, adopt=True)
     assert len(heard) == 2
 
 
@@ -241,7 +220,7 @@ def test_another_tenants_report_is_ignored(
     dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW, tenant_id="acme")])
-    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")])
     assert heard == []
     assert "sent report is foreign" in caplog.text
     assert "mail_proxy_tenant" not in caplog.text
@@ -251,7 +230,7 @@ def test_a_tenants_report_of_a_mail_without_a_tenant_is_refused_with_a_remedy(
     dispatcher: Dispatcher, store: MemoryStore, heard: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     store.register([Delivery(message_id="m1", created_at=NOW, updated_at=NOW)])
-    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT, tenant_id="evil")])
     assert heard == []
     assert "set mail_proxy_tenant" in caplog.text
 
@@ -268,9 +247,9 @@ def test_an_id_begins_no_line_of_the_log(
         raise RuntimeError("nope")
 
     mail_error.connect(broken, sender=app)
-    dispatcher.dispatch([report(Kind.SENT, message_id=message_id, tenant_id="evil")], claim="c1")
-    dispatcher.dispatch([report(Kind.ERROR, message_id=message_id)], claim="c1")
-    dispatcher.dispatch([report(Kind.DEFERRED, message_id=message_id)], claim="c1")
+    dispatcher.dispatch([report(Kind.SENT, message_id=message_id, tenant_id="evil")])
+    dispatcher.dispatch([report(Kind.ERROR, message_id=message_id)])
+    dispatcher.dispatch([report(Kind.DEFERRED, message_id=message_id)])
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("celery_mailproxy")]
     assert sum("m1" in line for line in lines) == 3
     assert all(line.isprintable() for line in lines)
@@ -286,30 +265,29 @@ def test_no_log_holds_the_reason(
         raise RuntimeError("nope")
 
     mail_error.connect(broken, sender=app)
-    dispatcher.dispatch([report(Kind.ERROR, reason="550 bob@example.com unknown")], claim="c1")
+    dispatcher.dispatch([report(Kind.ERROR, reason="550 bob@example.com unknown")])
     assert "broken" in caplog.text
     assert "bob@example.com" not in caplog.text
 
 
 def test_one_report_that_cannot_be_told_stops_no_other(
-    app: Celery, store: MemoryStore, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+    app: Celery, store: MemoryStore, dispatcher: Dispatcher, heard: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for message_id in ("m1", "m2", "m3"):
         register(store, message_id)
-    dispatcher = Dispatcher(app=app, store=store)
-    tell = dispatcher._call
+    tell = Notifier.call
     broken = True
 
-    def call(report: DeliveryReport, *args: Any, **kwargs: Any) -> list[str]:
+    def call(self: Notifier, report: DeliveryReport, *args: Any, **kwargs: Any) -> list[str]:
         if broken and report.message_id == "m2":
             raise TypeError("something of ours is wrong")
-        return tell(report, *args, **kwargs)
+        return tell(self, report, *args, **kwargs)
 
-    monkeypatch.setattr(dispatcher, "_call", call)
+    monkeypatch.setattr(Notifier, "call", call)
     batch = [report(Kind.SENT, n, f"m{n}") for n in (1, 2, 3)]
     with pytest.raises(DispatchError):
-        dispatcher.dispatch(batch, claim="c1")
+        dispatcher.dispatch(batch)
     assert {told.message_id for _, told, _ in heard} == {"m1", "m3"}
     broken = False
-    dispatcher.dispatch(batch, claim="c1")
+    dispatcher.dispatch(batch)
     assert len(heard) == 6

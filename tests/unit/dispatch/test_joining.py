@@ -16,6 +16,7 @@ from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.suspension import Suspension, SuspensionState
 from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.joining import Joiner
+from celery_mailproxy.dispatch.notifying import Notifier
 from celery_mailproxy.dispatch.signals import mail_error, mail_sent
 from celery_mailproxy.errors import DispatchError, StoreError
 
@@ -57,12 +58,12 @@ class Installation:
         self.resumed = Resumed()
         self.events: list[str] = []
         self.app = Celery("joining", set_as_current=False, broker="memory://")
-        self.dispatcher = Dispatcher(
+        notifier = Notifier(
             app=self.app,
-            store=self.store,
             emit=lambda kind, fields: self.events.append(f"{kind} {fields['message_id']}"),
             resumer=self.resumed,  # type: ignore[arg-type]
         )
+        self.dispatcher = Dispatcher(app=self.app, store=self.store, notifier=notifier)
 
     def add(self, addresses: Sequence[str] = ADDRESSES, *, message_id: str = "m") -> Delivery:
         suspension = Suspension(owner=message_id, since=NOW, state=SuspensionState.WAITING, message="{}")
@@ -70,8 +71,8 @@ class Installation:
         self.store.register([parent, *(delivery(each, parent_id=message_id) for each in parent.member_ids)])
         return parent
 
-    def tell(self, *reports: DeliveryReport, claim: str = "c") -> None:
-        self.dispatcher.dispatch(reports, claim=claim)
+    def tell(self, *reports: DeliveryReport) -> None:
+        self.dispatcher.dispatch(reports)
 
     def status(self, message_id: str = "m") -> Status:
         found = self.store.get(message_id)
@@ -150,28 +151,28 @@ def test_the_whole_is_no_mail_to_be_told_of(installation: Installation) -> None:
     assert [entry.is_dispatched for entry in whole.history] == [True] * len(whole.history) != []
 
 
-def test_a_crash_before_the_look_is_made_good_by_the_same_claim(installation: Installation) -> None:
+def test_a_failure_before_the_look_is_made_good_by_the_next_run(installation: Installation) -> None:
     installation.add()
     installation.tell(report(0), report(1))
     installation.store.fails_at_look = installation.store.looks + 1
     with pytest.raises(StoreError):
-        installation.tell(report(2), claim="last")
+        installation.tell(report(2))
     assert installation.status("m-2") is Status.SENT
     assert installation.status() is Status.NEW
-    installation.tell(report(2), claim="last")
+    installation.tell(report(2))
     assert installation.resumed.ids == ["m"]
 
 
-def test_a_crash_before_the_resumption_is_made_good_by_the_same_claim(installation: Installation) -> None:
+def test_a_failure_before_the_resumption_is_made_good_by_the_next_run(installation: Installation) -> None:
     installation.add()
     installation.resumed.error = StoreError("gone for a moment")
     with pytest.raises(StoreError):
-        installation.tell(*(report(n) for n in range(3)), claim="last")
+        installation.tell(*(report(n) for n in range(3)))
     assert installation.status() is Status.SENT
     installation.resumed.error = None
-    installation.tell(*(report(n) for n in range(3)), claim="last")
+    installation.tell(*(report(n) for n in range(3)))
     assert installation.resumed.ids == ["m"]
-    installation.tell(*(report(n) for n in range(3)), claim="last")
+    installation.tell(*(report(n) for n in range(3)))
     assert installation.resumed.ids == ["m"]
 
 
@@ -195,8 +196,8 @@ def test_two_who_see_the_end_at_once_make_one_report(installation: Installation)
     # Both have recorded, and neither has looked.
     for number, claim in ((0, "x"), (1, "x"), (2, "y")):
         installation.store.record([report(number, second=number)], claim=claim)
-    for claim in ("x", "y", "x"):
-        installation.dispatcher.join(["m"], claim=claim)
+    for _ in range(3):
+        installation.dispatcher.join(["m"])
     assert installation.resumed.ids == ["m"]
     whole = installation.store.get("m")
     assert whole is not None

@@ -66,7 +66,7 @@ class RedisOutbox(Outbox):
             for each in entries
         ]
         index = [("ZADD", self._index, "NX", each.due_at.timestamp(), pack_text(each.task_id)) for each in entries]
-        self._trips.run_scripts(calls, extra=index)
+        self._trips.run_scripts(calls, after=index)
 
     def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
         found: list[OutboxEntry] = []
@@ -87,17 +87,17 @@ class RedisOutbox(Outbox):
 
     def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
         call = (_REPUBLISHED, self._key(task_id), [copies, pack_time(due_at)])
-        self._trips.run_scripts([call], extra=[self._moved(task_id, due_at)])
+        self._trips.run_scripts([call], after=[self._moved(task_id, due_at)])
 
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         call = (_BEGIN, self._key(task_id), [copy, pack_time(due_at)])
         # Where others have the turn, it is looked at a bit later than it might be.
-        (answer,) = self._trips.run_scripts([call], extra=[self._moved(task_id, due_at)])
+        (answer,) = self._trips.run_scripts([call], after=[self._moved(task_id, due_at)])
         return Turn(answer.decode())
 
     def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
         calls = [(_RESCHEDULE, self._key(task_id), [pack_time(due_at)]) for task_id in task_ids]
-        self._trips.run_scripts(calls, extra=[self._moved(task_id, due_at) for task_id in task_ids])
+        self._trips.run_scripts(calls, after=[self._moved(task_id, due_at) for task_id in task_ids])
 
     def drop(self, task_ids: Sequence[str]) -> None:
         commands: list[Command] = [("DEL", self._key(task_id)) for task_id in task_ids]

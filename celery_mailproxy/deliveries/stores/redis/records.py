@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ....errors import DamagedRecord
 from ...delivery import Delivery
 from ...recording import Recorded, Verdict
 from ...report import DeliveryReport
@@ -12,8 +13,12 @@ from ..base import Advanced
 from ..codec import decode_delivery, encode_delivery, encode_suspension
 from ..packing import pack_text
 from ..report_codec import pack_report
+from .scripts import Damage
 
-__all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "recorded_of", "report_arguments"]
+__all__ = ["advanced_of", "decode_record", "encode_record", "fields_of", "keys_of", "recorded_of", "report_arguments"]
+
+#: How many arguments `RECORD` has before those of its reports.
+_BEFORE_REPORTS = 11
 
 
 def encode_record(delivery: Delivery) -> tuple[str, str]:
@@ -23,9 +28,13 @@ def encode_record(delivery: Delivery) -> tuple[str, str]:
     return head, static if suspension is None else f"{static}\n{suspension}"
 
 
-def decode_record(message_id: str, value: bytes) -> Delivery:
-    """The delivery that a record's value stands for."""
-    head, _, rest = value.decode().partition("\n")
+def decode_record(message_id: str, value: Any) -> Delivery:
+    """The delivery that a record's value, or what was answered instead of it, stands for. Raises `DamagedRecord`."""
+    try:
+        text = _readable(message_id, value).decode()
+    except UnicodeDecodeError as exc:
+        raise DamagedRecord([message_id], str(exc)) from exc
+    head, _, rest = text.partition("\n")
     static, _, suspension = rest.partition("\n")
     return decode_delivery(message_id, head, static, suspension or None)
 
@@ -35,11 +44,16 @@ def report_arguments(report: DeliveryReport) -> tuple[str, str, str]:
     return pack_text(report.key), pack_text(report.tenant_id or ""), pack_report(report)
 
 
+def keys_of(arguments: Sequence[Any]) -> Sequence[str]:
+    """The keys of the reports among the arguments of `RECORD`."""
+    return arguments[_BEFORE_REPORTS::3]
+
+
 def recorded_of(message_id: str, reports: Sequence[DeliveryReport], answer: Any) -> list[Recorded]:
-    """What `RECORD` answered to reports of one message."""
+    """What `RECORD` answered to reports of one message. Raises `DamagedRecord`."""
     if answer is None:
         return [Recorded(report=report, verdict=Verdict.UNKNOWN, delivery=None) for report in reports]
-    *verdicts, value = answer
+    *verdicts, value = _readable(message_id, answer)
     delivery = decode_record(message_id, value)
     pairs = zip(reports, (Verdict(verdict.decode()) for verdict in verdicts), strict=True)
     return [
@@ -49,11 +63,17 @@ def recorded_of(message_id: str, reports: Sequence[DeliveryReport], answer: Any)
 
 
 def advanced_of(message_id: str, answer: Any) -> Advanced:
-    """What `ADVANCE` answered."""
+    """What `ADVANCE` answered. Raises `DamagedRecord`."""
     if answer is None:
         return Advanced(is_allowed=False, delivery=None)
-    is_allowed, value = answer
+    is_allowed, value = _readable(message_id, answer)
     return Advanced(is_allowed=bool(is_allowed), delivery=decode_record(message_id, value))
+
+
+def _readable(message_id: str, answer: Any) -> Any:
+    if isinstance(answer, Damage):
+        raise DamagedRecord([message_id], answer.problem)
+    return answer
 
 
 def fields_of(answer: Any) -> Iterator[tuple[bytes, bytes]]:

@@ -3,41 +3,42 @@ or as a cluster (see `redis.url` for the URLs).
 
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
-    <prefix>suspended         a sorted set: ids of messages with a suspended result, by the time of their registration
+    <prefix>undispatched, <prefix>submitting, <prefix>suspended
+                              sorted sets: what is to be looked at, and from when on; see `watchlist`
     <prefix>values            a hash: what operators have set
     <prefix>counts:<day>      a hash: the counters of a day, `<unix seconds of ten minutes>/<name>`
     <prefix>outbox…           tasks' messages, see `redis.outbox`
 
-Messages expire by themselves; `failed` drops from the set what has gone. The braces are a hash tag:
-whatever else is kept of one message shares its cluster slot.
+Messages expire by themselves; `failed` and the sorted sets drop what has gone. The braces are a hash tag: whatever
+else is kept of one message shares its cluster slot.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from ....errors import DamagedRecord
 from ...delivery import Delivery, Status, failed_entries
-from ...recording import Dispatched, Recorded, adopt_orphan
+from ...recording import Dispatched, Recorded, Verdict, adopt_orphan
 from ...report import DeliveryReport, utcnow
 from ...suspension import Step
 from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
 from ..codec import encode_delivery
+from ..damage import note_damaged
 from ..outbox import Outbox
 from ..packing import pack_claim, pack_text, pack_time, unpack_text
-from ..row_store import is_stalled, unique
+from ..row_store import unique
 from .outbox import RedisOutbox
-from .records import advanced_of, decode_record, encode_record, fields_of, recorded_of, report_arguments
-from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER
+from .records import advanced_of, decode_record, encode_record, fields_of, keys_of, recorded_of, report_arguments
+from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Damage
 from .trips import Command, RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
+from .watchlist import Watchlist
 
 __all__ = ["RedisStore"]
-
-#: How many suspended results are looked at on one trip.
-_STALLED_PAGE = 500
 
 _DAY_SECONDS = 86400
 
@@ -57,6 +58,7 @@ class RedisStore(DeliveryStore):
         self.clock = clock
         self._trips = RedisTrips(url)
         self._prefix = key_prefix
+        self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock)
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> RedisStore:
@@ -76,50 +78,90 @@ class RedisStore(DeliveryStore):
             (REGISTER, self._key(each.message_id), [*encode_record(each), *self._ttls_ms(each.updated_at, now=now)])
             for each in deliveries
         ]
-        extra = [
-            ("ZADD", self._suspended_key, each.suspension.since.timestamp(), pack_text(each.message_id))
-            for each in deliveries
-            if each.suspension is not None
-        ]
-        kept = self._trips.run_scripts(calls, extra=extra)
-        return [
-            delivery if value is None else decode_record(delivery.message_id, value)
-            for delivery, value in zip(deliveries, kept, strict=True)
-        ]
+        answers = self._trips.run_scripts(calls, before=self._watchlist.before_registering(deliveries))
+        kept: list[Delivery] = []
+        damaged: dict[str, str] = {}
+        for delivery, value in zip(deliveries, answers, strict=True):
+            try:
+                kept.append(delivery if value is None else decode_record(delivery.message_id, value))
+            except DamagedRecord as exc:
+                damaged[delivery.message_id] = exc.problem
+        if damaged:
+            raise DamagedRecord(list(damaged), "; ".join(dict.fromkeys(damaged.values())))
+        self._trips.run(self._watchlist.after_registering(kept))
+        return kept
 
     def get(self, message_id: str) -> Delivery | None:
-        return self.get_many([message_id])[0]
+        (value,) = self._trips.run([("GET", self._key(message_id))])
+        return None if value is None else decode_record(message_id, value)
 
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
+        found, damaged = self._read(message_ids)
+        if damaged:
+            note_damaged(self, damaged)
+        return [found.get(message_id) for message_id in message_ids]
+
+    def _read(self, message_ids: Sequence[str]) -> tuple[dict[str, Delivery], dict[str, str]]:
+        """The known ones, and what is wrong with the damaged ones."""
+        found: dict[str, Delivery] = {}
+        damaged: dict[str, str] = {}
         values = self._trips.run([("GET", self._key(message_id)) for message_id in message_ids])
-        return [
-            None if value is None else decode_record(message_id, value)
-            for message_id, value in zip(message_ids, values, strict=True)
-        ]
+        for message_id, value in zip(message_ids, values, strict=True):
+            try:
+                if value is not None:
+                    found[message_id] = decode_record(message_id, value)
+            except DamagedRecord as exc:
+                damaged[message_id] = exc.problem
+        return found, damaged
 
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
-        now = self.clock()
         by_message: dict[str, list[DeliveryReport]] = {}
         for report in reports:
             by_message.setdefault(report.message_id, []).append(report)
-        calls = [self._recording(about_it, claim, how, now=now) for about_it in by_message.values()]
-        recorded = {
-            message_id: iter(recorded_of(message_id, about_it, answer))
-            for (message_id, about_it), answer in zip(by_message.items(), self._trips.run_scripts(calls), strict=True)
-        }
+        calls = self._recordings(by_message, claim, how)
+        before: list[Command] = []
+        # What is settled at once is nothing to look at.
+        if not how.is_settled:
+            keys = [(each, key) for each, call in zip(by_message, calls, strict=True) for key in keys_of(call[2])]
+            before = self._watchlist.before_recording(keys, hold_seconds=how.hold_seconds)
+        answers = self._trips.run_scripts(calls, before=before)
+        recorded: dict[str, Iterator[Recorded]] = {}
+        damaged: dict[str, str] = {}
+        for (message_id, about_it), answer in zip(by_message.items(), answers, strict=True):
+            try:
+                recorded[message_id] = iter(recorded_of(message_id, about_it, answer))
+            except DamagedRecord as exc:
+                damaged[message_id] = exc.problem
+                recorded[message_id] = (Recorded(report=r, verdict=Verdict.DAMAGED, delivery=None) for r in about_it)
         # The answers about one message come in the order of its reports.
-        return [next(recorded[report.message_id]) for report in reports]
+        in_order = [next(recorded[report.message_id]) for report in reports]
+        if not how.is_settled:
+            self._trips.run(self._watchlist.after_recording(in_order))
+        if damaged:
+            note_damaged(self, damaged)
+        return in_order
 
-    def _recording(self, reports: Sequence[DeliveryReport], claim: str, how: Recording, *, now: datetime) -> ScriptCall:
-        """The call that records reports of one message."""
-        message_id = reports[0].message_id
-        flags = (int(how.is_settled), int(how.only_new))
-        arguments = [pack_time(now), pack_claim(claim, message_id), self._lease_us, *flags]
-        arguments += self._ttls_ms(now, now=now)
-        arguments += encode_delivery(adopt_orphan(reports[0], now=now)) if how.adopt else ("", "")
-        for report in reports:
-            arguments += report_arguments(report)
-        return RECORD, self._key(message_id), arguments
+    def _recordings(
+        self, by_message: Mapping[str, Sequence[DeliveryReport]], claim: str, how: Recording
+    ) -> list[ScriptCall]:
+        """The calls that record these reports, one for each message."""
+        now = self.clock()
+        packed_now = pack_time(now)
+        # The same for all of them.
+        shared: list[Any] = [
+            pack_time(now + timedelta(seconds=how.hold_seconds)),
+            _microseconds(self.retention.claim_seconds),
+        ]
+        shared += [int(how.is_settled), int(how.only_new), *self._ttls_ms(now, now=now)]
+        calls: list[ScriptCall] = []
+        for message_id, reports in by_message.items():
+            claims = (pack_claim(claim, message_id), pack_claim(how.after, message_id) or "")
+            orphan = encode_delivery(adopt_orphan(reports[0], now=now)) if how.adopt else ("", "")
+            arguments = [packed_now, *claims, *shared, *orphan]
+            for report in reports:
+                arguments += report_arguments(report)
+            calls.append((RECORD, self._key(message_id), arguments))
+        return calls
 
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         now = pack_time(self.clock())
@@ -130,44 +172,41 @@ class RedisStore(DeliveryStore):
             arguments.extend([pack_text(each.key), int(each.is_resumed), len(names), *names])
         failing = unique(each.message_id for each in dispatched if each.failed)
         calls = [(MARK_DISPATCHED, self._key(message_id), arguments) for message_id, arguments in by_message.items()]
-        extra = [("SADD", self._failed_key, *map(pack_text, failing))] if failing else []
-        self._trips.run_scripts(calls, extra=extra)
+        after = self._watchlist.after_marking(dispatched)
+        if failing:
+            after.append(("SADD", self._failed_key, *map(pack_text, failing)))
+        answers = self._trips.run_scripts(calls, before=self._watchlist.before_marking(dispatched), after=after)
+        marked = zip(by_message, answers, strict=True)
+        if damaged := {message_id: each.problem for message_id, each in marked if isinstance(each, Damage)}:
+            note_damaged(self, damaged)
 
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
-        extra = [("ZREM", self._suspended_key, pack_text(message_id))] if step is Step.FINISH else []
-        (answer,) = self._trips.run_scripts([self._advancing(message_id, step, token)], extra=extra)
+        after = self._watchlist.after_step(message_id, step)
+        (answer,) = self._trips.run_scripts([self._advancing(message_id, step, token)], after=after)
         moved = advanced_of(message_id, answer)
-        if extra and moved.delivery is not None and not moved.is_allowed:
-            self._trips.run([("ZADD", self._suspended_key, self.clock().timestamp(), pack_text(message_id))])
+        self._trips.run(self._watchlist.after_steps(step, moved.delivery))
         return moved
 
     def record_submitted(self, report: DeliveryReport, *, claim: str) -> Advanced:
-        recording = self._recording([report], claim, Recording(is_settled=True), now=self.clock())
+        (recording,) = self._recordings({report.message_id: [report]}, claim, Recording(is_settled=True))
         advancing = self._advancing(report.message_id, Step.SUBMITTED, claim)
         # Two scripts on one trip. A crash between them is one before `advance`: the task is run again.
-        _, answer = self._trips.run_scripts([recording, advancing])
-        return advanced_of(report.message_id, answer)
+        after = self._watchlist.after_step(report.message_id, Step.SUBMITTED)
+        _, answer = self._trips.run_scripts([recording, advancing], after=after)
+        moved = advanced_of(report.message_id, answer)
+        self._trips.run(self._watchlist.after_steps(Step.SUBMITTED, moved.delivery))
+        return moved
 
     def _advancing(self, message_id: str, step: Step, token: str | None) -> ScriptCall:
-        arguments = [step.value, pack_text(token or ""), pack_time(self.clock()), self._lease_us]
+        arguments = [step.value, pack_text(token or ""), pack_time(self.clock())]
+        arguments.append(_microseconds(self.retention.lease_seconds))
         return ADVANCE, self._key(message_id), arguments
 
+    def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        return self._watchlist.undispatched(before, limit)
+
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        found: list[Delivery] = []
-        start = 0
-        while len(found) < limit:
-            page = self._trips.run(
-                [("ZRANGEBYSCORE", self._suspended_key, "-inf", before.timestamp(), "LIMIT", start, _STALLED_PAGE)]
-            )[0]
-            kept = self.get_many([unpack_text(member.decode()) for member in page])
-            found += (each for each in kept if each is not None and is_stalled(each, before=before))
-            gone = [member for member, each in zip(page, kept, strict=True) if each is None]
-            if gone:
-                self._trips.run([("ZREM", self._suspended_key, *gone)])
-            start += len(page) - len(gone)
-            if len(page) < _STALLED_PAGE:
-                break
-        return found[:limit]
+        return self._watchlist.stalled(before, limit)
 
     def failed(self, *, limit: int = 100) -> list[str]:
         failing: list[str] = []
@@ -223,16 +262,8 @@ class RedisStore(DeliveryStore):
         self._trips.close()
 
     @property
-    def _lease_us(self) -> int:
-        return int(self.retention.lease_seconds * 1_000_000)
-
-    @property
     def _failed_key(self) -> str:
         return f"{self._prefix}failed"
-
-    @property
-    def _suspended_key(self) -> str:
-        return f"{self._prefix}suspended"
 
     @property
     def _values_key(self) -> str:
@@ -264,6 +295,10 @@ class RedisStore(DeliveryStore):
     def _failing_among(self, message_ids: Sequence[str]) -> list[str]:
         found = self.get_many(message_ids)
         return [each.message_id for each in found if each is not None and any(failed_entries(each))]
+
+
+def _microseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000)
 
 
 def _probe(status: Status, updated_at: datetime) -> Delivery:

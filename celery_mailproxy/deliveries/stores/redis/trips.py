@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 
 from ....errors import StoreError
 from ..urls import hide_password, hide_secrets_of
-from .scripts import Script
+from .scripts import DAMAGED, Damage, Script
 from .url import connect_redis
 
 __all__ = ["Command", "RedisTrips", "ScriptCall"]
@@ -50,14 +50,18 @@ class RedisTrips:
         """The URL without its password."""
         return hide_password(self._url)
 
-    def run_scripts(self, calls: Sequence[ScriptCall], *, extra: Sequence[Command] = ()) -> list[Any]:
-        """Run each script and answer what each answers; the extra commands go behind them on the same trip."""
-        commands: list[Command] = [("EVALSHA", script.sha, 1, key, *arguments) for script, key, arguments in calls]
-        commands += extra
-        answers = self.run(commands)[: len(calls)]
+    def run_scripts(
+        self, calls: Sequence[ScriptCall], *, before: Sequence[Command] = (), after: Sequence[Command] = ()
+    ) -> list[Any]:
+        """Run each script and answer what each answers: `Damage` where it could not read its record.
+
+        The other commands go before and behind them on the same trip.
+        """
+        scripts: list[Command] = [("EVALSHA", script.sha, 1, key, *arguments) for script, key, arguments in calls]
+        answers = self.run([*before, *scripts, *after])[len(before) : len(before) + len(calls)]
         # A server that has not seen the script yet, or forgot it in a restart: EVAL makes it known for the next time.
         unseen = [i for i, each in enumerate(answers) if isinstance(each, redis_errors.NoScriptError)]
-        again = self.run([("EVAL", calls[i][0].text, *commands[i][2:]) for i in unseen])
+        again = self.run([("EVAL", calls[i][0].text, *scripts[i][2:]) for i in unseen])
         for index, answer in zip(unseen, again, strict=True):
             answers[index] = answer
         return answers
@@ -121,8 +125,16 @@ def _execute(client: Any, *, commands: Sequence[Command]) -> list[Any]:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception) and not isinstance(answer, redis_errors.NoScriptError):
-            raise answer
-    return answers
+    answers = pipeline.execute(raise_on_error=False)
+    return [_answer(command, answer) for command, answer in zip(commands, answers, strict=True)]
+
+
+def _answer(command: Command, answer: Any) -> Any:
+    """The answer to a command. Raises what it cannot be used with."""
+    if not isinstance(answer, Exception) or isinstance(answer, redis_errors.NoScriptError):
+        return answer
+    # A key of ours that somebody has made something else of.
+    is_other_type = command[0] == "GET" and str(answer).startswith("WRONGTYPE")
+    if is_other_type or str(answer).startswith(DAMAGED):
+        return Damage(str(answer))
+    raise answer

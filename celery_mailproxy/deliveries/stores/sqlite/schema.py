@@ -47,6 +47,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX outbox_due ON outbox (due_ms)",
     ),
+    (
+        # From when on the silence of a suspended result counts. What stands there now is too early, which does no harm.
+        "ALTER TABLE deliveries RENAME COLUMN unresting_ms TO silent_ms",
+        # When the claim of a report that is to be dispatched was renewed last.
+        "ALTER TABLE deliveries ADD COLUMN undispatched_ms INTEGER",
+        """CREATE INDEX deliveries_undispatched ON deliveries (undispatched_ms)
+            WHERE undispatched_ms IS NOT NULL""",
+    ),
 )
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from ....errors import ConfigurationError
-from ...delivery import Delivery, failed_entries
+from ....errors import ConfigurationError, DamagedRecord
+from ...delivery import Delivery, failed_entries, undispatched_since
 from ...report import utcnow
-from ...suspension import IDLE
+from ...suspension import silent_since
 from ..base import COUNTS_KEPT, Retention, count_span
 from ..codec import decode_delivery, encode_delivery, encode_suspension
 from ..outbox import Outbox
 from ..packing import pack_text, unpack_text
-from ..row_store import Rows, RowStore, unique
+from ..row_store import Loaded, Rows, RowStore, unique
 from .file import SQLiteFile, is_public
 from .outbox import SQLiteOutbox
 
@@ -26,11 +26,11 @@ __all__ = ["SQLiteStore"]
 
 # Names the columns it writes: a later schema may have more, and they are to survive.
 _SAVE = """
-    INSERT INTO deliveries (message_id, head, static, expires_ms, has_failed, suspension, unresting_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO deliveries (message_id, head, static, expires_ms, has_failed, suspension, silent_ms, undispatched_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (message_id) DO UPDATE SET head = excluded.head, static = excluded.static,
         expires_ms = excluded.expires_ms, has_failed = excluded.has_failed, suspension = excluded.suspension,
-        unresting_ms = excluded.unresting_ms
+        silent_ms = excluded.silent_ms, undispatched_ms = excluded.undispatched_ms
 """
 _PRUNE = """
     DELETE FROM deliveries
@@ -100,19 +100,32 @@ class SQLiteStore(RowStore):
         return SQLiteOutbox(self._file)
 
     def get(self, message_id: str) -> Delivery | None:
-        with self._file.connection() as connection:
-            return _SQLiteRows(connection, self.retention).load([message_id]).get(message_id)
+        loaded = self._load([message_id])
+        loaded.refuse_damage()
+        return loaded.deliveries.get(message_id)
 
     def get_many(self, message_ids: Sequence[str]) -> list[Delivery | None]:
-        with self._file.connection() as connection:
-            found = _SQLiteRows(connection, self.retention).load(unique(message_ids))
-        return [found.get(message_id) for message_id in message_ids]
+        loaded = self._load(unique(message_ids))
+        self._pass_over(loaded.damaged)
+        return [loaded.deliveries.get(message_id) for message_id in message_ids]
+
+    def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        query = "SELECT message_id FROM deliveries WHERE undispatched_ms < ? ORDER BY undispatched_ms LIMIT ?"
+        return self._find(query, before, limit)
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
+        return self._find(
+            "SELECT message_id FROM deliveries WHERE silent_ms < ? ORDER BY silent_ms LIMIT ?", before, limit
+        )
+
+    def _find(self, query: str, before: datetime, limit: int) -> list[Delivery]:
         with self._file.connection() as connection:
-            query = "SELECT message_id FROM deliveries WHERE unresting_ms < ? ORDER BY unresting_ms LIMIT ?"
             rows = connection.execute(query, (_milliseconds(before), limit)).fetchall()
-            return list(_SQLiteRows(connection, self.retention).load([unpack_text(row[0]) for row in rows]).values())
+        return [each for each in self.get_many([unpack_text(row[0]) for row in rows]) if each is not None]
+
+    def _load(self, message_ids: Sequence[str]) -> Loaded:
+        with self._file.connection() as connection:
+            return _SQLiteRows(connection, self.retention).load(message_ids)
 
     def failed(self, *, limit: int = 100) -> list[str]:
         with self._file.connection() as connection:
@@ -182,30 +195,35 @@ class _SQLiteRows:
         self._connection = connection
         self._retention = retention
 
-    def load(self, message_ids: Sequence[str]) -> dict[str, Delivery]:
+    def load(self, message_ids: Sequence[str]) -> Loaded:
         found: dict[str, Delivery] = {}
+        damaged: dict[str, str] = {}
         for start in range(0, len(message_ids), _IDS_PER_SELECT):
             ids = [pack_text(each) for each in message_ids[start : start + _IDS_PER_SELECT]]
             marks = ",".join("?" * len(ids))
             query = f"SELECT message_id, head, static, suspension FROM deliveries WHERE message_id IN ({marks})"  # noqa: S608
             for packed, *texts in self._connection.execute(query, ids):
                 message_id = unpack_text(packed)
-                found[message_id] = decode_delivery(message_id, *texts)
-        return found
+                try:
+                    found[message_id] = decode_delivery(message_id, *texts)
+                except DamagedRecord as exc:
+                    damaged[message_id] = exc.problem
+        return Loaded(found, damaged)
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         self._connection.executemany(_SAVE, [self._row(delivery) for delivery in deliveries])
 
     def _row(self, delivery: Delivery) -> tuple[Any, ...]:
-        suspension = delivery.suspension
-        is_idle = suspension is None or suspension.state in IDLE
+        silent = silent_since(delivery.suspension)
+        undispatched = undispatched_since(delivery)
         return (
             pack_text(delivery.message_id),
             *encode_delivery(delivery),
             _milliseconds(self._retention.expires_at(delivery)),
             int(any(failed_entries(delivery))),
-            encode_suspension(suspension, delivery.message_id),
-            None if suspension is None or is_idle else _milliseconds(suspension.since),
+            encode_suspension(delivery.suspension, delivery.message_id),
+            None if silent is None else _milliseconds(silent),
+            None if undispatched is None else _milliseconds(undispatched),
         )
 
 

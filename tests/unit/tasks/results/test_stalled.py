@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -46,11 +47,15 @@ class Installation:
         status: Status = Status.NEW,
         kwargs: Any = None,
         members: tuple[str, ...] = (),
+        expires: datetime | None = None,
         **fields: Any,
     ) -> str:
         message_id = str(uuid4())
         content: list[Any] = [[], {"to": ["ann@example.com"]} if kwargs is None else kwargs, {}]
-        message = json.dumps({"n": "deliver", "s": "json", "r": {"queue": self.queue}, "j": content})
+        record: dict[str, Any] = {"n": "deliver", "s": "json", "r": {"queue": self.queue}, "j": content}
+        if expires is not None:
+            record["x"] = expires.isoformat()
+        message = json.dumps(record)
         suspension = Suspension(state=state, owner=message_id, since=self.now, message=message, **fields)
         delivery = Delivery(
             message_id=message_id,
@@ -121,6 +126,70 @@ def test_a_revoked_task_is_not_brought_back(installation: Installation) -> None:
     assert installation.published() == []
 
 
+def test_a_revoked_task_whose_mail_the_proxy_never_had_is_not_submitted(installation: Installation) -> None:
+    """The worker that heard of the revocation died before it could end the mail."""
+    installation.app.conf.result_backend = "cache+memory://"
+    message_id = installation.add(S.NEW)
+    installation.app.backend.store_result(message_id, None, "REVOKED")
+    assert installation.run(after=timedelta(hours=3)) == {"revoked": 1}
+    assert installation.state(message_id) is S.DONE
+    delivery = installation.store.get(message_id)
+    assert delivery is not None
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task was revoked before the mail was sent")
+    assert installation.published() == []
+
+
+def test_an_expired_task_whose_mail_the_proxy_never_had_is_not_submitted(installation: Installation) -> None:
+    message_id = installation.add(S.NEW, expires=START + timedelta(hours=1))
+    assert installation.run(after=timedelta(hours=3)) == {"given_up": 1}
+    delivery = installation.store.get(message_id)
+    assert delivery is not None
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the mail was sent")
+    assert installation.published() == []
+
+
+def test_a_task_that_is_submitted_again_expires_as_before(installation: Installation) -> None:
+    expires = START + timedelta(hours=9)
+    installation.add(S.NEW, expires=expires)
+    assert installation.run(after=timedelta(hours=3)) == {"submitted": 1}
+    (headers,) = installation.published()
+    assert datetime.fromisoformat(headers["expires"]) == expires
+
+
+def test_a_task_that_is_resumed_does_not_expire(installation: Installation) -> None:
+    installation.add(S.REPORTED, expires=START + timedelta(seconds=1))
+    assert installation.run(after=timedelta(hours=3)) == {"resumed": 1}
+    (headers,) = installation.published()
+    assert headers["expires"] is None
+
+
+def test_a_message_that_cannot_be_read_holds_up_no_other(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = installation.add(S.REPORTED)
+    good = installation.add(S.REPORTED)
+    kept = installation.store.get(broken)
+    assert kept is not None
+    assert kept.suspension is not None
+    damaged = replace(kept, suspension=replace(kept.suspension, message="{"))
+    installation.store._shelf.deliveries[broken] = damaged
+    assert installation.run(after=timedelta(seconds=61)) == {"resumed": 1}
+    (headers,) = installation.published()
+    assert headers["id"] == good
+    assert f"message {broken} could not be moved on" in caplog.text
+
+
+def test_those_that_are_not_stalled_do_not_use_up_the_limit(installation: Installation) -> None:
+    for _ in range(5):
+        installation.add(S.NEW)
+        installation.add(S.WAITING)
+    installation.now += timedelta(seconds=1)
+    installation.add(S.REPORTED)
+    installation.now += timedelta(seconds=61)
+    counts = stalled.move_on_stalled(installation.runtime, now=installation.now, lease_seconds=LEASE, limit=1)
+    assert counts["resumed"] == 1
+
+
 def test_what_rests_is_left_alone(installation: Installation) -> None:
     for state in (S.WAITING, S.DONE):
         installation.add(state)
@@ -132,7 +201,7 @@ def test_a_lost_submission_is_submitted_again_once_no_retry_can_be_under_way(ins
     assert installation.run(after=timedelta(minutes=119)) == {}
     installation.store.advance(message_id, Step.RENEW)
     assert installation.run(after=timedelta(minutes=119)) == {}
-    assert installation.run(after=timedelta(minutes=2)) == {"submitted": 1}
+    assert installation.run(after=timedelta(minutes=3)) == {"submitted": 1}
     (headers,) = installation.published()
     assert headers["id"] == message_id
     assert RESUME_HEADER not in headers
@@ -174,7 +243,7 @@ def test_a_lost_mail_to_each_recipient_ends_with_those_that_the_proxy_has(instal
     assert lost is not None
     assert lost.status is Status.ERROR
     report = DeliveryReport(kind=Kind.SENT, message_id=f"{message_id}-0", at=START)
-    dispatcher_of(installation.runtime).dispatch([report], claim="c")
+    dispatcher_of(installation.runtime).dispatch([report])
     assert installation.state(message_id) is S.PUBLISHED
     (headers,) = installation.published()
     assert headers[RESUME_HEADER]["id"] == message_id

@@ -195,10 +195,10 @@ def break_one(monkeypatch: pytest.MonkeyPatch, one: SendingApp, place: str, mess
         dispatcher = dispatcher_of(one.runtime)
         notify = dispatcher._notify
 
-        def notified(recorded: Any) -> Any:
+        def notified(recorded: Any, *rest: Any, **options: Any) -> Any:
             if recorded.report.message_id == message_id:
                 raise error
-            return notify(recorded)
+            return notify(recorded, *rest, **options)
 
         monkeypatch.setattr(dispatcher, "_notify", notified)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ import celery_mailproxy.tasks  # noqa: F401 - registers the tasks, and connects 
 from celery_mailproxy import Delivery, DeliveryReport, Kind, Status
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.deliveries.report import utcnow
-from celery_mailproxy.deliveries.suspension import Suspension
+from celery_mailproxy.deliveries.suspension import Suspension, SuspensionState
 from celery_mailproxy.errors import StoreError
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 
@@ -71,6 +72,37 @@ def test_a_mail_ends_whose_result_waits_for_it(app: Celery) -> None:
     register(app, "t", task_id="t", suspension=Suspension(owner="t", since=utcnow()))
     revoke(app, task_names.DELIVER, **MAIL)
     assert status_of(app, "t") is Status.ERROR
+
+
+def suspension_of(app: Celery, message_id: str) -> Suspension:
+    delivery = get_runtime(app).store.get(message_id)
+    assert delivery is not None
+    assert delivery.suspension is not None
+    return delivery.suspension
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_nothing_resumes_a_result_that_is_revoked(app: Celery, expired: bool) -> None:
+    """Celery has stored REVOKED: a link that runs after it would be a lie."""
+    register(app, "t", task_id="t", suspension=Suspension(owner="t", since=utcnow(), message="{}"))
+    revoke(app, task_names.DELIVER, expired=expired, **MAIL)
+    assert suspension_of(app, "t").state is SuspensionState.DONE
+    assert get_runtime(app).store.stalled(before=utcnow() + timedelta(days=1)) == []
+
+
+def test_a_result_that_is_revoked_as_it_is_resumed_is_over(app: Celery) -> None:
+    suspension = Suspension(owner="t", since=utcnow(), message="{}", state=SuspensionState.PUBLISHED)
+    register(app, "t", task_id="t", status=Status.SENT, suspension=suspension)
+    revoke(app, task_names.DELIVER, **MAIL)
+    assert suspension_of(app, "t").state is SuspensionState.DONE
+    assert status_of(app, "t") is Status.SENT
+
+
+def test_a_result_that_follows_a_mail_at_the_proxy_goes_on(app: Celery) -> None:
+    suspension = Suspension(owner="t", since=utcnow(), message="{}", state=SuspensionState.WAITING)
+    register(app, "t", task_id="t", status=Status.QUEUED, suspension=suspension)
+    revoke(app, task_names.DELIVER, **MAIL)
+    assert suspension_of(app, "t").state is SuspensionState.WAITING
 
 
 def test_every_mail_of_a_chunk_ends_though_other_tasks_registered_them(app: Celery) -> None:
