@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery import signals as celery_signals
+from kombu import pools
 from kombu.transport import redis
 
 from celery_mailproxy import signals
@@ -89,20 +90,38 @@ def noted(self: Any, report: dict[str, Any], tag: str, number: int) -> None:
         pass
 
 
-@app.task(name="chaos.render", **_KEPT)
+class ConfirmedTask(Task):  # type: ignore[misc]
+    """What Celery publishes of the application's own accord: RabbitMQ confirms it, or it is published again.
+
+    Without, such a task could be lost with its connection, and the chain or chord with it. The callbacks do without:
+    they are published by the package.
+    """
+
+    abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        if options.get("producer") is not None:
+            return super().apply_async(args, kwargs, **options)
+        transport_options = {**(app.conf.broker_transport_options or {}), "confirm_publish": True}
+        connection = app.connection_for_write(transport_options=transport_options)
+        with pools.producers[connection].acquire(block=True) as producer:
+            return super().apply_async(args, kwargs, **{**options, "producer": producer})
+
+
+@app.task(name="chaos.render", base=ConfirmedTask, **_KEPT)
 def render(number: int) -> dict[str, Any]:
     """The task before a mail in a chain."""
     return {"subject": f"Rendered {number}", "body": "From the task before"}
 
 
-@app.task(name="chaos.followed", bind=True, **_KEPT)
+@app.task(name="chaos.followed", base=ConfirmedTask, bind=True, **_KEPT)
 def followed(self: Any, report: dict[str, Any], number: int) -> int:
     """The task after a mail in a chain."""
     with _noted_run(self, "followed", number, id=report["message_id"]):
         return number
 
 
-@app.task(name="chaos.summarised", bind=True, **_KEPT)
+@app.task(name="chaos.summarised", base=ConfirmedTask, bind=True, **_KEPT)
 def summarised(self: Any, results: list[dict[str, Any]], item: int) -> int:
     """A chord's body; `outcomes` are those of its mails, by message id."""
     outcomes = {result["message_id"]: result["outcome"] for result in results}
