@@ -102,7 +102,7 @@ def of_proxy(proxy: FakeProxy) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "pool", ["prefork", "gevent", *(pytest.param(name, marks=FULL) for name in ("solo", "threads", "eventlet"))]
+    "pool", ["prefork", *(pytest.param(name, marks=FULL) for name in ("solo", "threads", "gevent", "eventlet"))]
 )
 def test_a_worker_of_every_pool_publishes_what_the_broker_has_lost(
     pool: str, project: Callable[..., Project], proxy: FakeProxy, redis_server: RedisServer
@@ -162,6 +162,7 @@ def test_a_worker_starts_and_ends_while_the_store_is_away(project: Callable[...,
     assert "Traceback" not in worker.log
 
 
+@FULL
 def test_a_store_that_comes_back_is_used_again(project: Callable[..., Project]) -> None:
     with RedisServer() as server:
         one = project(mail_proxy_store=server.url)

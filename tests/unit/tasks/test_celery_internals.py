@@ -55,6 +55,26 @@ def test_celery_still_builds_a_message_apart_from_publishing_it() -> None:
     )
 
 
+def test_celery_still_gives_what_a_caller_adds_to_a_message() -> None:
+    """`tasks/sending/outbox.py` keeps a message as `apply_async` would have published it."""
+    app = Celery("canary", set_as_current=False)
+
+    @app.task(name="canary.one", time_limit=9)  # type: ignore[untyped-decorator]
+    def task() -> None: ...
+
+    assert task._get_exec_options()["time_limit"] == 9
+    assert isinstance(app.thread_oid, str)
+    assert app.current_worker_task is None
+    assert {"group_index", "replaced_task_nesting", "stamped_headers", "origin"} <= parameters(AMQP.as_task_v2)
+    assert {"options", "name", "args", "kwargs"} <= parameters(app.amqp.router.route)
+
+
+def test_celery_still_takes_a_workers_step_by_its_name() -> None:
+    """`tasks/results/worker_hooks.py` names the step of the maintenance, which stands above it."""
+    name, step = Blueprint(name="canary").load_step("celery_mailproxy.maintenance.step:MaintenanceStep")
+    assert (name, step) == ("celery_mailproxy.maintenance.step.MaintenanceStep", MaintenanceStep)
+
+
 def test_celery_still_ends_a_task_in_these_states() -> None:
     """`tasks/results/deliver_task.py` makes a record a tombstone in them."""
     assert set(states.READY_STATES) == {states.SUCCESS, states.FAILURE, states.REVOKED}
