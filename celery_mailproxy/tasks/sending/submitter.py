@@ -12,7 +12,7 @@ from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import UnforeseenError, redact
+from ...errors import ProxyUnavailable, UnforeseenError, redact
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -87,8 +87,12 @@ class Submitter:
         except FORESEEN:
             raise
         except Exception as exc:
-            # Some may have been submitted by now: `submit` looks at each anew.
-            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
+            # `submit` looks at each anew: some may have been accepted by now, whatever it meets itself.
+            answer = apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
+            for error in answer.unsettled.values():
+                if isinstance(error, ProxyUnavailable):
+                    error.maybe_accepted = True
+            return answer
         return known + answer
 
     def submit_suspending(
