@@ -14,6 +14,8 @@ from celery_mailproxy import Status
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.errors import DeliveryError, InvalidMessage, ProxyUnavailable, StoreError, UnforeseenError
+from celery_mailproxy.proxy.answers import Answer
+from celery_mailproxy.proxy.api import Call
 from celery_mailproxy.tasks.results import chunks, deliver_task
 from celery_mailproxy.tasks.sending import arguments, handover, runs, submitter
 from celery_mailproxy.testing import FakeProxy
@@ -164,6 +166,28 @@ def test_one_mail_of_a_list_takes_no_other_down(one: SendingApp, monkeypatch: py
     assert set(result["ids"]) == set(ids(5))
     assert_ended(one, "t-2")
     assert one.received() == good
+
+
+@pytest.mark.parametrize(("status", "asked"), [(422, 4), (200, 4), (401, 1), (503, 1)])
+def test_a_question_that_the_proxy_does_not_answer_keeps_no_other_mail(
+    one: SendingApp, proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch, status: int, asked: int
+) -> None:
+    """A mail that may have been submitted before is asked for first."""
+    with monkeypatch.context() as patch:
+        patch.setattr(handover, "encode", failing(RuntimeError("x")))
+        assert one.run(task_names.SEND_MANY, [MAIL] * 4)[0] == "RETRY"
+    before = len(proxy.requests)
+    send = one.runtime.client()._connection.send
+
+    def sent(call: Call) -> Answer:
+        is_odd = call.path == "/messages/get" and (asked == 1 or call.params["message_id"] == "t-2")
+        answer = send(call)
+        return Answer(status=status, content=b'{"detail": "odd"}' if status == 422 else b"5") if is_odd else answer
+
+    monkeypatch.setattr(one.runtime.client()._connection, "send", sent)
+    assert one.run(task_names.SEND_MANY, [MAIL] * 4, retries=1)[0] == "RETRY"
+    assert sum(request.path.startswith("/messages/get") for request in proxy.requests[before:]) == asked
+    assert one.received() == ([] if asked == 1 else ["t-0", "t-1", "t-3"])
 
 
 def test_two_neighbours_of_a_list_take_no_other_down(one: SendingApp, monkeypatch: pytest.MonkeyPatch) -> None:
