@@ -25,6 +25,7 @@ _PUBLIC = {
         "ProxyRequestError",
         "ProxyUnavailable",
         "StoreError",
+        "UnforeseenError",
         "UnsupportedMessage",
     ),
     "mail.message": ("Attachment", "MailMessage", "Priority"),

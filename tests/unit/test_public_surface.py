@@ -48,6 +48,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "ReportReceiver",
         "Status",
         "StoreError",
+        "UnforeseenError",
         "UnsupportedMessage",
         "__version__",
         "attachment_resolver",
