@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ProxyRequestError, ProxyUnavailable
 
-__all__ = ["COME_AGAIN", "MAX_RETRY_AFTER_SECONDS", "Answer", "not_the_proxys", "problem_of"]
+__all__ = ["COME_AGAIN", "MAX_RETRY_AFTER_SECONDS", "Answer", "concerns_all", "not_the_proxys", "problem_of"]
 
 #: Answers below 500 that ask to come again (RFC 9110; 425: RFC 8470; 429: RFC 6585).
 COME_AGAIN = frozenset({408, 425, 429})
@@ -102,6 +102,13 @@ def problem_of(answer: Answer, what: str, url: str) -> ProxyRequestError | Proxy
         maybe_accepted=status >= 500,
         remedy=remedy,
     )
+
+
+def concerns_all(problem: ProxyUnavailable) -> bool:
+    """Whether the next call would meet the same: no connection, a wrong token, a server in trouble."""
+    if problem.status is None or problem.remedy is not None:
+        return True
+    return problem.status >= 500 or problem.status in COME_AGAIN
 
 
 def not_the_proxys(answer: Answer, what: str, url: str) -> ProxyUnavailable:

@@ -10,7 +10,7 @@ import httpx
 
 from ..conf.settings import ServerSettings
 from ..errors import ProxyRequestError, ProxyUnavailable
-from .answers import COME_AGAIN, Answer, not_the_proxys, problem_of
+from .answers import COME_AGAIN, Answer, concerns_all, not_the_proxys, problem_of
 from .api import Call, ProxyAPI, SubmitAnswer, UnreadableAnswer, row
 from .attachment_credentials import address_attachments, tenant_of
 from .commands import CommandsAPI
@@ -120,17 +120,25 @@ class ProxyClient:
             return messages, {}
         ready: list[Mapping[str, Any]] = []
         waiting: dict[str, ProxyUnavailable] = {}
+        unsaid: dict[str, ProxyUnavailable] = {}
+
+        def find(tenant_id: str) -> dict[str, Any] | None:
+            if tenant_id in unsaid:
+                raise unsaid[tenant_id]
+            try:
+                return self._recent_tenant(tenant_id)
+            except ProxyUnavailable as exc:
+                exc.maybe_accepted = False
+                unsaid[tenant_id] = exc
+                raise
+
         for message in messages:
             try:
-                ready += address_attachments([message], self._recent_tenant)
-            except ProxyRequestError as exc:
-                # What was refused is our question, and not the mail.
-                waiting[message["id"]] = ProxyUnavailable(exc.problem, status=exc.status, maybe_accepted=False)
+                ready += address_attachments([message], find)
             except ProxyUnavailable as exc:
                 if exc.status is None:
                     # It cannot be reached: the next one would find the same.
                     raise
-                exc.maybe_accepted = False
                 waiting[message["id"]] = exc
         if not ready and waiting:
             raise next(iter(waiting.values()))
@@ -146,7 +154,11 @@ class ProxyClient:
         if answer.status == 200:
             found: dict[str, Any] | None = self._read(answer, call, tenant_of)
         else:
-            found = self.find_tenant(tenant_id)
+            try:
+                found = self.find_tenant(tenant_id)
+            except ProxyRequestError as exc:
+                # What was refused is our question, and not the mail.
+                raise ProxyUnavailable(exc.problem, status=exc.status) from exc
         if found is not None:
             self._tenants[tenant_id] = (time.monotonic(), found)
         return found
@@ -164,7 +176,11 @@ class ProxyClient:
         # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
         if answer.status in (404, 500):
             return False
-        return self._read(answer, call, row).get("id") == message_id
+        try:
+            return self._read(answer, call, row).get("id") == message_id
+        except ProxyRequestError as exc:
+            # What was refused is our question, and not the mail.
+            raise ProxyUnavailable(exc.problem, status=exc.status) from exc
 
     def messages(self, tenant_id: str) -> list[dict[str, Any]]:
         """The messages of a tenant that the proxy holds."""
@@ -256,5 +272,4 @@ def _may_be_one_message(exc: ProxyRequestError | ProxyUnavailable) -> bool:
     """
     if isinstance(exc, ProxyRequestError) or exc.status == 500:
         return True
-    is_filter = exc.status is not None and 400 <= exc.status < 500 and exc.status not in COME_AGAIN
-    return is_filter and exc.remedy is None
+    return exc.status is not None and exc.status >= 400 and not concerns_all(exc)

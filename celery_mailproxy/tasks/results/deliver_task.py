@@ -76,7 +76,8 @@ class DeliverTask(SendTask):
                 begin_run(self)
                 # Not `super()`: outside a worker (eager) it pushes a request of its own, without the task's id.
                 return self.run(*args, **kwargs)
-            return guarded(self, lambda: self._resume(str(header["id"]), str(header["token"])))
+            # Its mail has ended: no other end is to be made of it.
+            return guarded(self, lambda: self._resume(str(header["id"]), str(header["token"])), addressees={})
         except Ignore:
             pass
         # A new one, without a traceback: Celery formats it twice and sends it to the worker's main process.

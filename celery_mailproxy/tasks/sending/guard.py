@@ -60,11 +60,13 @@ def guarded(
 
 
 def _ids(task: Any, addressees: Addressees | None) -> Sequence[str]:
+    """What an error is logged of: the mails, or the task where they are not known."""
     try:
-        return list(task.addressees(task.request) if addressees is None else addressees)
+        found = list(task.addressees(task.request) if addressees is None else addressees)
     except Exception:
         # Its arguments are no mail's.
-        return [str(task.request.id)]
+        found = []
+    return found or [str(task.request.id)]
 
 
 def _retry_or_end(task: Any, error: UnforeseenError, addressees: Addressees | None, *, has_own_limit: bool) -> Any:

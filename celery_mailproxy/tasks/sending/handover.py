@@ -19,6 +19,7 @@ from ...errors import (
 )
 from ...mail.message import MailMessage
 from ...mail.payload import encode
+from ...proxy.answers import concerns_all
 from ...proxy.api import SubmitAnswer
 from ...proxy.client import ProxyClient
 from .outgoing import Outgoing
@@ -77,9 +78,8 @@ class Handover:
         answer = SubmitAnswer()
         try:
             client = self._client_for(server)
-            held = _held(client, payloads, submitted_before)
-            answer += SubmitAnswer(accepted=tuple(held))
-            payloads = [payload for payload in payloads if payload["id"] not in held]
+            answer = _held(client, payloads, submitted_before)
+            payloads = [each for each in payloads if each["id"] not in {*answer.accepted, *answer.unsettled}]
             if payloads:
                 answer += client.submit(payloads)
         except ProxyRequestError as exc:
@@ -117,10 +117,25 @@ def _misconfigured(exc: ConfigurationError) -> ProxyUnavailable:
     return ProxyUnavailable(problem, maybe_accepted=False, remedy="The mails go on once this is right.")
 
 
-def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> set[str]:
-    """The ids of those submitted before that the proxy has: a lost answer is no reason to send them again."""
-    asked = (payload for payload in payloads if payload["id"] in submitted_before)
-    return {payload["id"] for payload in asked if client.holds(payload["id"], payload.get("tenant_id"))}
+def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> SubmitAnswer:
+    """Those submitted before that the proxy has: a lost answer is no reason to send them again.
+
+    Where it does not say so of one, that one is unsettled.
+    """
+    held: list[str] = []
+    unsaid: dict[str, ProxyUnavailable] = {}
+    for payload in payloads:
+        message_id = payload["id"]
+        if message_id not in submitted_before:
+            continue
+        try:
+            if client.holds(message_id, payload.get("tenant_id")):
+                held.append(message_id)
+        except ProxyUnavailable as exc:
+            if concerns_all(exc):
+                raise
+            unsaid[message_id] = exc
+    return SubmitAnswer(accepted=tuple(held), unsettled=unsaid)
 
 
 def _known_answer(delivery: Delivery) -> SubmitAnswer:

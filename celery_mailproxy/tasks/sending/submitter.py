@@ -13,7 +13,7 @@ from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...deliveries.stores.damage import note_damaged
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import DamagedRecord, UnforeseenError, redact, visible
+from ...errors import DamagedRecord, ProxyUnavailable, UnforeseenError, redact, visible
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -98,8 +98,12 @@ class Submitter:
         except FORESEEN:
             raise
         except Exception as exc:
-            # Some may have been submitted by now: `submit` looks at each anew.
-            return apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
+            # `submit` looks at each anew: some may have been accepted by now, whatever it meets itself.
+            answer = apart(exc, outgoing, partial(self.submit, task_id=task_id), _unsettled)
+            for error in answer.unsettled.values():
+                if isinstance(error, ProxyUnavailable):
+                    error.maybe_accepted = True
+            return answer
         return known + answer
 
     def submit_suspending(

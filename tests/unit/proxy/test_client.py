@@ -402,7 +402,10 @@ def test_the_entities_api_is_asked_whether_it_holds_a_message(status: int, body:
     assert client(handle).holds("m1", "acme") is held
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, None), (200, []), (204, None), (302, None), (401, {}), (503, None)])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, None), (200, []), (204, None), (302, None), (401, {}), (422, {"detail": "odd id"}), (503, None)],
+)
 def test_an_answer_that_is_not_the_proxys_does_not_say_that_it_holds_a_message(status: int, body: Any) -> None:
     with pytest.raises(ProxyUnavailable):
         client(answering(status, body)).holds("m1", "acme")
@@ -456,6 +459,21 @@ def test_an_odd_tenant_makes_its_mails_wait_and_no_other(status: int, tenant: An
     assert isinstance(problem, ProxyUnavailable)
     assert not problem.maybe_accepted
     assert submitted == ["m1", "m3"]
+
+
+def test_a_tenant_that_the_proxy_will_not_show_is_asked_for_once_in_a_list() -> None:
+    asked = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/tenants/"):
+            asked.append(request.url.path)
+            return httpx.Response(403)
+        return httpx.Response(200, json=OK)
+
+    fetched = {"tenant_id": "t1", "attachments": [ATTACHMENT]}
+    answer = client(handle).submit([{"id": "m1", **fetched}, {"id": "m2", **fetched}, {"id": "m3", "tenant_id": "t1"}])
+    assert (answer.accepted, list(answer.unsettled)) == (("m3",), ["m1", "m2"])
+    assert asked == ["/tenants/get", "/tenants/list"]
 
 
 @pytest.mark.parametrize("body", [None, [], 5, {}, {"messages": 5}, {"messages": [5]}, {"tenants": {}}])

@@ -212,13 +212,14 @@ def test_a_login_in_netrc_is_not_used(environment: pytest.MonkeyPatch, tmp_path:
         ("ALL_PROXY", "socks5://me:s3cret@127.0.0.1:1080"),
         ("HTTP_PROXY", "http://me:s3cret@[::1"),
         ("HTTP_PROXY", "gopher://me:s3cret@127.0.0.1"),
-        ("SSL_CERT_FILE", "/nowhere/s3cret.pem"),
+        ("SSL_CERT_FILE", "s3cret.pem"),
     ],
 )
 def test_an_environment_that_makes_no_client_is_a_setting_to_correct(
-    environment: pytest.MonkeyPatch, variable: str, value: str
+    environment: pytest.MonkeyPatch, variable: str, value: str, tmp_path: Path
 ) -> None:
-    environment.setenv(variable, value)
+    (tmp_path / "s3cret.pem").write_text("no certificate")
+    environment.setenv(variable, str(tmp_path / value) if variable == "SSL_CERT_FILE" else value)
     with pytest.raises(ConfigurationError, match="mail_proxy_trust_env") as caught:
         Connection(settings("http://127.0.0.1:1", trust_env=True))
     assert "s3cret" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,11 @@ from celery.app.trace import build_tracer
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the shared tasks
 from celery_mailproxy import Delivery, signals
+from celery_mailproxy.deliveries.report import parse_reports
+from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.runtime import Runtime, forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
+from celery_mailproxy.testing.outcomes import Step
 
 __all__ = ["MAIL", "SendingApp", "sending_app"]
 
@@ -69,6 +73,12 @@ class SendingApp:
     def run_to_the_end(self, name: str, *args: Any, **options: Any) -> tuple[str, Any]:
         """Run it in the last of its tries."""
         return self.run(name, *args, retries=self.runtime.settings.max_retries, **options)
+
+    def report(self, message_id: str, step: Step) -> None:
+        """Dispatch what the proxy reports of a message."""
+        body = json.dumps({"delivery_report": [self.proxy.entry(message_id, step)]}).encode()
+        (report,) = parse_reports(body).reports
+        dispatcher_of(self.runtime).dispatch([report], claim="reports")
 
     def published(self) -> list[Any]:
         """The messages in the queue, taken out: (headers, body)."""

@@ -14,9 +14,12 @@ from celery_mailproxy import Status
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.errors import DeliveryError, InvalidMessage, ProxyUnavailable, StoreError, UnforeseenError
-from celery_mailproxy.tasks.results import chunks
+from celery_mailproxy.proxy.answers import Answer
+from celery_mailproxy.proxy.api import Call
+from celery_mailproxy.tasks.results import chunks, deliver_task
 from celery_mailproxy.tasks.sending import arguments, handover, runs, submitter
 from celery_mailproxy.testing import FakeProxy
+from celery_mailproxy.testing.outcomes import sent
 
 from .sending_app import MAIL, SendingApp, ids, sending_app
 
@@ -165,6 +168,28 @@ def test_one_mail_of_a_list_takes_no_other_down(one: SendingApp, monkeypatch: py
     assert one.received() == good
 
 
+@pytest.mark.parametrize(("status", "asked"), [(422, 4), (200, 4), (401, 1), (503, 1)])
+def test_a_question_that_the_proxy_does_not_answer_keeps_no_other_mail(
+    one: SendingApp, proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch, status: int, asked: int
+) -> None:
+    """A mail that may have been submitted before is asked for first."""
+    with monkeypatch.context() as patch:
+        patch.setattr(handover, "encode", failing(RuntimeError("x")))
+        assert one.run(task_names.SEND_MANY, [MAIL] * 4)[0] == "RETRY"
+    before = len(proxy.requests)
+    send = one.runtime.client()._connection.send
+
+    def sent(call: Call) -> Answer:
+        is_odd = call.path == "/messages/get" and (asked == 1 or call.params["message_id"] == "t-2")
+        answer = send(call)
+        return Answer(status=status, content=b'{"detail": "odd"}' if status == 422 else b"5") if is_odd else answer
+
+    monkeypatch.setattr(one.runtime.client()._connection, "send", sent)
+    assert one.run(task_names.SEND_MANY, [MAIL] * 4, retries=1)[0] == "RETRY"
+    assert sum(request.path.startswith("/messages/get") for request in proxy.requests[before:]) == asked
+    assert one.received() == ([] if asked == 1 else ["t-0", "t-1", "t-3"])
+
+
 def test_two_neighbours_of_a_list_take_no_other_down(one: SendingApp, monkeypatch: pytest.MonkeyPatch) -> None:
     register = one.runtime.store.register
 
@@ -204,6 +229,37 @@ def break_one(monkeypatch: pytest.MonkeyPatch, one: SendingApp, place: str, mess
     else:
         module, name = PLACES[place]
         monkeypatch.setattr(module, name, failing(error, for_id=message_id, after=getattr(module, name)))
+
+
+def test_what_a_broken_run_may_have_submitted_is_not_said_to_be_refused(
+    one: SendingApp, proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = one.runtime.store.record
+
+    def fail_once(*args: Any, **kwargs: Any) -> Any:
+        # The proxy has them by now, and then goes away.
+        monkeypatch.setattr(one.runtime.store, "record", record)
+        proxy.stop()
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(one.runtime.store, "record", fail_once)
+    state, error = one.run(task_names.SEND_MANY, [MAIL] * 2)
+    assert (state, type(error)) == ("RETRY", ProxyUnavailable)
+    # A fallback to another transport would send them twice.
+    assert error.maybe_accepted
+
+
+def test_a_result_that_cannot_be_told_is_tried_again(one: SendingApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one.run(task_names.DELIVER, **MAIL)[0] == "IGNORED"
+    one.report("t", sent())
+    (message,) = [each for each in one.published() if "mail_proxy_resume" in each[0]]
+    headers = {"mail_proxy_resume": message[0]["mail_proxy_resume"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(deliver_task, "outcome_of", failing(RuntimeError("nobody foresaw this")))
+        state, error = one.run(task_names.DELIVER, headers=headers, **MAIL)
+        assert (state, type(error)) == ("RETRY", UnforeseenError)
+    state, result = one.run(task_names.DELIVER, headers=headers, retries=1, **MAIL)
+    assert (state, result["kind"]) == ("SUCCESS", "sent")
 
 
 def test_a_campaigns_chunk_takes_no_other_mail_down(one: SendingApp, monkeypatch: pytest.MonkeyPatch) -> None:
