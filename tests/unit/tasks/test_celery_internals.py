@@ -12,8 +12,10 @@ from celery.app import trace
 from celery.app.amqp import AMQP
 from celery.app.task import Context
 from celery.bin.worker import worker
+from celery.bootsteps import Blueprint
 from celery.utils.dispatch import Signal
 
+from celery_mailproxy.maintenance.step import MaintenanceStep
 from celery_mailproxy.tasks.results.ignored_runs import _IGNORED
 
 

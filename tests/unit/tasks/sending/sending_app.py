@@ -78,7 +78,7 @@ class SendingApp:
         """Dispatch what the proxy reports of a message."""
         body = json.dumps({"delivery_report": [self.proxy.entry(message_id, step)]}).encode()
         (report,) = parse_reports(body).reports
-        dispatcher_of(self.runtime).dispatch([report], claim="reports")
+        dispatcher_of(self.runtime).dispatch([report])
 
     def published(self) -> list[Any]:
         """The messages in the queue, taken out: (headers, body)."""
