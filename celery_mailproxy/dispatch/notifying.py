@@ -11,6 +11,7 @@ from celery import Celery
 from ..deliveries.delivery import Delivery
 from ..deliveries.recording import Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, Kind
+from ..errors import visible
 from .callbacks import CallbackPublisher
 from .resumer import Resumer
 from .signals import signals_of
@@ -60,10 +61,10 @@ class Notifier:
         if failed:
             logger.error(
                 "message %s: %s of its %s report failed. Mend, then run: celery mailproxy replay %s",
-                report.message_id,
+                visible(report.message_id),
                 ", ".join(failed),
                 report.kind,
-                report.message_id,
+                visible(report.message_id),
             )
         return Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed)
 

@@ -9,6 +9,7 @@ from ..deliveries.delivery import undispatched_entries
 from ..deliveries.recording import CLAIM_SECONDS, Verdict
 from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import Recording
+from ..errors import visible
 from ..runtime import Runtime
 from .postponing import postponer_of
 from .run import Run
@@ -45,7 +46,9 @@ def sweep(runtime: Runtime, *, now: datetime, limit: int) -> int:
     taken = runtime.store.record(reports, claim=run.claim, how=Recording(hold_seconds=_HOLD_SECONDS))
     swept = [each.report for each in taken if each.verdict is Verdict.AGAIN]
     for report in swept:
-        logger.warning("message %s: nobody has dispatched its %s report, so it is now", report.message_id, report.kind)
+        logger.warning(
+            "message %s: nobody has dispatched its %s report, so it is now", visible(report.message_id), report.kind
+        )
         # Each by itself, for what one died with may be in it. And not at once: a run whose store was away may be about
         # to note that it has dispatched it.
         postponer_of(runtime).postpone([report], after=run.claim, countdown=CLAIM_SECONDS)

@@ -197,7 +197,7 @@ def dispatch_reports(
         if isinstance(exc, StoreError):
             raise retry_later(self, exc) from exc
         # They have been recorded, and this run ends here: the next one need not wait until its claim is stale.
-        raise retry_later(self, exc, kwargs={**self.request.kwargs, "after": run.claim}) from exc
+        raise retry_later(self, exc, kwargs={**(self.request.kwargs or {}), "after": run.claim}) from exc
 
 
 def _parse(report: Mapping[str, Any]) -> DeliveryReport | None:

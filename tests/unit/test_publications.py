@@ -29,7 +29,8 @@ ALLOWED = {
     "dispatch/callbacks.py": {
         "signature(dict(callback), app=self._app).apply_async": "confirm_all: a user's task, or a chain of them",
     },
-    "dispatch/dispatcher.py": {"self._callbacks.publish": OURS},
+    "dispatch/notifying.py": {"self._callbacks.publish": OURS},
+    "dispatch/postponing.py": {"task.apply_async": "with a producer of Producers.acquire"},
     "dispatch/resumer.py": {
         "self.publish": OURS,
         "amqp.send_task_message": "with a producer of Producers.acquire",
@@ -39,8 +40,8 @@ ALLOWED = {
     "django/drain/admin.py": {"task.apply_async": OUR_TASK},
     "django/drain/undecodable.py": {"producer.publish": "a producer of Producers.acquire"},
     "receiver/publisher.py": {"task.apply_async": "with a producer of Producers.acquire"},
-    "tasks/__init__.py": {"task.apply_async": OUR_TASK},
     "tasks/confirmed_task.py": {"super().apply_async": "within Producers.confirmed"},
+    "tasks/results/storing.py": {"task.apply_async": "with a producer of Producers.acquire"},
     "tasks/results/stalled.py": {"resumer_of(runtime).publish": OURS},
     "tasks/sending/base_tasks.py": {"super().apply_async": BASE_TASK},
     "tasks/sending/outbox.py": {"app.amqp.send_task_message": "with a producer of Producers.acquire"},

@@ -174,7 +174,7 @@ class DeliverTask(SendTask):
         if delivery.suspension is not None:
             return self.suspend(delivery.message_id)
         if delivery.is_ended:
-            return self._take(delivery, self.request.id)
+            return self.take(delivery, self.request.id)
         raise error
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:

@@ -20,8 +20,9 @@ from ...conf import task_names
 from ...deliveries.delivery import Delivery
 from ...deliveries.suspension import Step, Suspension
 from ...dispatch.resumer import request_of
-from ...errors import MailProxyError
+from ...errors import MailProxyError, visible
 from ...runtime import get_runtime
+from ..confirmed_task import ConfirmedTask
 from ..sending.retrying import DURABLE, TIME_LIMITS, retry_in
 
 __all__ = ["CLAIM", "LastingBackend", "store_result"]
@@ -99,16 +100,24 @@ class LastingBackend:
         except Exception as exc:
             logger.error(
                 "message %s: its result is not stored (%s), and nobody can be told (%s)",
-                message_id,
+                visible(message_id),
                 type(problem).__name__,
                 type(exc).__name__,
             )
             return False
-        logger.warning("message %s: its result is stored later: %s", message_id, type(problem).__name__)
+        logger.warning("message %s: its result is stored later: %s", visible(message_id), type(problem).__name__)
         return True
 
 
-@shared_task(bind=True, name=task_names.STORE_RESULT, ignore_result=True, typing=False, **DURABLE, **TIME_LIMITS)
+@shared_task(
+    bind=True,
+    base=ConfirmedTask,
+    name=task_names.STORE_RESULT,
+    ignore_result=True,
+    typing=False,
+    **DURABLE,
+    **TIME_LIMITS,
+)
 def store_result(self: Any, message_id: str, token: str, is_stored: bool, children: Sequence[Any]) -> None:
     """Store the result of a resumed run that the backend did not take; not for use by itself.
 

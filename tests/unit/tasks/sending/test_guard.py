@@ -152,7 +152,8 @@ def test_one_mail_of_a_list_takes_no_other_down(one: SendingApp, monkeypatch: py
     break_one(monkeypatch, one, place, "t-2")
     mails = [MAIL] * 5
     state, _ = one.run(task_names.SEND_MANY, mails)
-    assert state == "RETRY"
+    # What could not be dispatched is left to a dispatch task of its own.
+    assert state == ("SUCCESS" if place == "dispatching" else "RETRY")
     good = [each for each in ids(5) if each != "t-2"]
     assert [each for each in one.received() if each != "t-2"] == good
     assert {each for each in good if one.told["mail_queued", each] == 1} == set(good)
