@@ -233,8 +233,8 @@ class Dispatcher:
                 raise
             report = recorded.report
             # Not the traceback: it may quote what an address stands in.
-            problem = redact(repr(exc))
-            logger.error("message %s: its %s report was not dispatched: %s", report.message_id, report.kind, problem)
+            message_id, problem = visible(report.message_id), redact(repr(exc))
+            logger.error("message %s: its %s report was not dispatched: %s", message_id, report.kind, problem)
             left.failed.append(report)
             left.problem = exc
             return None

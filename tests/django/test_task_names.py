@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+import celery_mailproxy.maintenance.tasks
 import celery_mailproxy.tasks  # noqa: F401 - registers the tasks
 from celery_mailproxy.conf import task_names
 

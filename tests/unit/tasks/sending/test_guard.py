@@ -218,15 +218,15 @@ def break_one(monkeypatch: pytest.MonkeyPatch, one: SendingApp, place: str, mess
         monkeypatch.setattr(arguments, "one_outgoing", built)
     elif place == "dispatching":
         # Where somebody listens, each mail is dispatched by itself.
-        dispatcher = dispatcher_of(one.runtime)
-        notify = dispatcher._notify
+        notifier = dispatcher_of(one.runtime)._notifier
+        notify = notifier.notify
 
-        def notified(recorded: Any, *rest: Any, **options: Any) -> Any:
+        def notified(recorded: Any, **options: Any) -> Any:
             if recorded.report.message_id == message_id:
                 raise error
-            return notify(recorded, *rest, **options)
+            return notify(recorded, **options)
 
-        monkeypatch.setattr(dispatcher, "_notify", notified)
+        monkeypatch.setattr(notifier, "notify", notified)
     else:
         module, name = PLACES[place]
         monkeypatch.setattr(module, name, failing(error, for_id=message_id, after=getattr(module, name)))
