@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..deliveries.report import utcnow
+from ..dispatch.sweep import sweep
 from ..runtime import Runtime
 from ..tasks.results.stalled import move_on_stalled
 from .relay import relay
@@ -18,6 +19,7 @@ GoOn = Callable[[], bool]
 #: How much is done at once, before others get their turn.
 _PRUNED_AT_ONCE = 500
 _RESUMED_AT_ONCE = 1000
+_SWEPT_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,10 @@ class Duty:
     name: str
     do: Callable[[Runtime, GoOn], int]
     every: int = 1
+
+
+def _sweep(runtime: Runtime, go_on: GoOn) -> int:
+    return sweep(runtime, now=utcnow(), limit=_SWEPT_AT_ONCE)
 
 
 def _resume(runtime: Runtime, go_on: GoOn) -> int:
@@ -50,6 +56,8 @@ def _prune(runtime: Runtime, go_on: GoOn) -> int:
 DUTIES = (
     # What waits in the outbox is published again.
     Duty(name="outbox", do=relay),
+    # Reports whose run is gone; a claim is silent for less than a minute before it is looked at.
+    Duty(name="reports", do=_sweep),
     # Results that nobody moves on any more; a lease is ten minutes.
     Duty(name="results", do=_resume, every=20),
     # What has expired is forgotten.

@@ -123,19 +123,19 @@ def test_the_message_of_a_suspended_result_survives_every_transition(own_server:
     store.close()
 
 
-def test_damaged_record_is_a_store_error(own_server: RedisServer) -> None:
+def test_a_damaged_record_is_named_and_left_as_it_is(own_server: RedisServer) -> None:
     store = RedisStore(own_server.url, Retention())
     with own_server.client() as client:
         client.set(store._key("m"), "nonsense")
     with pytest.raises(StoreError, match="'m' is damaged"):
         store.get("m")
-    for call in (
-        lambda: store.record([report("m")], claim="task-1"),
-        lambda: store.register([delivery("m")]),
-        lambda: store.mark_dispatched([Dispatched(message_id="m", key="k")]),
-    ):
-        with pytest.raises(StoreError, match="cannot be used: ResponseError"):
-            call()
+    (recorded,) = store.record([report("m")], claim="run-1")
+    assert recorded.verdict is Verdict.DAMAGED
+    with pytest.raises(StoreError, match="'m' is damaged"):
+        store.register([delivery("m")])
+    store.mark_dispatched([Dispatched(message_id="m", key="k")])
+    with own_server.client() as client:
+        assert client.get(store._key("m")) == b"nonsense"
     store.close()
 
 
