@@ -58,6 +58,8 @@ class RedisStore(DeliveryStore):
         self.clock = clock
         self._trips = RedisTrips(url)
         self._prefix = key_prefix
+        self._failed_key = f"{key_prefix}failed"
+        self._values_key = f"{key_prefix}values"
         self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock)
 
     @classmethod
@@ -260,14 +262,6 @@ class RedisStore(DeliveryStore):
 
     def close(self) -> None:
         self._trips.close()
-
-    @property
-    def _failed_key(self) -> str:
-        return f"{self._prefix}failed"
-
-    @property
-    def _values_key(self) -> str:
-        return f"{self._prefix}values"
 
     def _counts_key(self, span: int) -> str:
         return f"{self._prefix}counts:{span // _DAY_SECONDS}"
