@@ -21,7 +21,8 @@ class Tap:
     """Passes on what comes to `port` to `target_port`, both on 127.0.0.1, and back.
 
     Within `silence()` everything is swallowed, in both directions: connections stay, and hear nothing. What was
-    swallowed (`swallowed` bytes that were to reach the server) never arrives. `cut()` closes all connections.
+    swallowed (`swallowed` bytes that were to reach the server) never arrives. `cut()` closes all connections; within
+    `shut()` new ones are refused, too.
     """
 
     def __init__(self, target_port: int, *, watch: Watch | None = None) -> None:
@@ -35,16 +36,19 @@ class Tap:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Tap:
-        self._server = socket.create_server(("127.0.0.1", self.port))
-        self._start(self._accept, self._server)
+        self._listen()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._server is not None:
-            _close(self._server)
-        self.cut()
-        for thread in self._threads:
-            thread.join(10)
+        self._close()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        self._close()
+        try:
+            yield
+        finally:
+            self._listen()
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -57,7 +61,20 @@ class Tap:
     def cut(self) -> None:
         ends, self._ends = self._ends, []
         for end in ends:
-            _close(end)
+            _hang_up(end)
+
+    def _listen(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        self._start(self._accept, self._server)
+
+    def _close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            _hang_up(server)
+        self.cut()
+        threads, self._threads = self._threads, []
+        for thread in threads:
+            thread.join(10)
 
     def _start(self, run: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=run, args=args, daemon=True)
@@ -71,7 +88,7 @@ class Tap:
                 try:
                     target = socket.create_connection(("127.0.0.1", self._target_port), timeout=10)
                 except OSError:
-                    _close(client)
+                    _hang_up(client)
                     continue
                 self._ends += [client, target]
                 self._start(self._pass_on, client, target)
@@ -98,7 +115,7 @@ class Tap:
                         key.data.sendall(data)
 
 
-def _close(end: socket.socket) -> None:
+def _hang_up(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
     end.close()

@@ -17,10 +17,10 @@ from celery_mailproxy.migration.breaker import BreakerState, breaker_value
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import MailSink, RealProxy
 
-from ...harness.door import Door
 from ...harness.mail_stack import MailStack
 from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import RedisServer
+from ...harness.tap import Tap
 from ...harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -58,14 +58,14 @@ class MigratingStack(MailStack):
 
 
 @pytest.fixture
-def door(real_proxy: RealProxy) -> Iterator[Door]:
+def tap(real_proxy: RealProxy) -> Iterator[Tap]:
     """Between the worker and the proxy."""
-    with Door("127.0.0.1", real_proxy.port) as door:
-        yield door
+    with Tap(real_proxy.port) as tap:
+        yield tap
 
 
 @pytest.fixture
-def stack(tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink, door: Door) -> Iterator[MigratingStack]:
+def stack(tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink, tap: Tap) -> Iterator[MigratingStack]:
     conf = {
         "mail_proxy_migration": {
             "share": 0,
@@ -75,7 +75,7 @@ def stack(tenant: ProxyTenant, redis_server: RedisServer, mail_sink: MailSink, d
             "breaker_seconds": 2,
         }
     }
-    options: Any = {"broker_url": redis_server.url, "proxy_url": door.url, "conf": conf}
+    options: Any = {"broker_url": redis_server.url, "proxy_url": f"http://127.0.0.1:{tap.port}", "conf": conf}
     with MigratingStack(tenant, smtp_port=mail_sink.port, **options) as stack:
         yield stack
 
@@ -95,7 +95,7 @@ def arrived(mail_sink: MailSink) -> Counter[str]:
     return Counter(mail.rcpt_to[0] for mail in mail_sink.mails)
 
 
-def test_the_whole_move_and_the_way_back(stack: MigratingStack, mail_sink: MailSink, door: Door) -> None:
+def test_the_whole_move_and_the_way_back(stack: MigratingStack, mail_sink: MailSink, tap: Tap) -> None:
     first = stack.receipts(range(20))
     stack.wait_all_told(first)
     assert ways(stack, first) == {"legacy": 20}
@@ -115,7 +115,7 @@ def test_the_whole_move_and_the_way_back(stack: MigratingStack, mail_sink: MailS
     stack.wait_all_told(third)
     assert ways(stack, third) == {"proxy": 20}
 
-    with door.shut():
+    with tap.shut():
         fallen_back = stack.receipts(range(80, 90))
         stack.wait_all_told(fallen_back)
         assert ways(stack, fallen_back) == {"legacy": 10}
