@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
 from celery import signals as celery_signals
-from kombu import pools
 from kombu.transport import redis
 
 from celery_mailproxy import signals
 from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.tasks.confirmed_task import ConfirmedTask
 
 from .ledger import Ledger
 
@@ -90,22 +90,8 @@ def noted(self: Any, report: dict[str, Any], tag: str, number: int) -> None:
         pass
 
 
-class ConfirmedTask(Task):  # type: ignore[misc]
-    """What Celery publishes of the application's own accord: RabbitMQ confirms it, or it is published again.
-
-    Without, such a task could be lost with its connection, and the chain or chord with it. The callbacks do without:
-    they are published by the package.
-    """
-
-    abstract = True
-
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        if options.get("producer") is not None:
-            return super().apply_async(args, kwargs, **options)
-        transport_options = {**(app.conf.broker_transport_options or {}), "confirm_publish": True}
-        connection = app.connection_for_write(transport_options=transport_options)
-        with pools.producers[connection].acquire(block=True) as producer:
-            return super().apply_async(args, kwargs, **{**options, "producer": producer})
+# What Celery publishes of the application's own accord could be lost with its connection, and the chain or chord with
+# it: these tasks are confirmed as the package's are. The callbacks need no base, for the package publishes them.
 
 
 @app.task(name="chaos.render", base=ConfirmedTask, **_KEPT)

@@ -22,9 +22,9 @@ from celery import chain, chord
 from celery.signals import before_task_publish
 
 from celery_mailproxy import deliver_many_via_proxy, deliver_via_proxy, send_many_via_proxy, send_via_proxy
+from tests.harness.json_lines import JsonLines
 
 from .app import app, followed, ledger, noted, render, summarised
-from .ledger import LedgerReader
 from .load import Item, Mail, Shape, Side, make_load
 
 __all__ = ["main"]
@@ -123,7 +123,7 @@ _SENDERS = {
 def main(argument: str) -> None:
     given = json.loads(argument)
     side = Side(given["side"])
-    begun = {event["item"] for event in LedgerReader(ledger.path).events if event["what"] == "calling"}
+    begun = {event["item"] for event in JsonLines(ledger.path).events if event["what"] == "calling"}
     items = make_load(given["seed"], mails=given["mails"], seconds=given["seconds"])
     mine = [item for item in items if item.shape.side is side and item.number not in begun]
     if side is Side.DJANGO:

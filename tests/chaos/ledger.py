@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "Ledger", "LedgerReader"]
+__all__ = ["Event", "Ledger"]
 
 Event = dict[str, Any]
 
@@ -27,23 +27,3 @@ class Ledger:
         event = {"what": what, "time": time.time(), "pid": os.getpid(), **fields}
         with self.path.open("ab", buffering=0) as file:
             file.write(json.dumps(event).encode() + b"\n")
-
-
-class LedgerReader:
-    """The events of a ledger so far; each line is read once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read_to = 0
-        self._events: list[Event] = []
-
-    @property
-    def events(self) -> list[Event]:
-        if self._path.exists():
-            with self._path.open("rb") as file:
-                file.seek(self._read_to)
-                whole, _, _ = file.read().rpartition(b"\n")
-            if whole:
-                self._read_to += len(whole) + 1
-                self._events += map(json.loads, whole.split(b"\n"))
-        return self._events

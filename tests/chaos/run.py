@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.harness.json_lines import JsonLines
+
 from .configuration import Configuration
 from .controller import Controller
 from .evidence import gather
 from .installation import Installation
 from .judge import judge
-from .ledger import Event, LedgerReader
+from .ledger import Event
 from .load import Item, Side, make_load
 from .plan import make_plan
 from .recovery import recoveries
@@ -62,7 +64,7 @@ def run(configuration: Configuration, folder: Path, *, tell: Callable[[str], Non
             _Course(configuration, installation, items, tell).go()
         finally:
             _keep_logs(installation, folder / "logs")
-    events = LedgerReader(installation.ledger.path).events
+    events = JsonLines(installation.ledger.path).events
     verdict, evidence = judge(items, events), gather(events)
     text = report(configuration, verdict, recoveries(items, evidence), evidence, seconds=time.monotonic() - began)
     (folder / "report.txt").write_text(text + "\n")
@@ -83,7 +85,7 @@ class _Course:
         self._installation = installation
         self._items = items
         self._tell = tell
-        self._reader = LedgerReader(installation.ledger.path)
+        self._reader = JsonLines(installation.ledger.path)
 
     def go(self) -> None:
         installation = self._installation

@@ -22,6 +22,7 @@ from celery_mailproxy.runtime import forget_runtime, get_delivery
 from celery_mailproxy.testing.ports import free_port
 
 from .held_tasks import held_tasks
+from .json_lines import JsonLines
 from .proxy_tenant import ProxyTenant
 from .services import CeleryWorker
 from .waiting import PATIENCE_SECONDS, wait_until
@@ -63,8 +64,7 @@ class MailStack:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mail-stack-")))
         self.events_path = self.folder / "events.jsonl"
-        self._events: list[dict[str, Any]] = []
-        self._read_to = 0
+        self._events = JsonLines(self.events_path)
         self.port = free_port()
         self.conf = self._configuration(broker_url, proxy_url or tenant.proxy.url) | (conf or {})
         self.app = Celery("publisher", set_as_current=False)
@@ -162,14 +162,7 @@ class MailStack:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What was told so far; each line is read once."""
-        if self.events_path.exists():
-            with self.events_path.open("rb") as file:
-                file.seek(self._read_to)
-                whole, _, _ = file.read().rpartition(b"\n")
-            if whole:
-                self._read_to += len(whole) + 1
-                self._events += map(json.loads, whole.split(b"\n"))
-        return self._events
+        return self._events.events
 
     def told(self, message_id: str) -> Counter[str]:
         """What was told of a message, and how often: `{"mail_sent": 1, "noted:sent": 1, …}`."""

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from celery_mailproxy.testing.ports import free_port
-from tests.chaos.ledger import Ledger, LedgerReader
+from tests.chaos.ledger import Ledger
 from tests.chaos.relays import Mischief, ReportRelay
+from tests.harness.json_lines import JsonLines
 from tests.harness.report_sink import ReportSink
 
 ENTRIES = [{"id": f"m{number}", "sent_ts": 1700000000 + number} for number in range(3)]
@@ -91,11 +92,11 @@ def test_what_is_reordered_comes_from_its_end_in_parts_with_earlier_batches_behi
 def test_an_empty_report_is_left_alone(relay: ReportRelay, report_sink: ReportSink, ledger: Ledger) -> None:
     with relay.playing(Mischief.DROP):
         assert post(relay, []).status_code == 200
-    assert LedgerReader(ledger.path).events == []
+    assert JsonLines(ledger.path).events == []
 
 
 def test_the_ledger_has_what_was_reported_and_what_the_proxy_gave_up(relay: ReportRelay, ledger: Ledger) -> None:
     post(relay, [*ENTRIES[:1], {"id": "m9", "error_ts": 1, "error": "554 refused"}])
-    (event,) = LedgerReader(ledger.path).events
+    (event,) = JsonLines(ledger.path).events
     assert (event["what"], event["ids"], event["status"]) == ("reported", ["m0", "m9"], 200)
     assert event["errors"] == {"m9": "554 refused"}
