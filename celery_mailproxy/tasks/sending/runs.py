@@ -133,12 +133,17 @@ def submit_many(
     size = runtime.settings.chunk_size
     damaged: DamagedRecord | None = None
     for start in range(0, len(built), size):
+        chunk = built[start : start + size]
         try:
-            answer += submitter_of(runtime).submit(built[start : start + size], task_id=task_id)
+            answer += submitter_of(runtime).submit(chunk, task_id=task_id)
         except DamagedRecord as exc:
+            # The mails whose records can be read have been submitted.
             damaged = exc
+            if are_joined:
+                # The damaged mail's own task waits for its record. This one goes on with what became of the others.
+                chunk = [each for each in chunk if id_of(each) not in exc.message_ids]
+                answer += submitter_of(runtime).submit(chunk, task_id=task_id)
     if damaged is not None and not are_joined:
-        # The mails of this list whose records can be read have been submitted; the task waits for the others.
         raise damaged
     if answer.unsettled:
         callbacks = {each.message_id: each.callbacks for each in unbuilt}

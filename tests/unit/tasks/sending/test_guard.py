@@ -13,7 +13,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery_mailproxy import Status
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
-from celery_mailproxy.errors import DeliveryError, InvalidMessage, ProxyUnavailable, StoreError, UnforeseenError
+from celery_mailproxy.errors import (
+    DamagedRecord,
+    DeliveryError,
+    InvalidMessage,
+    ProxyUnavailable,
+    StoreError,
+    UnforeseenError,
+)
 from celery_mailproxy.proxy.answers import Answer
 from celery_mailproxy.proxy.api import Call
 from celery_mailproxy.tasks.results import chunks, deliver_task
@@ -272,6 +279,25 @@ def test_a_campaigns_chunk_takes_no_other_mail_down(one: SendingApp, monkeypatch
     last = {**chunk, "messages": [{**MAIL, **ON_ERROR}] * 3}
     assert one.run_to_the_end(task_names.DELIVER_FROM_CHUNK, group="g", task_id="t0", **last)[0] == "IGNORED"
     assert_ended(one, "g-c-1")
+    assert one.received() == ["g-c-0", "g-c-2"]
+
+
+def test_a_damaged_record_in_a_campaigns_chunk_keeps_no_other_mail(
+    one: SendingApp, proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = one.runtime.store.register
+
+    def registered(deliveries: Any) -> Any:
+        if any(each.message_id == "g-c-1" for each in deliveries):
+            raise DamagedRecord(["g-c-1"], "cut off")
+        return register(deliveries)
+
+    monkeypatch.setattr(one.runtime.store, "register", registered)
+    chunk: dict[str, Any] = {"campaign": "c", "index": 0, "messages": [MAIL] * 3}
+    with proxy.down():
+        # The others wait for the proxy, and so does the task that submits them.
+        assert one.run(task_names.DELIVER_FROM_CHUNK, group="g", task_id="t0", **chunk)[0] == "RETRY"
+    assert one.run(task_names.DELIVER_FROM_CHUNK, group="g", task_id="t0", **chunk)[0] == "IGNORED"
     assert one.received() == ["g-c-0", "g-c-2"]
 
 
