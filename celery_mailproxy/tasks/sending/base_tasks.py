@@ -40,6 +40,14 @@ class _MailTask(ConfirmedTask):
     #: Options of `apply_async` that keep the arguments' repr out of headers, logs and events.
     hidden_arguments = _HIDDEN
 
+    def message_ids(self, request: Any) -> list[str]:
+        """The ids of the mails that a run with this request sends."""
+        return list(self.addressees(request))
+
+    def addressees(self, request: Any) -> dict[str, Callbacks]:
+        """The same, each with the callbacks of its mail, as far as they can be read."""
+        raise NotImplementedError
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
@@ -132,12 +140,7 @@ class SendTask(_MailTask):
         check_expressible(outgoing.message)
         return self._publish(args, {**plain, **own}, task_id, options)
 
-    def message_ids(self, request: Any) -> list[str]:
-        """The ids of the mails that a run with this request sends: here its one mail's."""
-        return list(self.addressees(request))
-
     def addressees(self, request: Any) -> dict[str, Callbacks]:
-        """The same, each with the callbacks of its mail, as far as they can be read."""
         message_id, callbacks = addressee_of(request.args or (), request.kwargs or {}, message_id=request.id)
         return {message_id: callbacks}
 
@@ -180,12 +183,7 @@ class SendManyTask(_MailTask):
         ]
         return GroupResult(group_id, results, app=self.app)
 
-    def message_ids(self, request: Any) -> list[str]:
-        """The ids of the mails that a run with this request sends."""
-        return list(self.addressees(request))
-
     def addressees(self, request: Any) -> dict[str, Callbacks]:
-        """The same, each with the callbacks of its mail, as far as they can be read."""
         common = dict(request.kwargs or {})
         messages = request.args[0] if request.args else common.pop("messages", ())
         return dict(

@@ -11,15 +11,13 @@ from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
-from ...conf.settings import LEGACY
 from ...deliveries.delivery import Delivery, Status
-from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...dispatch.dispatcher import dispatcher_of
 from ...errors import DispatchError, MailProxyError, UnforeseenError
 from ...runtime import Runtime, get_runtime
 from .callbacks import Callbacks
 from .retrying import MISCONFIGURED_SECONDS, RETRYABLE, retries_left, retry_in, retry_later
-from .revoked import is_legacy, is_of_another
+from .revoked import end_legacy, is_legacy, is_of_another
 from .submitter import submitter_of
 from .unforeseen import unforeseen
 
@@ -108,7 +106,7 @@ def end_mails(runtime: Runtime, addressees: Addressees, reason: str, *, task_id:
         elif delivery.is_ended or is_of_another(delivery, task_id):
             continue
         elif is_legacy(delivery):
-            _end_legacy(runtime, delivery, reason, task_id)
+            end_legacy(runtime, delivery, reason)
         elif delivery.members:
             _end_members(runtime, delivery, addressees[message_id], reason, task_id)
         elif delivery.status is Status.NEW:
@@ -116,11 +114,6 @@ def end_mails(runtime: Runtime, addressees: Addressees, reason: str, *, task_id:
             unsent.append(message_id)
     if unsent:
         submitter_of(runtime).give_up(unsent, reason, task_id=task_id, callbacks=addressees)
-
-
-def _end_legacy(runtime: Runtime, delivery: Delivery, reason: str, task_id: str) -> None:
-    report = DeliveryReport(kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY)
-    dispatcher_of(runtime).dispatch([report])
 
 
 def _end_members(runtime: Runtime, parent: Delivery, callbacks: Callbacks, reason: str, task_id: str) -> None:

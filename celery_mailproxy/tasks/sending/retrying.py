@@ -43,6 +43,7 @@ TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": 300, "time_limit": 330}
 
 #: The header that counts those of a message's retries that are not held against its budget.
 _WAITS_HEADER = "mail_proxy_waits"
+
 #: How long a task is held whose retry the broker does not take.
 _REJECT_PAUSE_SECONDS = 1.0
 

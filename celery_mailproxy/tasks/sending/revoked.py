@@ -19,7 +19,7 @@ from ...errors import redact, visible
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
 
-__all__ = ["end_revoked", "finish_revoked", "is_legacy", "is_of_another", "revoked_reason"]
+__all__ = ["end_legacy", "end_revoked", "finish_revoked", "is_legacy", "is_of_another", "revoked_reason"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,12 @@ def is_legacy(delivery: Delivery) -> bool:
     return delivery.server == LEGACY or any(entry.report.via == LEGACY for entry in delivery.history)
 
 
+def end_legacy(runtime: Runtime, delivery: Delivery, reason: str) -> None:
+    """End a mail of the legacy transport as `error`."""
+    report = DeliveryReport(kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY)
+    dispatcher_of(runtime).dispatch([report])
+
+
 def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str, *, terminated: bool) -> None:
     unsent: list[str] = []
     revoked_results: list[str] = []
@@ -73,10 +79,7 @@ def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str
             # Of a mail to each recipient alone those are ended; it ends with them.
             unsent += delivery.member_ids or [delivery.message_id]
         elif _surely_unsent(request, terminated=terminated):
-            report = DeliveryReport(
-                kind=Kind.ERROR, message_id=delivery.message_id, at=utcnow(), reason=reason, via=LEGACY
-            )
-            dispatcher_of(runtime).dispatch([report])
+            end_legacy(runtime, delivery, reason)
         else:
             logger.error("message %s: its task was revoked, and it may have been sent", visible(delivery.message_id))
     if unsent:
