@@ -67,7 +67,9 @@ def test_celery_still_gives_what_a_caller_adds_to_a_message() -> None:
     assert task._get_exec_options()["time_limit"] == 9
     assert isinstance(app.thread_oid, str)
     assert app.current_worker_task is None
-    assert {"group_index", "replaced_task_nesting", "stamped_headers", "origin"} <= parameters(AMQP.as_task_v2)
+    assert {"group_index", "stamped_headers", "origin"} <= parameters(AMQP.as_task_v2)
+    # `Task.replace` adds it from Celery 5.4 on; whatever else is given, Celery 5.3 passes over.
+    assert {"replaced_task_nesting", "options"} & parameters(AMQP.as_task_v2)
     assert {"options", "name", "args", "kwargs"} <= parameters(app.amqp.router.route)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import celery
 import pytest
 from celery import Celery
 
@@ -96,6 +97,7 @@ def queues_link(monkeypatch: pytest.MonkeyPatch, *, can_delay: bool = True, **co
     return check_queues(app, timeout_seconds=1)
 
 
+@pytest.mark.skipif(celery.VERSION < (5, 5), reason="Celery before 5.5 cannot consume from quorum queues")
 def test_queues_are_a_link_where_they_are_quorum_queues(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queues_link(monkeypatch) is None
     quorum: dict[str, Any] = {"task_default_queue_type": "quorum"}

@@ -55,7 +55,7 @@ class Installation:
         monkeypatch.setattr(self.backend, "on_chord_part_return", count_part)
 
     def request(self) -> dict[str, Any]:
-        following = self.app.signature("shop.next", queue=self.queue, immutable=True)
+        following = self.app.signature("shop.next", queue=self.queue, immutable=True, task_id=str(uuid4()))
         return {
             "id": self.id,
             "is_eager": False,
