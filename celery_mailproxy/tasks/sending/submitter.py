@@ -143,8 +143,8 @@ class Submitter:
             logger.error("message %s is given up: %s", visible(message_id), redact(reason))
         reports = [_report(Kind.ERROR, each, reason) for each in ids]
         self._dispatcher.dispatch(reports, only_new=True)
-        kept = {message_id: self._store.get(message_id) for message_id in ids}
-        return [message_id for message_id, delivery in kept.items() if delivery is None or not has_proxy(delivery)]
+        kept = zip(ids, self._store.get_many(ids), strict=True)
+        return [message_id for message_id, delivery in kept if delivery is None or not has_proxy(delivery)]
 
     def refuse(self, message_id: str, callbacks: Callbacks, reason: str, *, task_id: str) -> None:
         """End a message as `rejected` that could not even be built, so that its callbacks learn of it."""
