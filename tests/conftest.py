@@ -18,6 +18,7 @@ from celery_mailproxy.testing import MailSink, RealProxy
 from .harness.proxy_tenant import ProxyTenant
 from .harness.report_sink import ReportSink
 from .harness.services import RabbitServer, RedisServer, ServiceMissing
+from .harness.suite.full import is_full
 
 # One place for what tests install, also for the processes they start and wherever pytest is called from.
 os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
@@ -37,8 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if config.getoption("full"):
         return
-    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
-    items[:] = [item for item in items if not item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=[item for item in items if is_full(item)])
+    items[:] = [item for item in items if not is_full(item)]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

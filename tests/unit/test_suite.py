@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.suite.full import is_full
 from tests.harness.suite.parts import PARTS, Part, chosen
 from tests.harness.suite.run import run_all
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
@@ -133,3 +134,15 @@ def test_ctrl_c_ends_all_parts_in_order(tmp_path: Path) -> None:
     finally:
         patience.cancel()
     assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.full_with("amqp", "v1")
+@pytest.mark.full_with("v2", "redis")
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.parametrize("broker", ["amqp", "redis"])
+def test_full_with_leaves_out_the_variants_that_it_names(api: str, broker: str, request: pytest.FixtureRequest) -> None:
+    assert is_full(request.node) is ((broker, api) in {("amqp", "v1"), ("redis", "v2")})
+
+
+def test_a_test_that_is_not_marked_is_not_full(request: pytest.FixtureRequest) -> None:
+    assert not is_full(request.node)

@@ -26,7 +26,7 @@ from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer, ServiceMissing
 from tests.harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.full_with("commands")]
 
 NOBODY = {"subject": "to nobody"}
 

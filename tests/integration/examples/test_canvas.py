@@ -14,7 +14,7 @@ from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 from .running import environment, run, running_worker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.full_with("commands")]
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/canvas"

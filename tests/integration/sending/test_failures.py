@@ -23,7 +23,12 @@ from ...harness.services import RabbitServer, RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 from ..conftest import Broker
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long,
+    pytest.mark.full_with("commands", "rabbitmq"),
+    pytest.mark.full_with("entities", "redis"),
+]
 
 #: What the listener logs of reports that the broker did not take.
 NOT_KEPT = "could not be kept; the proxy will send them again"

@@ -16,7 +16,11 @@ from ...harness.mail_stack import MODULE, MailStack
 from ...harness.proxy_tenant import ProxyTenant
 from ...harness.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.full_with("commands", "rabbitmq"),
+    pytest.mark.full_with("entities", "redis"),
+]
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
