@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +19,7 @@ from .harness.proxy_tenant import ProxyTenant
 from .harness.report_sink import ReportSink
 from .harness.services import RabbitServer, RedisServer, ServiceMissing
 from .harness.suite.full import is_full
+from .harness.suite.shared_rabbit import rabbit_node
 
 # One place for what tests install, also for the processes they start and wherever pytest is called from.
 os.environ.setdefault("CELERY_MAILPROXY_CACHE", str(Path(__file__).parents[1] / ".cache" / "proxies"))
@@ -82,12 +83,11 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def rabbit_server() -> Iterator[RabbitServer]:
-    """A RabbitMQ node. Tests share it: make queue names unique."""
-    server = RabbitServer()
-    with required_under_ci():
-        server.start()
-    yield server
-    server.close()
+    """A RabbitMQ node. All tests share it: make queue names unique."""
+    with ExitStack() as stack:
+        with required_under_ci():
+            server = stack.enter_context(rabbit_node())
+        yield server
 
 
 @pytest.fixture

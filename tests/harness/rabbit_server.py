@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import amqp  # type: ignore[import-untyped]
 
@@ -33,11 +38,31 @@ def rabbit_script() -> str:
     return found
 
 
+def _definitions(vhosts: Sequence[str]) -> dict[str, Any]:
+    """What a node has from its start: https://www.rabbitmq.com/docs/definitions."""
+    salt = b"salt"
+    digest = sha256(salt + b"guest").digest()
+    allowed = {"configure": ".*", "write": ".*", "read": ".*"}
+    return {
+        "users": [
+            {
+                "name": "guest",
+                "password_hash": b64encode(salt + digest).decode(),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ["administrator"],
+            }
+        ],
+        "vhosts": [{"name": vhost} for vhost in vhosts],
+        "permissions": [{"user": "guest", "vhost": vhost, **allowed} for vhost in vhosts],
+    }
+
+
 class RabbitServer(ServerProcess):
     """A RabbitMQ on a free port, with its own name, data, cookie, configuration and port mapper (epmd).
 
     Nothing of it touches another node on the machine. Durable queues and persistent messages survive `stop()` and
-    `kill()`. User and password are guest/guest.
+    `kill()`. User and password are guest/guest, in each
+    virtual host.
     """
 
     name = "rabbitmq"
@@ -45,8 +70,12 @@ class RabbitServer(ServerProcess):
     #: A quarter of RabbitMQ's own limit since 4.0, so that a test exceeds it with little.
     max_message_bytes = 4 * 1024 * 1024
 
-    def __init__(self, *, port: int | None = None) -> None:
-        super().__init__(port=port)
+    def __init__(
+        self, *, port: int | None = None, place: str | None = None, vhost: str = "/", vhosts: Sequence[str] = ()
+    ) -> None:
+        """`vhost` is the virtual host of `url`, and `vhosts` are those that the node has from its start beside `/`."""
+        super().__init__(port=port, place=place)
+        self._vhost = vhost
         self._distribution_port = free_port()
         self._epmd_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -57,11 +86,17 @@ class RabbitServer(ServerProcess):
             f"listeners.tcp.local = 127.0.0.1:{self.port}\n"
             f"disk_free_limit.absolute = 1MB\n"
             f"max_message_size = {self.max_message_bytes}\n"
+            f"load_definitions = {self.folder / 'definitions.json'}\n"
         )
+        (self.folder / "definitions.json").write_text(json.dumps(_definitions(["/", *vhosts])))
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """The URL of what leads to this node from another port."""
+        return f"amqp://guest:guest@127.0.0.1:{port}/{self._vhost}"
 
     def command(self) -> list[str]:
         return [rabbit_script()]

@@ -36,9 +36,10 @@ class ServerProcess:
     start_timeout_seconds = PATIENCE_SECONDS
     stop_timeout_seconds = 60.0
 
-    def __init__(self, *, port: int | None = None) -> None:
+    def __init__(self, *, port: int | None = None, place: str | None = None) -> None:
+        """`place` is where its folder is made, by default where temporary files are."""
         self.port = port or free_port()
-        self._folder = tempfile.TemporaryDirectory(prefix=f"cmp-{self.name}-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"cmp-{self.name}-", dir=place, ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
         self.log_path = self.folder / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None

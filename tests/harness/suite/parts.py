@@ -25,6 +25,8 @@ class Part:
     #: It measures, or has no time to spare: beside anything else it would find that, too.
     is_alone: bool = False
     is_full_only: bool = False
+    #: Its processes share a RabbitMQ node with those of other parts.
+    shares_rabbit: bool = False
 
     def arguments(self, paths: Sequence[str]) -> list[str]:
         """For pytest, to run these paths, or else all of it."""
@@ -38,12 +40,13 @@ class Part:
 #: The longest first. Stacks wait most of their time, and so do more of them than there are cores; what computes gets
 #: one process for each core. Django's tests are a run of their own: once Django is configured, settings come from it.
 PARTS = (
-    Part(name="integration", folders=("tests/integration",), processes=3 * _CORES),
+    Part(name="integration", folders=("tests/integration",), processes=3 * _CORES, shares_rabbit=True),
     Part(
         name="django",
         folders=("tests/django",),
         options=("--ds", "tests.django.settings"),
         processes=_CORES,
+        shares_rabbit=True,
     ),
     Part(name="units", folders=("tests/unit", "tests/contract", "tests/type_tests"), processes=_CORES),
     Part(name="benchmarks", folders=("tests/benchmarks",), options=("-s",), is_alone=True, is_full_only=True),

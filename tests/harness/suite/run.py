@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .parts import FULL, PARTS, Part, chosen
+from .shared_rabbit import shared_rabbit
 from .summary import Outcome, show
 
 __all__ = ["main", "run_all"]
@@ -45,12 +46,16 @@ def run_all(arguments: Sequence[str], parts: Sequence[Part]) -> int:
     # Failures are read there after the run, so it stays.
     folder = Path(tempfile.mkdtemp(prefix="celery-mailproxy-tests-"))
     print(f"each part's output and its JUnit XML: {folder}", flush=True)
-    with _memory() as places:
+    parts_to_run = chosen(parts, arguments)
+    with contextlib.ExitStack() as stack:
+        places = stack.enter_context(_memory())
+        sharing = [part for part, _ in parts_to_run if part.shares_rabbit]
+        shared = stack.enter_context(shared_rabbit(sharing, place=places.get("TMPDIR"))) if sharing else {}
         runs = []
-        for part, options in chosen(parts, arguments):
+        for part, options in parts_to_run:
             # What is measured is measured on a disk, as it will be used.
             own = {} if part.is_alone else places
-            runs.append(_Run(part, options, folder, {**os.environ, **own}))
+            runs.append(_Run(part, options, folder, {**os.environ, **own, **shared.get(part.name, {})}))
         try:
             _follow([run for run in runs if not run.part.is_alone])
             for run in runs:

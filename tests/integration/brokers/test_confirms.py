@@ -52,7 +52,7 @@ class Published:
     def __init__(self, rabbit: RabbitServer, tap: Tap, queue: str, folder: Path) -> None:
         self.tap = tap
         self.queue = queue
-        self.app = Celery("confirms", broker=_through(tap), set_as_current=False)
+        self.app = Celery("confirms", broker=rabbit.url_at(tap.port), set_as_current=False)
         self.app.conf.update(
             task_default_queue=queue,
             broker_connection_timeout=0.5,
@@ -109,10 +109,6 @@ class Published:
     def close(self) -> None:
         forget_runtime(self.app)
         self.app.close()
-
-
-def _through(tap: Tap) -> str:
-    return f"amqp://guest:guest@127.0.0.1:{tap.port}//"
 
 
 @contextmanager
@@ -289,7 +285,7 @@ def test_the_next_link_of_a_chain_is_confirmed_in_a_worker(rabbit_server: Rabbit
     with FakeProxy("entities") as proxy, Tap(rabbit_server.port, watch=watch) as tap:
         proxy.plan("silent@example.com")
         tenant = ProxyTenant(proxy=proxy, smtp_host="127.0.0.1", smtp_port=25).add()
-        conf = {"broker_write_url": _through(tap), "mail_proxy_events": False}
+        conf = {"broker_write_url": rabbit_server.url_at(tap.port), "mail_proxy_events": False}
         # One process, whose connection is there already when it matters.
         options = ("--concurrency", "1")
         with MailStack(tenant, broker_url=rabbit_server.url, conf=conf, options=options) as stack:

@@ -82,7 +82,7 @@ def test_a_connection_that_is_cut_while_handlers_run_runs_none_twice(
 ) -> None:
     conf = {"worker_cancel_long_running_tasks_on_connection_loss": False}
     with Tap(rabbit_server.port) as tap, ExitStack() as stacks:
-        broker_url = f"amqp://guest:guest@127.0.0.1:{tap.port}//"
+        broker_url = rabbit_server.url_at(tap.port)
         stack = stacks.enter_context(running(proxy, broker_url, **conf))
         reports = Reports(stack, 3)
         with stack.held_where_told(reports.ids[1], "sent"):
