@@ -36,11 +36,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    items.sort(key=_seconds, reverse=True)
     if config.getoption("full"):
         return
     config.hook.pytest_deselected(items=[item for item in items if is_full(item)])
     items[:] = [item for item in items if not is_full(item)]
+
+
+def _seconds(item: pytest.Item) -> int:
+    """How long its file takes, where it says so."""
+    mark = item.get_closest_marker("long")
+    return int(mark.args[0]) if mark else 0
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -104,7 +110,8 @@ def report_sink() -> Iterator[ReportSink]:
         yield sink
 
 
-@pytest.fixture(scope="session", params=["commands", "entities"])
+# A module's: one that nobody uses goes on looking for work twice a second, and starting one costs less.
+@pytest.fixture(scope="module", params=["commands", "entities"])
 def real_proxy(request: pytest.FixtureRequest) -> Iterator[RealProxy]:
     """The real genro-mail-proxy, once for each API. Tests share it; one that kills it starts its own `RealProxy`."""
     with RealProxy(request.param) as proxy:

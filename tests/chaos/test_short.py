@@ -14,7 +14,7 @@ from tests.conftest import required_under_ci
 from .configuration import API, Broker, Configuration
 from .run import new_folder, run, temporary_place
 
-pytestmark = [pytest.mark.integration, pytest.mark.full, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.full, pytest.mark.long(240)]
 
 
 @pytest.fixture

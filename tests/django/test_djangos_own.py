@@ -26,6 +26,7 @@ from tests.harness.waiting import PATIENCE_SECONDS
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.long(45),
     pytest.mark.full_with("commands"),
     pytest.mark.skipif(
         django.VERSION >= (6, 1) and not hasattr(email.errors, "HeaderWriteError"),

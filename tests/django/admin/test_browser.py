@@ -27,7 +27,7 @@ from tests.harness.services import ServiceMissing
 from tests.harness.waiting import wait_until
 
 # The first time, the proxy is installed.
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(120), pytest.mark.timeout(900)]
 
 START_TIMEOUT_SECONDS = 240
 # A loaded machine is no finding.

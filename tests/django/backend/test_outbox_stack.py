@@ -22,7 +22,7 @@ from tests.django.harness.project_stack import ProjectStack
 from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RabbitServer, RedisServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long(90)]
 
 #: Sends a mail in a transaction, and is gone as soon as that is committed.
 ENDS_AFTER_THE_COMMIT = """

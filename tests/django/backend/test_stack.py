@@ -23,7 +23,7 @@ from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 from tests.harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("commands")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(60), pytest.mark.full_with("commands")]
 
 
 @pytest.fixture

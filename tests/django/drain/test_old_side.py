@@ -26,7 +26,12 @@ from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer, ServiceMissing
 from tests.harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.full_with("commands")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long(90),
+    pytest.mark.timeout(900),
+    pytest.mark.full_with("commands"),
+]
 
 NOBODY = {"subject": "to nobody"}
 

@@ -18,7 +18,12 @@ from tests.django.harness.project_stack import ProjectStack
 from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.full_with("commands")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long(40),
+    pytest.mark.timeout(900),
+    pytest.mark.full_with("commands"),
+]
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ from tests.contract.store_values import (
     sent_entry,
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long(150)]
 
 # The contract: its tests run here with the fixtures below.
 for contract in (

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         module = getattr(item, "module", None)
         pair = (getattr(module, "BROKER", None), getattr(module, "BACKEND", None))
         if pair == _EVERYTHING:
-            item.add_marker("long")
+            item.add_marker(pytest.mark.long(120))
         elif None not in pair and not item.get_closest_marker("smoke"):
             item.add_marker("full")
 

@@ -18,7 +18,7 @@ from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 from .running import environment, run, running_worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("commands")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(85), pytest.mark.full_with("commands")]
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/celery_basic"

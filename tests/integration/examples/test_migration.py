@@ -16,7 +16,7 @@ from ...harness.program import Program
 from ...harness.redis_services import redis_binary
 from ...harness.services import RedisServer, ServiceMissing
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(240), pytest.mark.timeout(1800)]
 
 _TIMEOUT_SECONDS = 1500
 

@@ -19,7 +19,7 @@ from ...harness.redis_services import RedisServer
 from ...harness.services import ServiceMissing
 from ...harness.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.long(45)]
 
 TASK = "djcelery_email_send_multiple"
 

@@ -23,7 +23,7 @@ from ...harness.services import RedisServer
 from ...harness.tap import Tap
 from ...harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("commands")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(70), pytest.mark.full_with("commands")]
 
 MODULE = "tests.harness.migrating_app"
 

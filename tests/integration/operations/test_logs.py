@@ -14,7 +14,7 @@ from ...harness.mail_stack import MODULE, MailStack
 from ...harness.proxy_tenant import ProxyTenant
 from ..conftest import Broker
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("rabbitmq")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(80), pytest.mark.full_with("rabbitmq")]
 
 #: None of these may stand in a log: words of bodies, of subjects, names and mailboxes.
 WORDS = ("Geheimtext", "Betreffwort", "Vornamewort", "mailboxword")

@@ -20,7 +20,7 @@ from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import RabbitServer, RedisServer
 from ...harness.tap import Tap
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long(220)]
 
 DISPATCH = "celery_mailproxy.dispatch_reports"
 

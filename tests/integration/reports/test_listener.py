@@ -26,7 +26,7 @@ from tests.harness.report_request import HEADERS, body, refuses_connections
 from tests.harness.services import CeleryWorker, ServiceMissing
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long(120)]
 
 POOLS = ["solo", "threads", "prefork", "gevent", "eventlet"]
 

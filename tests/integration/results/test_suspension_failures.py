@@ -24,7 +24,7 @@ from ...harness.relay import Relay
 from ...harness.services import RedisServer
 from ..conftest import Broker
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("rabbitmq")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(75), pytest.mark.full_with("rabbitmq")]
 
 S = SuspensionState
 _numbers = itertools.count(1)

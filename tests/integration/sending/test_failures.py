@@ -25,7 +25,7 @@ from ..conftest import Broker
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.long,
+    pytest.mark.long(200),
     pytest.mark.full_with("commands", "rabbitmq"),
     pytest.mark.full_with("entities", "redis"),
 ]

@@ -26,7 +26,7 @@ from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 from ..conftest import Broker
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.full_with("rabbitmq")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(65), pytest.mark.full_with("rabbitmq")]
 
 S = SuspensionState
 _numbers = itertools.count(30001)

@@ -27,7 +27,7 @@ from ...harness.raw_server import RawServer, answer
 from ...harness.services import CeleryWorker, RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long(90)]
 
 #: What `mail_app` fails to encode.
 UNFORESEEN = "Unforeseen"
