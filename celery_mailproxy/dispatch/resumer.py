@@ -8,6 +8,7 @@ chain, the chord, links, task signals, events) is Celery's own.
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from base64 import b64decode, b64encode
@@ -25,7 +26,7 @@ from ..deliveries.delivery import Delivery
 from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import DeliveryStore
 from ..deliveries.suspension import Step, Suspension, SuspensionState
-from ..errors import StoreError
+from ..errors import StoreError, visible
 from ..runtime import Runtime, get_runtime
 from .events import events_of
 
@@ -39,6 +40,8 @@ __all__ = [
     "request_of",
     "resumer_of",
 ]
+
+logger = logging.getLogger(__name__)
 
 #: The header of a message that resumes a task: `{"id": message id, "token": token}`.
 RESUME_HEADER = "mail_proxy_resume"
@@ -231,6 +234,14 @@ class Resumer:
                 "attempts": delivery.attempts,
             }
             self._app.backend.store_result(suspension.owner, meta, state, request=request)
+        except Exception as exc:
+            # Handlers and callbacks come after it, and must not wait for a result backend.
+            logger.warning(
+                "message %s: the state %s of its result is not shown: %s",
+                visible(delivery.message_id),
+                state,
+                type(exc).__name__,
+            )
         finally:
             self._store.advance(delivery.message_id, Step.WRITTEN)
 

@@ -17,7 +17,7 @@ from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, capture_message
-from ...errors import ID_IN_USE, DamagedRecord, DeliveryError, MailProxyError, StoreError, UnforeseenError
+from ...errors import ID_IN_USE, DamagedRecord, DeliveryError, MailProxyError, StoreError, UnforeseenError, visible
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
 from ..sending.guard import guarded
@@ -140,8 +140,15 @@ class DeliverTask(SendTask):
         message_id = kept.message_id
         fields = {"uuid": self.request.id, "hostname": self.request.hostname, "message_id": message_id}
         events_of(self._runtime).emit("task-queued", fields)
-        if not self._ignores_result():
+        if self._ignores_result():
+            return
+        try:
             self.update_state(state=QUEUED, meta={"message_id": message_id, "at": utcnow().isoformat()})
+        except Exception as exc:
+            # It is for people who look meanwhile: a result backend that is away holds up no mail.
+            logger.warning(
+                "message %s: the state QUEUED of its result is not shown: %s", visible(message_id), type(exc).__name__
+            )
 
     def suspend(self, message_id: str, moved: Advanced | None = None) -> Any:
         """End the first run: in `Ignore`, or with the outcome where it has been reported already.
