@@ -13,7 +13,7 @@ from ...deliveries.delivery import Delivery, Status
 from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.dispatcher import dispatcher_of
 from ...dispatch.resumer import expiry_of, holds_arguments, resumer_of
-from ...errors import DamagedRecord, StoreError, redact
+from ...errors import DamagedRecord, StoreError, redact, visible
 from ...runtime import Runtime
 from ..sending.revoked import finish_revoked, revoked_reason
 from ..sending.submitter import submitter_of
@@ -40,7 +40,7 @@ def move_on_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, li
             if isinstance(exc, StoreError | OperationalError) and not isinstance(exc, DamagedRecord):
                 raise
             # A message that cannot be read, say: it costs no other.
-            logger.error("message %s could not be moved on: %s", delivery.message_id, redact(repr(exc)))
+            logger.error("message %s could not be moved on: %s", visible(delivery.message_id), redact(repr(exc)))
             continue
         if outcome is not None:
             counts[outcome] += 1

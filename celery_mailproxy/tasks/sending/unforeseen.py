@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from kombu.exceptions import OperationalError
 
-from ...errors import ConfigurationError, StoreError, UnforeseenError
+from ...errors import ConfigurationError, StoreError, UnforeseenError, visible
 from .outgoing import Outgoing
 
 __all__ = ["FORESEEN", "RETRYABLE", "apart", "unforeseen"]
@@ -41,7 +41,8 @@ def unforeseen(exc: Exception, message_ids: Iterable[str]) -> UnforeseenError:
     passed = traceback.walk_tb(exc.__traceback__)
     frames = [f"{Path(frame.f_code.co_filename).name}:{line}" for frame, line in passed]
     kind = type(exc).__name__
-    logger.error("messages %s: an unforeseen %s at %s", ", ".join(message_ids), kind, " > ".join(frames[-_FRAMES:]))
+    ids = ", ".join(map(visible, message_ids))
+    logger.error("messages %s: an unforeseen %s at %s", ids, kind, " > ".join(frames[-_FRAMES:]))
     return UnforeseenError(f"an unforeseen {kind}{f' at {frames[-1]}' if frames else ''}")
 
 
