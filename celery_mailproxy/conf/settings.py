@@ -110,7 +110,7 @@ class Settings:
 
     outbox: bool | Unset = _setting(UNSET, types.boolean)
     outbox_seconds: float = _setting(120.0, types.positive_number)
-    maintenance_seconds: float = _setting(30.0, types.natural_number)
+    maintenance_seconds: float = _setting(10.0, types.natural_number)
 
     migration: MigrationSettings | None = _setting(None, read_migration)
 

@@ -14,12 +14,17 @@ from ..runtime import Runtime
 from .postponing import postponer_of
 from .run import Run
 
-__all__ = ["sweep"]
+__all__ = ["PATIENCE", "PAUSE_SECONDS", "sweep"]
 
 logger = logging.getLogger(__name__)
 
 #: How long a claim has to be silent before the sweep looks at it: whoever waits for it to become stale comes first.
-_PATIENCE = timedelta(seconds=45)
+#: With a round of the maintenance, the change of its leader and the pause below, it is less than a minute.
+PATIENCE = timedelta(seconds=CLAIM_SECONDS + 5)
+
+#: Whoever gets a report from the sweep does not begin at once: a run whose store was away may be about to note that it
+#: has dispatched it.
+PAUSE_SECONDS = 5.0
 
 #: How long the sweep leaves alone what it has handed to a task.
 _HOLD_SECONDS = 300.0
@@ -33,7 +38,7 @@ def sweep(runtime: Runtime, *, now: datetime, limit: int) -> int:
     several sweeps one takes a report over. Raises `StoreError` and kombu's `OperationalError`; what is left over then
     is found by a later sweep.
     """
-    before = now - _PATIENCE
+    before = now - PATIENCE
     reports = [
         entry.report
         for delivery in runtime.store.undispatched(before=before, limit=limit)
@@ -49,9 +54,8 @@ def sweep(runtime: Runtime, *, now: datetime, limit: int) -> int:
         logger.warning(
             "message %s: nobody has dispatched its %s report, so it is now", visible(report.message_id), report.kind
         )
-        # Each by itself, for what one died with may be in it. And not at once: a run whose store was away may be about
-        # to note that it has dispatched it.
-        postponer_of(runtime).postpone([report], after=run.claim, countdown=CLAIM_SECONDS)
+        # Each by itself, for what one died with may be in it.
+        postponer_of(runtime).postpone([report], after=run.claim, countdown=PAUSE_SECONDS)
     return len(swept)
 
 

@@ -24,14 +24,15 @@ _SWEPT_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
-    """Something to be done again and again, each `every`-th round: by whoever leads, and without harm by two at once.
+    """Something to be done again and again: by whoever leads, and without harm by two at once.
 
-    `do` returns how much there was to do. What it raises is logged, and it is done again at its next time.
+    It is due each round, or where `every_seconds` is more than a round, that long after it was last done. `do` returns
+    how much there was to do. What it raises is logged, and it is done again at its next time.
     """
 
     name: str
     do: Callable[[Runtime, GoOn], int]
-    every: int = 1
+    every_seconds: float = 0.0
 
 
 def _sweep(runtime: Runtime, go_on: GoOn) -> int:
@@ -59,7 +60,7 @@ DUTIES = (
     # Reports whose run is gone; a claim is silent for less than a minute before it is looked at.
     Duty(name="reports", do=_sweep),
     # Results that nobody moves on any more; a lease is ten minutes.
-    Duty(name="results", do=_resume, every=20),
+    Duty(name="results", do=_resume, every_seconds=600),
     # What has expired is forgotten.
-    Duty(name="prune", do=_prune, every=120),
+    Duty(name="prune", do=_prune, every_seconds=3600),
 )

@@ -114,7 +114,8 @@ class Maintenance:
         last = board.duties.get(duty.name)
         seconds = runtime.settings.maintenance_seconds or NOMINAL_SECONDS
         # Half a round early is better than nearly a round late.
-        return last is None or self._clock() - last.at >= timedelta(seconds=(duty.every - 0.5) * seconds)
+        pause = max(duty.every_seconds, seconds) - seconds / 2
+        return last is None or self._clock() - last.at >= timedelta(seconds=pause)
 
     def _go_on(self, runtime: Runtime) -> bool:
         """Whether this process still leads, and has time."""

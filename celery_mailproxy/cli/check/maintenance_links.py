@@ -15,7 +15,7 @@ _NAME = "maintenance"
 
 _START_A_WORKER = "Start a worker that imports celery_mailproxy.tasks; its log says what keeps it from the maintenance."
 _ASK_BEAT = (
-    "Let Celery beat run celery_mailproxy.maintain every 30 seconds, or set mail_proxy_maintenance_seconds to 30."
+    "Let Celery beat run celery_mailproxy.maintain every 30 seconds, or set mail_proxy_maintenance_seconds to 10."
 )
 
 

@@ -7,7 +7,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,12 @@ import pytest
 from celery import Celery
 
 import celery_mailproxy.tasks  # noqa: F401 - registers the tasks
+from celery_mailproxy.conf import task_names
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
+from celery_mailproxy.deliveries.suspension import Suspension
+from celery_mailproxy.dispatch.resumer import capture_message
 from celery_mailproxy.maintenance.board import Board, read_board
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
@@ -99,6 +105,34 @@ def of_proxy(proxy: FakeProxy) -> dict[str, Any]:
         "mail_proxy_tenant": proxy.tenant_id,
         "mail_proxy_account": proxy.account_id,
     }
+
+
+def test_a_worker_sweeps_up_reports_and_moves_results_on(project: Callable[..., Project], proxy: FakeProxy) -> None:
+    one = project(**of_proxy(proxy))
+    runtime = get_runtime(one.app)
+    long_ago = utcnow() - timedelta(days=2)
+    runtime.store.clock = lambda: long_ago
+    # The run that had claimed its report is gone.
+    sent = Delivery(message_id="reported", created_at=long_ago, updated_at=long_ago)
+    runtime.store.register([sent])
+    runtime.store.record([DeliveryReport(kind=Kind.SENT, message_id="reported", at=long_ago)], claim="gone")
+    # The task of this mail is gone, before it could submit it.
+    task = one.app.tasks[task_names.DELIVER]
+    info = {"exchange": "", "routing_key": one.conf["task_default_queue"]}
+    task.push_request(id="stalled", args=[], kwargs=MAIL, delivery_info=info, retries=0, headers={})
+    message = capture_message(task, ignore_result=False, args_bytes=1000, queue=None)
+    task.pop_request()
+    suspension = Suspension(owner="stalled", since=long_ago, message=message)
+    stalled = Delivery(message_id="stalled", created_at=long_ago, updated_at=long_ago, suspension=suspension)
+    runtime.store.register([replace(stalled, task_id="stalled", tenant_id=proxy.tenant_id)])
+    worker = one.worker()
+    wait_until(lambda: [mail["id"] for mail in proxy.received] == ["stalled"], lambda: worker.log)
+
+    def is_dispatched() -> bool:
+        delivery = runtime.store.get("reported")
+        return delivery is not None and delivery.history[0].is_dispatched
+
+    wait_until(is_dispatched, lambda: worker.log)
 
 
 @pytest.mark.parametrize(

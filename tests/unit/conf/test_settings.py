@@ -237,4 +237,4 @@ def test_the_outbox_is_on_off_or_left_to_whoever_sends() -> None:
 
 
 def test_the_maintenance_can_be_switched_off() -> None:
-    assert (read().maintenance_seconds, read(maintenance_seconds=0).maintenance_seconds) == (30.0, 0.0)
+    assert (read().maintenance_seconds, read(maintenance_seconds=0).maintenance_seconds) == (10.0, 0.0)

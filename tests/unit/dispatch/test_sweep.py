@@ -72,8 +72,8 @@ def installation() -> Iterator[Installation]:
 
 def test_what_a_run_left_is_handed_to_a_task_each(installation: Installation) -> None:
     installation.record("m1", "m2")
-    assert installation.sweep(after=30) == 0
-    assert installation.sweep(after=31) == 2
+    assert installation.sweep(after=15) == 0
+    assert installation.sweep(after=6) == 2
     tasks = installation.published()
     assert sorted(ids for ids, _ in tasks) == [["m1"], ["m2"]]
 

@@ -10,7 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
+from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.dispatch.sweep import PATIENCE, PAUSE_SECONDS
 from celery_mailproxy.errors import StoreError
 from celery_mailproxy.maintenance.board import Board, Done, lease_seconds, read_board, write_board
 from celery_mailproxy.maintenance.duties import DUTIES, Duty
@@ -32,12 +34,12 @@ class Installation:
         self.runtime.store = self.store
         self.done: list[str] = []
 
-    def duty(self, name: str, *, every: int = 1, does: Callable[[], int] = lambda: 1) -> Duty:
+    def duty(self, name: str, *, every_seconds: float = 0.0, does: Callable[[], int] = lambda: 1) -> Duty:
         def do(runtime: Runtime, go_on: Callable[[], bool]) -> int:
             self.done.append(name)
             return does()
 
-        return Duty(name=name, do=do, every=every)
+        return Duty(name=name, do=do, every_seconds=every_seconds)
 
     def process(self, name: str, *duties: Duty, **options: Any) -> Maintenance:
         return Maintenance(self.app, name=name, duties=duties, clock=lambda: self.now, **options)
@@ -87,7 +89,7 @@ def test_two_of_one_name_are_two(installation: Installation) -> None:
 
 
 def test_a_duty_is_done_as_often_as_it_says_whoever_leads(installation: Installation) -> None:
-    duties = (installation.duty("each"), installation.duty("fourth", every=4))
+    duties = (installation.duty("each"), installation.duty("fourth", every_seconds=120))
     one = installation.process("w1", *duties)
     one.round()
     for _ in range(3):
@@ -99,6 +101,23 @@ def test_a_duty_is_done_as_often_as_it_says_whoever_leads(installation: Installa
     installation.now += timedelta(seconds=20)
     installation.process("w2", *duties).round()
     assert installation.done == ["each", "fourth"]
+
+
+def test_each_duty_of_a_worker_has_its_time() -> None:
+    assert {duty.name: duty.every_seconds for duty in DUTIES} == {
+        "outbox": 0,
+        "reports": 0,
+        "results": 600,
+        "prune": 3600,
+    }
+
+
+def test_a_report_whose_worker_was_killed_is_dispatched_within_a_minute() -> None:
+    """The worker may have led the maintenance, and its report may have been claimed just before."""
+    seconds = Settings().maintenance_seconds
+    new_leader = lease_seconds(seconds) + seconds
+    claim = PATIENCE.total_seconds() + seconds
+    assert max(new_leader, claim) + PAUSE_SECONDS < 60
 
 
 def test_a_round_is_noted(installation: Installation) -> None:
