@@ -18,7 +18,7 @@ from ...harness.proxy_tenant import ProxyTenant
 from ...harness.relay import Relay
 from ...harness.services import RabbitServer, RedisServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long(75), pytest.mark.full_with("commands")]
 
 DONE = {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
 
@@ -82,6 +82,7 @@ def test_a_mail_whose_store_dies_after_the_submission_is_sent_once(
 # The broker
 
 
+@pytest.mark.full_with("rabbitmq")
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_a_broker_that_is_killed_keeps_its_mails(kind: str, proxy: FakeProxy, request: pytest.FixtureRequest) -> None:
     # Its own broker, to be killed; the shared one is asked for so that a missing service is said in one place.
