@@ -1,9 +1,10 @@
 # make demo   runs the main job for real: SMTP sink, genro-mail-proxy, a Celery worker; nothing to install first
-# make test   the tests: minutes; test-all adds every broker with every result backend, all databases and benchmarks
+# make test   the tests: about eight minutes on two idle cores
+# make test-all  adds every broker with every result backend, all databases and benchmarks
 # make matrix all tests on every supported Python, Celery and Django: an hour and more
-# make chaos  thousands of mails while everything is killed: CHAOS_SEED=7 CHAOS_ARGS="--all", ten minutes for each pair
+# make chaos  thousands of emails while everything is killed: CHAOS_SEED=7 CHAOS_ARGS="--all", ten minutes for each pair
 # make django  the Django tests on every supported Django and Python
-# make package  builds wheel and sdist, checks them, and sends a mail with the installed wheel
+# make package  builds wheel and sdist, checks them, and sends an email with the installed wheel
 # make check  what CI runs: lint, types, structure, docs, package, all tests, the oldest Celery, the oldest and newest Django
 # Each makes its own virtual environment (.venv) and fetches what it needs from the package index.
 

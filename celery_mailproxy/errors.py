@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: Why a mail is refused whose message id another mail has. Ids are unique among all tenants and servers of a store.
-ID_IN_USE = "its message id is in use for another mail; a new mail takes a new id"
+ID_IN_USE = "its message id is in use for another email; a new email takes a new id"
 
 _OTHER = r"""\s<>"'(),;:\[\]\\"""
 _WORD = f"[^{_OTHER}]+"
@@ -105,7 +105,7 @@ class MessageTooLarge(MailProxyError):
     def __str__(self) -> str:
         return (
             f"the task has {self.size_bytes:,} bytes, and the broker takes up to {self.limit_bytes:,}. Attach files by "
-            f"reference (Attachment.from_url, from_path, from_endpoint), send fewer mails in a task "
+            f"reference (Attachment.from_url, from_path, from_endpoint), send fewer emails in a task "
             f"(mail_proxy_chunk_size), or raise RabbitMQ's max_message_size."
         )
 
@@ -147,7 +147,7 @@ class DeliveryError(MailProxyError):
 
 
 class ProxyRequestError(MailProxyError):
-    """The proxy refused a call for what is in it (400, 413, 422): no retry mends that. `args` are `(problem, status)`.
+    """The proxy refused a call for what is in it (400, 413, 422): no retry fixes that. `args` are `(problem, status)`.
 
     For a submission this is the proxy's word about that very mail, and ends it.
     """
@@ -214,7 +214,7 @@ def _rebuild_unavailable(
 
 
 class UnforeseenError(MailProxyError):
-    """An error that nobody foresaw kept a mail from being sent. The mail is tried again, and given up in the end.
+    """An unexpected error kept a mail from being sent. The mail is tried again, and given up in the end.
 
     The message names the error's class and where it was raised, and quotes nothing: its text may hold an address.
     """

@@ -144,7 +144,7 @@ def configured_runtime(app: Celery) -> Runtime:
     if runtime.settings == Settings():
         raise ConfigurationError(
             f"this worker ({app.main or 'unnamed'}) has none of celery-mailproxy's settings. Give it those of the "
-            f"other workers, or a queue without mails (-Q)."
+            f"other workers, or a queue without emails (-Q)."
         )
     return runtime
 

@@ -141,7 +141,7 @@ class Producers:
             if not own.get("confirm_publish", True):
                 logger.warning(
                     "broker_transport_options has confirm_publish=%r, which does not hold for what celery-mailproxy "
-                    "publishes: without confirmation RabbitMQ may lose mails and reports. Remove it.",
+                    "publishes: without confirmation RabbitMQ may lose emails and reports. Remove it.",
                     own["confirm_publish"],
                 )
             # Without confirms AMQP's basic.publish returns before the broker has the message.

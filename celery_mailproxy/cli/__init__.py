@@ -37,7 +37,7 @@ _COMMANDS = {
     "prune": "Delete expired deliveries.",
     "receiver": "Receive delivery reports in a standalone process.",
     "replay": "Run failed handlers again.",
-    "send": "Send one mail.",
+    "send": "Send one email.",
     "share": "Set the share of mail sent through the proxy.",
     "status": "Show a message's status.",
     "tail": "Follow mail events as they happen.",

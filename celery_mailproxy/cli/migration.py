@@ -36,8 +36,8 @@ _SHADOW = ("passed", "failed", "skipped")
 def command(ctx: click.Context, queues: tuple[str, ...], is_json: bool) -> None:
     """Show the progress of a migration to the proxy.
 
-    Shows mails by transport and outcome, the share, the breakers and the queues.
-    Mails are counted while mail_proxy_migration is set, in steps of ten minutes.
+    Shows emails by transport and outcome, the share, the breakers and the queues.
+    Emails are counted while mail_proxy_migration is set, in steps of ten minutes.
     Without --queue, the queues are those where the legacy tasks are published. A
     task that a worker holds, such as a retry until its time, has left its queue:
     these are shown by task, as far as workers answer within a second.

@@ -14,7 +14,7 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any] | click.Command")
 
 def sender_options(command: Decorated) -> Decorated:
     """`--from`, `--tenant` and `--account`: who sends, as `from_email`, `tenant_id` and `account_id`."""
-    sender = "The sender of the mail.  [default: mail_proxy_from_email]"
+    sender = "The sender of the email.  [default: mail_proxy_from_email]"
     tenant = "Use this tenant instead of the configured one."
     account = "Use this SMTP account instead of the configured one."
     command = click.option("--account", "account_id", metavar="ID", help=account)(command)

@@ -24,9 +24,9 @@ __all__ = ["command"]
 def command(ctx: click.Context, limit: int) -> None:
     """Delete expired deliveries.
 
-    Deletes the oldest first. Only SQLite without Celery beat needs this: Redis
-    expires deliveries itself, and beat can run the task
-    celery_mailproxy.prune_deliveries.
+    Deletes the oldest first. Workers do this by themselves, or the task
+    celery_mailproxy.maintain in Celery beat; where neither does, SQLite and
+    Django's database need this command. Redis expires deliveries itself.
 
     \b
     Example:

@@ -35,7 +35,7 @@ def _register(instance: Any, **kwargs: Any) -> None:
         hooks = import_module(_HOOKS)
     except Exception as exc:
         # It may have nothing to do with mails: it is not kept from starting.
-        problem = f"celery-mailproxy's tasks are not registered, a mail that comes here is lost: {exc!r}"
+        problem = f"celery-mailproxy's tasks are not registered, an email that comes here is lost: {exc!r}"
         _say_later(lambda **kwargs: logger.error(problem))
         return
     # What was connected by the import is not called for this very signal.

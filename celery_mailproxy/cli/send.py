@@ -67,18 +67,18 @@ _TEXT_FILE = click.File("r", encoding="utf-8")
 @click.option("--id", "message_id", metavar="ID", help="The message id.  [default: a new one]")
 @click.option("--send-at", metavar="TIME", help="Send no earlier than 2030-01-31T09:00+01:00, or Unix seconds.")
 @click.option("--direct", is_flag=True, help="Submit from this process, bypassing broker and worker.")
-@click.option("--wait", is_flag=True, help="Wait until the mail is sent or has failed, and show its progress.")
+@click.option("--wait", is_flag=True, help="Wait until the email is sent or has failed, and show its progress.")
 @timeout_option("How long --wait waits.")
 @json_option()
 @click.pass_context
 def command(
     ctx: click.Context, /, *, direct: bool, wait: bool, timeout_seconds: float, is_json: bool, **arguments: Any
 ) -> None:
-    """Send one mail.
+    """Send one email.
 
-    Prints its message id. The mail goes through the broker and a worker, as your
-    application's mail does; with --direct this process submits it. Exits with
-    code 1 if the mail is refused or, with --wait, is not sent in time.
+    Prints its message id. The email goes through the broker and a worker,
+    as your application's emails do; with --direct this process submits it. Exits
+    with code 1 if the email is refused or, with --wait, is not sent in time.
 
     \b
     Examples:
@@ -122,7 +122,7 @@ def _is_sent(terminal: Terminal, runtime: Runtime, message_id: str, *, timeout_s
         terminal.json(fields)
     elif not followed.status.is_end:
         look = f"Look again: {terminal.program} status {message_id}"
-        terminal.error(f"the mail is still {followed.status} after {span(followed.seconds)}. {look}")
+        terminal.error(f"the email is still {followed.status} after {span(followed.seconds)}. {look}")
     return followed.status is Status.SENT
 
 

@@ -27,8 +27,8 @@ def command(ctx: click.Context, message_ids: tuple[str, ...], is_json: bool) -> 
 
     Without an ID, shows who did the maintenance last, and when. With one, shows
     the message's times, its reason and every report received. ID is the message
-    id: the id of the send_via_proxy task, unless you set one. A mail's content
-    is never shown. Exits with code 1 if a message is unknown.
+    id: the id of the send_via_proxy task, unless you set one. The content
+    of an email is never shown. Exits with code 1 if a message is unknown.
 
     \b
     Example:

@@ -1,1 +1,1 @@
-"""Settings: the one room that reads configuration."""
+"""Settings: the one package that reads configuration."""

@@ -50,9 +50,9 @@ class SendingCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         runtime = get_runtime(self._app)
-        mails = _gauge("waiting_mails", "Mails put off in the last minute, because of the proxy.", "server")
+        mails = _gauge("waiting_mails", "Emails put off in the last minute, because of the proxy.", "server")
         since = _gauge(
-            "waiting_since_timestamp_seconds", "Since when mails wait for the proxy; 0: none does.", "server"
+            "waiting_since_timestamp_seconds", "Since when emails wait for the proxy; 0: none does.", "server"
         )
         for server in runtime.settings.server_names():
             trouble = trouble_of(runtime, server)
@@ -89,7 +89,7 @@ class MigrationCollector(Collector):
         counts = period_counts(runtime)
         yield from _mails(counts)
         yield from _shares(runtime.app)
-        yield _by_name(counts, "shadow", "migration_shadow", "result", "Mails tried as a shadow in the last period.")
+        yield _by_name(counts, "shadow", "migration_shadow", "result", "Emails tried as a shadow in the last period.")
         yield _by_name(counts, "breaker", "breaker_changes", "change", "State changes of breakers in the last period.")
         yield _breakers(runtime)
         yield from self._backlog(runtime.app)
@@ -116,8 +116,10 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 
 def _mails(counts: _Counts) -> Iterator[Metric]:
-    mails = _gauge("migration_mails", "Mails by outcome in the last period.", "period", "way", "outcome")
-    ratio = _gauge("migration_error_ratio", "Share of errors among the mails that ended, from 0 to 1.", "period", "way")
+    mails = _gauge("migration_mails", "Emails by outcome in the last period.", "period", "way", "outcome")
+    ratio = _gauge(
+        "migration_error_ratio", "Share of errors among the emails that ended, from 0 to 1.", "period", "way"
+    )
     for period, numbers in counts.items():
         for way, each in outcomes(numbers).items():
             for outcome, number in asdict(each).items():

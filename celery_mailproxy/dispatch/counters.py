@@ -41,7 +41,7 @@ class Counters:
         try:
             self._store.count(numbers, at=utcnow())
         except StoreError as exc:
-            logger.warning("%d mails are not counted: %s", numbers.total(), exc)
+            logger.warning("%d emails are not counted: %s", numbers.total(), exc)
 
 
 def counters_of(runtime: Runtime) -> Counters:

@@ -267,7 +267,7 @@ def _log_passed_over(recorded: Recorded) -> None:
     what = "dispatched again, since the run that began to is gone" if verdict is Verdict.AGAIN else verdict
     delivery = recorded.delivery
     is_nobodys = verdict is Verdict.FOREIGN and delivery is not None and delivery.tenant_id is None
-    hint = "; no tenant is known of this mail, set mail_proxy_tenant" if is_nobodys else ""
+    hint = "; no tenant is known of this email, set mail_proxy_tenant" if is_nobodys else ""
     logger.log(level, "message %s: %s report is %s%s", visible(report.message_id), report.kind, what, hint)
 
 

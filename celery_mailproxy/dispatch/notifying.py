@@ -60,7 +60,7 @@ class Notifier:
         self.send_event(report, delivery)
         if failed:
             logger.error(
-                "message %s: %s of its %s report failed. Mend, then run: celery mailproxy replay %s",
+                "message %s: %s of its %s report failed. Fix it, then run: celery mailproxy replay %s",
                 visible(report.message_id),
                 ", ".join(failed),
                 report.kind,

@@ -35,7 +35,7 @@ def normalise_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if convert is None:
             near = difflib.get_close_matches(str(name), _CONVERTERS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_CONVERTERS))}"
-            raise InvalidMessage(str(name), f"is not an argument of a mail; {hint}")
+            raise InvalidMessage(str(name), f"is not an argument of an email; {hint}")
         if value is not None:
             plain[name] = convert(name, value)
     return plain

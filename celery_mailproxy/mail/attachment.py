@@ -271,7 +271,7 @@ def _check_mime_type(attachment: Attachment) -> None:
                 "attachments", "cannot be a reference to a message: the proxy would encode it; give its content instead"
             )
         if not list(message_from_bytes(cast(bytes, attachment.content), policy=policy.compat32).keys()):
-            raise InvalidMessage("attachments", "must be a mail with headers when its mime_type is message/rfc822")
+            raise InvalidMessage("attachments", "must be an email with headers when its mime_type is message/rfc822")
 
 
 def _decode_base64(text: str) -> bytes:

@@ -194,7 +194,7 @@ def _senders(
     _, visible = headers.pop("from", ("", None))
     source = visible or given or default_from
     if not source:
-        raise InvalidMessage("from_email", "must be given, or set once for all mails: mail_proxy_from_email")
+        raise InvalidMessage("from_email", "must be given, or set once for all emails: mail_proxy_from_email")
     # A message that exists may be from a mailbox of the SMTP server's own, and to one.
     needs_domain = raw is None
     sender = parse_mailbox("headers['From']" if visible else "from_email", source, needs_domain=needs_domain)
@@ -268,7 +268,7 @@ def _recipients(arguments: Mapping[str, Any], headers: Headers, raw: RawMessage 
     if present := [name for name in headers if name.startswith("resent-")]:
         raise UnsupportedMessage(
             f"headers[{headers[present[0]][0]!r}]",
-            "must not be set where To or Cc show an address that does not get the mail: the Resent headers carry its "
+            "must not be set where To or Cc show an address that does not get the email: the Resent headers carry its "
             "envelope",
         )
     return {**recipients, "envelope": tuple(unique.values())}

@@ -61,7 +61,7 @@ class Maintenance:
                 leads = self._lead(runtime)
             return self._do_all(runtime) if leads else None
         except Exception as exc:
-            # The store is away, or the settings are wrong: the next round may find them mended.
+            # The store is away, or the settings are wrong: the next round may find them fixed.
             self._log_problem("the round", exc)
             return None
 

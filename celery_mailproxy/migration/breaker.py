@@ -125,10 +125,12 @@ class Breaker:
     def _notify(self, name: str, problem: str) -> None:
         what = {"open": "opened", "closed": "closed", "half-open": "probed"}[name]
         if name == "open":
-            text = "the proxy %r is not tried for %g s, its mails are sent through the legacy transport: %s"
+            text = "the proxy %r is not tried for %g s, its emails are sent through the legacy transport: %s"
             logger.error(text, self._server, self._seconds, problem)
         else:
-            text = "the proxy %r is tried with one mail" if name == "half-open" else "the proxy %r can be reached again"
+            text = (
+                "the proxy %r is tried with one email" if name == "half-open" else "the proxy %r can be reached again"
+            )
             logger.warning(text, self._server)
         self._counters.note(f"breaker/{what}")
         self._emit(f"mail-breaker-{what}", {"server": self._server})

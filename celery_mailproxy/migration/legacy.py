@@ -30,7 +30,7 @@ __all__ = ["LegacyAnswer", "LegacyMail", "send_legacy"]
 
 logger = logging.getLogger(__name__)
 
-#: A mistake in the mail itself, which no second try mends.
+#: A mistake in the mail itself, which no second try fixes.
 _FOR_GOOD = (ValueError, TypeError, smtplib.SMTPNotSupportedError)
 
 

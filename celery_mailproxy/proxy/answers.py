@@ -1,7 +1,7 @@
 """`Answer`: what came back from a call, and which trouble it is where it is not the proxy's answer.
 
 Only a 413, and the proxy's own 400 and 422, say something of what was submitted. All else is trouble: it passes, or
-somebody has to mend it; `docs/explanation/guarantees.md` has the table.
+somebody has to fix it; `docs/explanation/guarantees.md` has the table.
 """
 
 from __future__ import annotations

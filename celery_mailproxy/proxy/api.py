@@ -31,7 +31,7 @@ class SubmitAnswer:
     """What became of a submission: every message id stands in exactly one of the four.
 
     `accepted`: the proxy has it (now, or since an earlier submission). `rejected`: id → reason, for good.
-    `failed`: id → the proxy's refusal of a call with this message alone, which no retry mends. `unsettled`: id → error;
+    `failed`: id → the proxy's refusal of a call with this message alone, which no retry fixes. `unsettled`: id → error;
     submit those again later, with the same id.
     """
 

@@ -1,7 +1,7 @@
 """`ReportServer`: waitress, in threads of a process that has something else to do and may fork meanwhile.
 
 waitress (3.0) reads a request's whole body before it asks the application, lets idle connections keep others out, and
-has no shutdown that lets requests finish. All three are mended where it takes subclasses: of its parser and its channel
+has no shutdown that lets requests finish. All three are fixed where it takes subclasses: of its parser and its channel
 (`channel`), and of its server here.
 """
 

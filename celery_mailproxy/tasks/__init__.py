@@ -69,8 +69,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 #: At the soft limit a handler fails, and is kept for replay: it blocks for three minutes at least, since none is begun
-#: with after `RUN_SECONDS`. The hard limit is for a handler that does not heed it; what that costs the others is found
-#: by `dispatch.sweep`. The application's own `task_time_limit` is not meant for the handlers of a hundred reports.
+#: with after `RUN_SECONDS`. The hard limit is for a handler that ignores it; what that costs the others is found by
+#: `dispatch.sweep`. The application's own `task_time_limit` is not meant for the handlers of a hundred reports.
 DISPATCH_TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": RUN_SECONDS + 180, "time_limit": RUN_SECONDS + 210}
 
 #: How soon a task tries again that has to note what was dispatched: before `dispatch.sweep` has it dispatched anew.
@@ -98,9 +98,9 @@ def send_via_proxy(
 
     Returns `{"id": message id, "queued": 1, "rejected": []}` once the proxy has the mail; the delivery itself is
     reported later. Raises `InvalidMessage` in the caller, and in the worker `MessageRejected` and
-    `ProxyRequestError`, by which the proxy refuses this very mail. An unreachable proxy, and an error that nobody
-    foresaw, is tried again with exponential back-off, up to `mail_proxy_max_retries` times; then the delivery ends as
-    `error`, and `ProxyUnavailable` or `UnforeseenError` is raised. A wrong token or URL is waited for.
+    `ProxyRequestError`, by which the proxy refuses this very mail. An unreachable proxy, and an unexpected error, is
+    tried again with exponential back-off, up to `mail_proxy_max_retries` times; then the delivery ends as `error`,
+    and `ProxyUnavailable` or `UnforeseenError` is raised. A wrong token or URL is waited for.
 
     With `per_recipient` each recipient gets a message of its own, `{task id}-{n}`, that shows the same To and Cc, and
     callbacks of its own. Returns `{"id", "ids": {address: message id}, "queued": n, "rejected", "failed"}`, the last

@@ -101,8 +101,8 @@ def _damage_key(client: Any, store: RedisStore, broken: bytes | None, message_id
     else:
         client.set(key, broken)
 
-    def mend() -> None:
+    def fix() -> None:
         client.delete(key)
         client.set(key, value)
 
-    return mend
+    return fix

@@ -21,7 +21,7 @@ MakeStore = Callable[..., DeliveryStore]
 
 @dataclass(frozen=True)
 class DamageStore:
-    """A store, and what makes the record of a message unreadable; its answer mends it again."""
+    """A store, and what makes the record of a message unreadable; its answer fixes it again."""
 
     store: DeliveryStore
     damage: Callable[[str], Callable[[], None]]

@@ -71,29 +71,29 @@ def test_it_is_named_where_there_is_no_answer_without_it(store: DeliveryStore) -
     assert store.register([delivery("new")]) == [delivery("new")]
 
 
-def test_it_is_kept_in_mind_until_it_is_mended_or_gone(damage_store: DamageStore) -> None:
+def test_it_is_kept_in_mind_until_it_is_fixed_or_gone(damage_store: DamageStore) -> None:
     store = damage_store.store
     store.register([delivery("bad", status=Status.QUEUED), delivery("worse", status=Status.QUEUED)])
-    mend = damage_store.damage("bad")
+    fix = damage_store.damage("bad")
     damage_store.damage("worse")
     assert damaged_ids(store) == []
     store.get_many(["bad"])
     assert damaged_ids(store) == ["bad"]
     store.record([report("worse"), report("bad")], claim="c1")
     assert damaged_ids(store) == ["bad", "worse"]
-    mend()
+    fix()
     assert damaged_ids(store) == ["worse"]
     assert damaged_ids(store) == ["worse"]
 
 
-def test_a_damaged_record_that_was_mended_is_listed_again(damage_store: DamageStore, clock: Clock) -> None:
+def test_a_damaged_record_that_was_fixed_is_listed_again(damage_store: DamageStore, clock: Clock) -> None:
     store = damage_store.store
     store.register([delivery("bad", suspension=Suspension(owner="bad", since=START, message="{}"))])
     store.record([report("bad", Kind.DEFERRED)], claim="c1")
-    mend = damage_store.damage("bad")
+    fix = damage_store.damage("bad")
     clock.advance(3600 * 3)
     assert (store.undispatched(before=clock.now), store.stalled(before=clock.now)) == ([], [])
-    mend()
+    fix()
     clock.advance(60)
     assert [each.message_id for each in store.undispatched(before=clock.now)] == ["bad"]
     assert [each.message_id for each in store.stalled(before=clock.now)] == ["bad"]

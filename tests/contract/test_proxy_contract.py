@@ -470,14 +470,14 @@ class TestProxyClient:
                 client.submit([bad])
         client.close()
 
-    def test_a_wrong_token_is_to_be_mended(self, tenant: ProxyTenant) -> None:
+    def test_a_wrong_token_is_to_be_fixed(self, tenant: ProxyTenant) -> None:
         client = self.client(tenant, token="wrong")
         with pytest.raises(ProxyUnavailable, match="Set mail_proxy_token") as caught:
             client.submit([tenant.message("m")])
         assert (caught.value.status, caught.value.maybe_accepted) == (401, False)
         client.close()
 
-    def test_the_other_api_is_to_be_mended(self, tenant: ProxyTenant) -> None:
+    def test_the_other_api_is_to_be_fixed(self, tenant: ProxyTenant) -> None:
         client = self.client(tenant, api=OTHER[tenant.proxy.api])
         with pytest.raises(ProxyUnavailable, match="Check mail_proxy_url and mail_proxy_api") as caught:
             client.submit([tenant.message("m")])

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 
 @pytest.fixture
 def tasks(transactional_db: None, folder: Path) -> Iterator[list[Published]]:
-    """What is published, with the log of mails in the database, and what is large in `folder`."""
+    """What is published, with the log of emails in the database, and what is large in `folder`."""
     with published(mail_proxy_store="django://", mail_proxy_attachment_inline_bytes=1000) as tasks:
         yield tasks
 

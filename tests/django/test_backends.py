@@ -39,7 +39,7 @@ def tasks() -> Iterator[list[Published]]:
 
 @pytest.fixture
 def logged_tasks(transactional_db: None) -> Iterator[list[Published]]:
-    """With the log of mails in the database."""
+    """With the log of emails in the database."""
     with published(mail_proxy_store="django://") as tasks:
         yield tasks
 
@@ -171,7 +171,7 @@ def test_silently_a_broker_that_is_down_is_logged_without_addresses(
     mail = message()
     with caplog.at_level(logging.ERROR, "celery_mailproxy"):
         assert EmailBackend(fail_silently=True).send_messages([mail]) == 0
-    assert "1 mails are not sent (OperationalError)" in caplog.text
+    assert "1 emails are not sent (OperationalError)" in caplog.text
     assert "@example.com" not in caplog.text
 
 

@@ -46,7 +46,7 @@ _encode = handover.encode  # type: ignore[attr-defined]
 
 
 def _encode_or_fail(message: Any) -> Any:
-    """A mail with this subject meets an error that nobody foresaw."""
+    """A mail with this subject meets an unexpected error."""
     if message.subject == "Unforeseen":
         raise ZeroDivisionError(f"{message.to} is divided by nothing")
     return _encode(message)
@@ -81,7 +81,7 @@ def on_signal(signal: Any, report: Any, delivery: Any, **kwargs: Any) -> None:
 def _hang_where_told(message_id: str, kind: str) -> None:
     """Wait to be killed, once, inside the handler of the report whose `<id>.<kind>` file exists beside the events.
 
-    With a `.hold` file: until that is gone; with a `.stubborn` file: for good, and without heed to a soft time limit.
+    With a `.hold` file: until that is gone; with a `.stubborn` file: for good, and ignoring a soft time limit.
     """
     gate = EVENTS.with_name(f"{message_id}.{kind}.hang")
     if gate.exists():

@@ -1,4 +1,4 @@
-"""`docs/explanation/where-is.md` leads to what exists: its rooms, modules and names are those of the package."""
+"""`docs/explanation/where-is.md` leads to what exists: its packages, modules and names are those of the package."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TEXT = (ROOT / "docs/explanation/where-is.md").read_text()
 _PLACE = re.compile(r"`(celery_mailproxy[\w/.]+)`")
 
 
-def rooms() -> list[str]:
-    """The entries of the table of rooms, in its order: `django`, `cli`, …, `errors`."""
-    table = TEXT.split("## The rooms", 1)[1].split("\n\n**", 1)[0]
+def packages() -> list[str]:
+    """The entries of the table of packages, in its order: `django`, `cli`, …, `errors`."""
+    table = TEXT.split("## The packages", 1)[1].split("\n\n**", 1)[0]
     return [name.removesuffix(".py") for name in re.findall(r"^\| `celery_mailproxy/([\w.]+?)/?` \|", table, re.M)]
 
 
@@ -50,19 +50,19 @@ def rows() -> list[tuple[str, list[str], list[str]]]:
     return [(title, _PLACE.findall(places), re.findall(r"`([\w.]+)`", names)) for title, places, names in found]
 
 
-def test_every_room_of_the_root_is_in_the_table() -> None:
+def test_every_package_of_the_root_is_in_the_table() -> None:
     entries = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert {*rooms(), "testing"} == entries - {"__init__", "_version"}
+    assert {*packages(), "testing"} == entries - {"__init__", "_version"}
 
 
-def test_the_rooms_stand_in_the_order_of_the_contract() -> None:
+def test_the_packages_stand_in_the_order_of_the_contract() -> None:
     contract = re.search(
         r'containers = \["celery_mailproxy"\].*?^layers = \[\n(.*?)^\]',
         (ROOT / "pyproject.toml").read_text(),
         re.M | re.S,
     )
     assert contract is not None
-    assert rooms() == re.findall(r"\w+", contract[1])
+    assert packages() == re.findall(r"\w+", contract[1])
 
 
 def test_every_place_exists() -> None:
@@ -84,7 +84,7 @@ def test_the_names_of_a_row_are_defined_there(title: str, places: list[str], nam
     assert [name for name in names if name not in defined] == []
 
 
-def test_every_row_leads_to_modules_and_to_no_room() -> None:
+def test_every_row_leads_to_modules_and_to_no_package() -> None:
     assert [place for _, places, _ in rows() for place in places if not place.endswith(".py")] == []
 
 

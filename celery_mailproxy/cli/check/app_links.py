@@ -168,7 +168,7 @@ def check_queues(app: Celery, *, timeout_seconds: float) -> Link | None:
     if held:
         return warning(
             "queues",
-            f"{', '.join(held)}: quorum queues with a direct exchange. Retries of mails wait in RabbitMQ; any other "
+            f"{', '.join(held)}: quorum queues with a direct exchange. Retries of emails wait in RabbitMQ; any other "
             f"task with a countdown holds up its worker",
             f"Set {TOPIC_SETTINGS}, unless no task has a countdown.",
         )
@@ -200,7 +200,7 @@ def check_store(runtime: Runtime) -> Link:
         return warning(
             "store",
             f"{found}; these records cannot be read: {ids}",
-            "Restore them from a backup, or delete them: their mails are not followed any more. See the worker's log.",
+            "Restore them from a backup, or delete them: their emails are not followed any more. See the worker's log.",
         )
     return fine("store", found)
 

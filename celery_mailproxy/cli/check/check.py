@@ -23,7 +23,9 @@ def _http_url(ctx: click.Context, option: click.Parameter, value: str | None) ->
 
 @click.command("check", cls=MailProxyCommand)
 @click.option("--server", metavar="NAME", help="Check only this one of mail_proxy_servers.")
-@click.option("--send-to", metavar="ADDRESS", help="Send a real mail to this address and wait for its delivery report.")
+@click.option(
+    "--send-to", metavar="ADDRESS", help="Send a real email to this address and wait for its delivery report."
+)
 @sender_options
 @click.option(
     "--callback-url",
@@ -31,7 +33,7 @@ def _http_url(ctx: click.Context, option: click.Parameter, value: str | None) ->
     callback=_http_url,
     help="The receiver's URL as seen from this machine, including the path.",
 )
-@timeout_option("How long to wait for the mail's delivery report.")
+@timeout_option("How long to wait for the email's delivery report.")
 @json_option()
 @click.pass_context
 def command(ctx: click.Context, /, *, send_to: str | None, is_json: bool, **asked: Any) -> None:

@@ -15,7 +15,7 @@ __all__ = ["ProxyProbe"]
 
 _RELEASES = {
     "commands": "genro-mail-proxy up to 0.6",
-    "entities": "genro-mail-proxy 0.7 on; 0.7.0 loses mails that it defers",
+    "entities": "genro-mail-proxy 0.7 on; 0.7.0 loses emails that it defers",
 }
 
 #: A tenant id to ask for where none is configured: a token is looked at before the tenant.
@@ -73,7 +73,7 @@ class ProxyProbe:
             if configured == "auto":
                 return failed("API", exc.problem, "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
             return warning(
-                "API", f"{configured}, as set; the proxy does not say", "No action is needed if mails are accepted."
+                "API", f"{configured}, as set; the proxy does not say", "No action is needed if emails are accepted."
             )
         finally:
             probe.close()
@@ -111,13 +111,13 @@ class ProxyProbe:
             return skipped("sending", "the proxy does not say whether it is active")
         if not is_active:
             remedy = "Activate it: POST /instance/activate, or start it with start_active=True."
-            return failed("sending", "the proxy accepts mails but is not active: it sends none", remedy)
+            return failed("sending", "the proxy accepts emails but is not active: it sends none", remedy)
         return fine("sending", "the proxy is active")
 
     def _tenant(self) -> Link:
         if self.server.tenant is None:
-            remedy = "Set mail_proxy_tenant. The entities API refuses a mail without a tenant."
-            return warning("tenant", "mail_proxy_tenant is not set: each mail must name one", remedy)
+            remedy = "Set mail_proxy_tenant. The entities API refuses an email without a tenant."
+            return warning("tenant", "mail_proxy_tenant is not set: each email must name one", remedy)
         name = self.server.tenant
         remedy = "Create it on the proxy, or correct mail_proxy_tenant. Ids are case-sensitive."
         try:
@@ -128,7 +128,7 @@ class ProxyProbe:
                 return failed("tenant", f"the proxy knows no tenant {name!r}", remedy)
             raise
         if not self.tenant.get("active", True):
-            return failed("tenant", f"{name} is not active", "Activate it on the proxy: its mails are not sent.")
+            return failed("tenant", f"{name} is not active", "Activate it on the proxy: its emails are not sent.")
         if suspended := self.tenant.get("suspended_batches"):
             what = "it" if suspended == "*" else f"batch {suspended}"
             return failed("tenant", f"{name}: sending of {what} is suspended", "Activate the tenant's batches again.")

@@ -22,7 +22,7 @@ __all__ = ["NAME", "round_trip"]
 
 NAME = "round trip"
 
-_BODY = "This mail was sent by 'celery mailproxy check --send-to'. Mail from this application arrives."
+_BODY = "This email was sent by 'celery mailproxy check --send-to'. Mail from this application arrives."
 
 
 def round_trip(
@@ -66,7 +66,7 @@ def _judge(server: ServerSettings, message_id: str, followed: Followed, *, throu
     if status is Status.QUEUED:
         return _without_report(server, message_id, after)
     remedy = "Start a worker that consumes the queue of celery_mailproxy.send_via_proxy, and check its log."
-    return failed(NAME, f"the mail had not reached the proxy after {after}", remedy)
+    return failed(NAME, f"the email had not reached the proxy after {after}", remedy)
 
 
 def _without_report(server: ServerSettings, message_id: str, after: str) -> Link:

@@ -41,5 +41,5 @@ def _send(checkup: Checkup, terminal: Terminal, address: str, *, is_json: bool) 
     if is_json:
         list(checkup.round_trips(address))
         return
-    terminal.line(f"Sending a mail to {plain(address)}")
+    terminal.line(f"Sending an email to {plain(address)}")
     show_links(terminal, list(checkup.round_trips(address, terminal)), with_header=False)

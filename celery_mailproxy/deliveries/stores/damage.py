@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 #: The operators' value under which the ids are kept: see `DeliveryStore.set_value`.
 _VALUE = "damaged-records"
 
-#: So many ids are kept; whoever mends them finds the next ones in the log.
+#: So many ids are kept; whoever fixes them finds the next ones in the log.
 _KEPT = 20
 
 

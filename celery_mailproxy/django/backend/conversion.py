@@ -139,7 +139,7 @@ def _related(value: Any, settings: Settings) -> tuple[Model, ...]:
         if not isinstance(one, Model) or one.pk is None:
             raise InvalidMessage("related", f"must be a saved object or a list of such, got {type(one).__name__}")
     if several and not has_log(settings):
-        raise InvalidMessage("related", "needs the log of mails: let MAIL_PROXY_STORE be 'django://'")
+        raise InvalidMessage("related", "needs the log of emails: let MAIL_PROXY_STORE be 'django://'")
     return several
 
 

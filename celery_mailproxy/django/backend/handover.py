@@ -137,7 +137,7 @@ class Handover:
         except Exception as exc:
             # The mail matters more, and its worker logs it. Not the error's text: it may quote a row.
             number = sum(len(publication.mails) for publication in publications)
-            logger.error("%d mails are not logged yet: %s", number, type(exc).__name__)
+            logger.error("%d emails are not logged yet: %s", number, type(exc).__name__)
         return []
 
     def _give_up(self, publications: Sequence[Publication], problem: Exception, *, is_logged: bool) -> None:
@@ -148,7 +148,7 @@ class Handover:
             if is_logged:
                 # Not its text, which may quote the mail.
                 logger.error(
-                    "%d mails are not sent (%s): %s", len(task_ids), type(problem).__name__, ", ".join(task_ids)
+                    "%d emails are not sent (%s): %s", len(task_ids), type(problem).__name__, ", ".join(task_ids)
                 )
 
 

@@ -92,7 +92,7 @@ def _without_source(task: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     delivery = runtime.store.get(message_id)
     if delivery is not None and delivery.is_ended:
         return {"id": message_id, "queued": 1, "rejected": []}
-    gone = InvalidMessage("content_name", "must name a file that is there; it was deleted before the mail was sent")
+    gone = InvalidMessage("content_name", "must name a file that is there; it was deleted before the email was sent")
     submitter_of(runtime).refuse(message_id, callbacks, str(gone), task_id=task.request.id)
     raise gone
 

@@ -84,7 +84,7 @@ def message_options(message: Any, *, legacy: CeleryEmailSettings) -> dict[str, A
         raise InvalidMessage("mail_proxy", f"must be a dict of options, got {type(own).__name__}")
     for name in own:
         if name not in MESSAGE_OPTIONS:
-            raise InvalidMessage(f"mail_proxy[{name!r}]", f"is not an option of a mail; {_hint(name)}")
+            raise InvalidMessage(f"mail_proxy[{name!r}]", f"is not an option of an email; {_hint(name)}")
     extra = {name: getattr(message, name, None) for name in legacy.extra_attributes if name in MESSAGE_OPTIONS}
     return {name: value for name, value in {**extra, **own}.items() if value is not None}
 

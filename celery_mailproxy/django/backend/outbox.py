@@ -95,7 +95,8 @@ def publish_committed(
             rest.begin()
             number = sum(len(left.publication.mails) for left in kept[done:])
             # Not its text, which may quote the mail.
-            logger.warning("%d mails wait in the outbox: the broker did not take them (%s)", number, type(exc).__name__)
+            what = f"{number} email{' waits' if number == 1 else 's wait'} in the outbox"
+            logger.warning("%s: the broker did not accept the task (%s)", what, type(exc).__name__)
             _leave(runtime, kept[done:])
             break
     return None
@@ -121,7 +122,7 @@ def _leave(runtime: Runtime, kept: Sequence[KeptPublication]) -> None:
         runtime.store.outbox.reschedule([each.entry.task_id for each in kept], due_at=utcnow())
     except MailProxyError as exc:
         # They are due a bit later.
-        logger.debug("the outbox was not told that its mails are due: %s", exc)
+        logger.debug("the outbox was not told that its emails are due: %s", exc)
 
 
 def _stored(publication: Publication, undoing: ExitStack) -> Publication:

@@ -106,7 +106,7 @@ class _Chunk:
         self._task_id = task.request.id or str(uuid4())
         self._run = MigrationRun(task, self._runtime, task_id=self._task_id, has_own_limit=True)
         self._result = _Result()
-        #: Mails that met an error that nobody foresaw: it concerns none of the others.
+        #: Mails that met an unexpected error: it concerns none of the others.
         self._odd: dict[str, tuple[Callbacks, UnforeseenError]] = {}
 
     def run(self) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _mail(runtime: Runtime, message: Mapping[str, Any], message_id: str) -> _Mai
             ) from exc
         if source is None:
             raise InvalidMessage(
-                "content_name", "must name a file that is there; it was deleted before the mail was sent"
+                "content_name", "must name a file that is there; it was deleted before the email was sent"
             )
         arguments["raw"] = source.decode()
     outgoing = one_outgoing((), arguments, settings=runtime.settings, message_id=message_id)

@@ -79,7 +79,7 @@ def _load(name: str) -> Callable[[], Any]:
             raise ConfigurationError(f"{problem}: name the alias of one of MAILERS.")
         mailer = named.get(name) or next(iter(named.values()))
     if any(mailer.is_a(prefix) for prefix in _QUEUEING):
-        raise ConfigurationError(f"{problem}: it would hand each mail to Celery again.")
+        raise ConfigurationError(f"{problem}: it would hand each email to Celery again.")
     try:
         backend = import_string(mailer.backend)
     except ImportError as exc:
@@ -112,7 +112,7 @@ class SourceMessage(EmailMultiAlternatives):
 
     def __init__(self, message: MailMessage) -> None:
         if message.raw is None:
-            raise ConfigurationError("a mail for the legacy transport must have its source (raw)")
+            raise ConfigurationError("an email for the legacy transport must have its source (raw)")
         self._source = message.raw
         self._recipients = list(message.recipients)
         parsed = message_from_string(self._source, policy=policy.default)

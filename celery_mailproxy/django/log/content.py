@@ -69,7 +69,7 @@ def discard(names: Sequence[str]) -> None:
         try:
             storage().delete(name)
         except Exception:
-            logger.exception("the content of a mail that has ended could not be deleted: %s", name)
+            logger.exception("the content of an email that has ended could not be deleted: %s", name)
 
 
 def reference(name: str, part: int) -> str:

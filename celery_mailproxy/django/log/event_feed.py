@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
+from ...deliveries.report import Kind
 from .fields import aware
 from .models import EmailLogEvent
 from .routing import log_alias
@@ -28,7 +29,9 @@ _CLOCK_SLACK = timedelta(minutes=5)
 class EventFeed:
     """Gives each event once, oldest first. `tenant_id` leaves the other tenants' out.
 
-    It follows the rows' ids, so that a large log is not searched.
+    Of events of one second `queued` comes first: a report may have overtaken the answer to the submission, and the
+    proxy's times are whole seconds. What is written later is given later, whatever its time. It follows
+    the rows' ids, so that a large log is not searched.
     """
 
     def __init__(self, *, tenant_id: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,12 +44,12 @@ class EventFeed:
     def newest(self, number: int) -> list[EmailLogEvent]:
         """The newest events, as a beginning; later ones come by `following`."""
         last = self._begin()
-        return list(self._rows().filter(pk__lte=last).order_by("-pk")[:number])[::-1]
+        return _in_order(self._rows().filter(pk__lte=last).order_by("-pk")[:number])
 
     def since(self, moment: datetime) -> list[EmailLogEvent]:
         """The events from that moment on, as a beginning; later ones come by `following`."""
         last = self._begin()
-        return [event for event in self._backwards(last, moment - _CLOCK_SLACK) if aware(event.at) >= moment][::-1]
+        return _in_order(event for event in self._backwards(last, moment - _CLOCK_SLACK) if aware(event.at) >= moment)
 
     def following(self) -> Iterator[EmailLogEvent]:
         """What has been written since the last call."""
@@ -55,7 +58,7 @@ class EventFeed:
         ids = self._events().filter(pk__gt=self._floor).order_by("pk").values_list("pk", flat=True)
         new = [pk for pk in ids if pk not in self._given]
         for start in range(0, len(new), _CHUNK):
-            yield from self._rows().filter(pk__in=new[start : start + _CHUNK]).order_by("pk")
+            yield from _in_order(self._rows().filter(pk__in=new[start : start + _CHUNK]))
             self._given |= dict.fromkeys(new[start : start + _CHUNK], now)
         self._raise_floor(now)
 
@@ -89,3 +92,9 @@ class EventFeed:
     def _rows(self) -> QuerySet[EmailLogEvent]:
         rows: QuerySet[EmailLogEvent] = self._events().select_related("log").defer("log__content", "raw")
         return rows if self._tenant_id is None else rows.filter(log__tenant_id=exact(self._tenant_id))
+
+
+def _in_order(events: Iterable[EmailLogEvent]) -> list[EmailLogEvent]:
+    return sorted(
+        events, key=lambda event: (aware(event.at).replace(microsecond=0), event.kind != Kind.QUEUED.value, event.pk)
+    )

@@ -30,7 +30,7 @@ def discard_orphans() -> int:
         names = [name for name in content.names() if aware(content.storage().get_modified_time(name)) < before]
     except Exception as exc:
         # A storage that cannot list its files has none found.
-        logger.debug("no files of mails were looked for: %s", type(exc).__name__)
+        logger.debug("no files of emails were looked for: %s", type(exc).__name__)
         return 0
     number = 0
     for start in range(0, len(names), _NAMES_AT_ONCE):

@@ -35,7 +35,7 @@ def end_unpublished(task_ids: Mapping[str, str], problem: Exception, *, runtime:
         runtime.store.record(reports, claim="", how=Recording(is_settled=True, only_new=True))
     except Exception as exc:
         # The caller gets the broker's error. Not this one's text: it may quote a row.
-        logger.error("%d mails were not published, and could not be ended: %s", len(task_ids), type(exc).__name__)
+        logger.error("%d emails were not published, and could not be ended: %s", len(task_ids), type(exc).__name__)
 
 
 def is_unpublished(log: EmailLog) -> bool:

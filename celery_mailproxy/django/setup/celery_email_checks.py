@@ -28,8 +28,8 @@ DRAIN_APP = "celery_mailproxy.django.drain"
 
 #: Settings of django-celery-email of which the drain alone makes use, and what to do without it.
 _LOST: Mapping[str, str] = {
-    "CELERY_EMAIL_MESSAGE_CLASS": "Remove it: the worker gets the finished mail, and builds no message.",
-    "CELERY_EMAIL_MULTI_ALTERNATIVES_CLASS": "Remove it: the worker gets the finished mail, and builds no message.",
+    "CELERY_EMAIL_MESSAGE_CLASS": "Remove it: the worker gets the finished email, and builds no message.",
+    "CELERY_EMAIL_MULTI_ALTERNATIVES_CLASS": "Remove it: the worker gets the finished email, and builds no message.",
 }
 
 
@@ -45,11 +45,11 @@ def check_loops(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     sending = [mailer for mailer in mailers if "using" not in mailer.options]
     is_ours, is_legacy = (any(mailer.is_a(prefix) for mailer in sending) for prefix in (OURS, LEGACY))
     if (is_ours and inner.is_a(OURS)) or ((is_ours or is_legacy) and inner.is_a(LEGACY)):
-        problem = f"CELERY_EMAIL_BACKEND is {wrapped}, which hands a mail to Celery again: it would never be sent."
+        problem = f"CELERY_EMAIL_BACKEND is {wrapped}, which hands an email to Celery again: it would never be sent."
         hint = "Let it name a backend that sends by itself, such as django.core.mail.backends.smtp.EmailBackend."
         messages.append(Error(problem, hint=hint, id="celery_mailproxy.E003"))
     elif is_legacy and inner.is_a(OURS):
-        problem = "Each mail goes through two tasks: django-celery-email's, and then ours."
+        problem = "Each email goes through two tasks: django-celery-email's, and then ours."
         hint = f"Put {wrapped} in django-celery-email's place, as EMAIL_BACKEND or in MAILERS."
         messages.append(Warning(problem, hint=hint, id="celery_mailproxy.W009"))
     return messages
@@ -67,7 +67,7 @@ def check_migration(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
     try:
         LegacyTransport(migration.legacy)
     except ConfigurationError as exc:
-        hint = "Let it name what sent the mails before, such as django.core.mail.backends.smtp.EmailBackend."
+        hint = "Let it name what sent the emails before, such as django.core.mail.backends.smtp.EmailBackend."
         return [Error(str(exc), hint=hint, id="celery_mailproxy.E005")]
     return []
 
@@ -78,7 +78,7 @@ def check_registrations(app_configs: Any = None, **kwargs: Any) -> list[CheckMes
         return []
     # Celery keeps the first registration, and goes through them in no order of ours.
     problem = (
-        f"{LEGACY_APP} and {DRAIN_APP} register the same task: which of them takes its mails is left to chance, and "
+        f"{LEGACY_APP} and {DRAIN_APP} register the same task: which of them takes its emails is left to chance, and "
         "may differ from process to process."
     )
     hint = f"Remove {LEGACY_APP} from INSTALLED_APPS once this process sends through the proxy, else {DRAIN_APP}."
@@ -100,7 +100,7 @@ def _lost_settings(mailers: Sequence[Mailer]) -> Iterator[CheckMessage]:
     # E003 reports one that leads back.
     if not (wrapped.is_a(OURS) or wrapped.is_a(LEGACY) or any(mailer.is_a(MIGRATION) for mailer in mailers)):
         lost["CELERY_EMAIL_BACKEND"] = (
-            "Remove it: the proxy sends the mails, and its SMTP server is the account's (manage.py mailproxy_setup)."
+            "Remove it: the proxy sends the emails, and its SMTP server is the account's (manage.py mailproxy_setup)."
         )
     for name, hint in lost.items():
         if hasattr(django_settings, name):

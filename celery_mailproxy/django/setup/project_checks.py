@@ -52,7 +52,7 @@ def check_app(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """W001: the web server's threads have no Celery app of the project's."""
     if _app_of_threads().main != "default":
         return []
-    problem = "The web server's threads see no Celery app of yours: their mails would go to Celery's default broker."
+    problem = "The web server's threads see no Celery app of yours: their emails would go to Celery's default broker."
     hint = (
         "Import the app in the __init__.py of your project (from .celery import app as celery_app), with "
         "DJANGO_SETTINGS_MODULE set before it is made; or call its set_default()."
@@ -66,7 +66,7 @@ def check_servers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     if settings is None:
         return []
     if settings.url is None and not settings.servers:
-        hint = "Set it to the proxy's base URL, e.g. 'http://mail-proxy:8000': the workers submit the mails there."
+        hint = "Set it to the proxy's base URL, e.g. 'http://mail-proxy:8000': the workers submit the emails there."
         return [Warning("MAIL_PROXY_URL is not set.", hint=hint, id="celery_mailproxy.W002")]
     return [message for name in settings.server_names() for message in _server_messages(settings.server(name))]
 
@@ -118,10 +118,10 @@ def check_storage(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     if not isinstance(storages["default"], FileSystemStorage):
         return []
     where = "MEDIA_ROOT" if django_settings.MEDIA_ROOT else "each process's current folder, for MEDIA_ROOT is not set"
-    problem = f"Mails of more than MAIL_PROXY_ATTACHMENT_INLINE_BYTES are kept among uploads: in {where}."
+    problem = f"Emails of more than MAIL_PROXY_ATTACHMENT_INLINE_BYTES are kept among uploads: in {where}."
     hint = (
         f"Give STORAGES an alias {content.STORAGE_ALIAS!r}, in a folder that web processes and workers share and no "
-        "web server publishes; or set MAIL_PROXY_ATTACHMENT_INLINE_BYTES to 0: then the broker carries whole mails."
+        "web server publishes; or set MAIL_PROXY_ATTACHMENT_INLINE_BYTES to 0: then the broker carries whole emails."
     )
     return [Warning(problem, hint=hint, id="celery_mailproxy.W013")]
 
@@ -146,15 +146,19 @@ def _app_of_threads() -> Celery:
 def _server_messages(server: ServerSettings) -> Iterator[CheckMessage]:
     wanted: Sequence[tuple[str, str, str]] = (
         ("token", "W003", "Set it to the proxy's API token (its GMP_API_TOKEN), or to the tenant's own."),
-        ("tenant", "W004", "Set it to your tenant's id, unless each mail names its own: proxies from 0.7 on need one."),
-        ("account", "W005", "Set it to the id of the tenant's SMTP account, unless each mail names its own."),
+        (
+            "tenant",
+            "W004",
+            "Set it to your tenant's id, unless each email names its own: proxies from 0.7 on need one.",
+        ),
+        ("account", "W005", "Set it to the id of the tenant's SMTP account, unless each email names its own."),
     )
     for key, number, hint in wanted:
         if getattr(server, key) is None:
             yield Warning(f"{_shown(server, key)} is not set.", hint=hint, id=f"celery_mailproxy.{number}")
     parts = urlsplit(server.url)
     if parts.scheme == "http" and _is_foreign(parts.hostname or ""):
-        problem = f"{_shown(server, 'url')} is plain http to {parts.hostname}: token and mails are sent in the clear."
+        problem = f"{_shown(server, 'url')} is plain http to {parts.hostname}: token and emails are sent in the clear."
         hint = "Use https, or reach the proxy inside a network of your own."
         yield Warning(problem, hint=hint, id="celery_mailproxy.W006")
 

@@ -14,6 +14,8 @@ __all__ = ["short_chord_life", "warn_of_short_chords"]
 
 logger = logging.getLogger(__name__)
 
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
 
 def short_chord_life(app: Celery, awaited_seconds: float) -> str | None:
     """What is wrong where the app forgets a chord before its mails are given up; None where nothing is.
@@ -26,9 +28,9 @@ def short_chord_life(app: Celery, awaited_seconds: float) -> str | None:
     # The same words whatever Celery: who upgrades gets the setting that does not keep every result for so long.
     newer = " (from Celery 5.7 on result_chord_expires does, for chords alone)" if key == "result_expires" else ""
     return (
-        f"{key} is {seconds:g} s, but the end of a mail may be awaited for {awaited_seconds:g} s "
-        f"(mail_proxy_store_ttl_seconds): a chord of mails that takes longer never ends. "
-        f"Set {key} higher than any mail may take{newer}."
+        f"{key} is {_duration(seconds)}, but the end of an email may be awaited for {_duration(awaited_seconds)} "
+        f"(mail_proxy_store_ttl_seconds): a chord of emails that takes longer never ends. "
+        f"Set {key} higher than any email may take{newer}."
     )
 
 
@@ -51,6 +53,13 @@ def _chord_life(app: Celery) -> tuple[str, float | None]:
     if own is not None:
         return "result_chord_expires", _seconds(own)
     return "result_expires", _seconds(app.conf.get("result_expires"))
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there is one: `30 days`, `1.5 hours`, `1 minute`."""
+    size, unit = next(pair for pair in _UNITS if seconds >= pair[0] or pair[0] == 1)
+    number = f"{seconds / size:.4g}"
+    return f"{number} {unit}{'' if number == '1' else 's'}"
 
 
 def _seconds(value: Any) -> float | None:

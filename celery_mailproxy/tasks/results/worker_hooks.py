@@ -24,7 +24,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: The worker's step that does the maintenance. It stands above this room: Celery imports it.
+#: The worker's step that does the maintenance. It stands above this package: Celery imports it.
 _MAINTENANCE_STEP = "celery_mailproxy.maintenance.step:MaintenanceStep"
 
 
@@ -67,7 +67,7 @@ def report_unimported(instance: Any, **kwargs: Any) -> None:
     try:
         settings = get_runtime(instance.app).settings
     except ConfigurationError as exc:
-        logger.error("mails that this worker takes will wait: %s", exc)
+        logger.error("emails that this worker takes will wait: %s", exc)
         return
     if settings != Settings():
         logger.warning(
@@ -83,7 +83,7 @@ def report_quorum_queues(instance: Any, **kwargs: Any) -> None:
     if queues:
         logger.warning(
             "%s: with quorum queues and a direct exchange, each task with a countdown of its own holds a place of this "
-            "worker's prefetch while it waits. Retries of mails wait in RabbitMQ. For other tasks set %s",
+            "worker's prefetch while it waits. Retries of emails wait in RabbitMQ. For other tasks set %s",
             ", ".join(queues),
             TOPIC_SETTINGS,
         )

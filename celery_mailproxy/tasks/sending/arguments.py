@@ -1,4 +1,4 @@
-"""From a caller's arguments to messages: checked where the caller can still mend them, and again in the worker."""
+"""From a caller's arguments to messages: checked where the caller can still fix them, and again in the worker."""
 
 from __future__ import annotations
 
@@ -139,12 +139,12 @@ def _content(content: Sequence[Any]) -> Arguments:
     if len(content) > 1 or not isinstance(content[0], Mapping):
         raise InvalidMessage(
             "content",
-            "a mail takes keyword arguments; in a chain the task before may return a dict of them, and where its "
+            "an email takes keyword arguments; in a chain the task before may return a dict of them, and where its "
             f"result is of no use write .si(…), got {', '.join(type(each).__name__ for each in content)}",
         )
     if any(keys <= content[0].keys() for keys in _RESULT_KEYS):
         raise InvalidMessage(
-            "content", "the task before sent a mail and returned its result: write .si(…) to ignore it"
+            "content", "the task before sent an email and returned its result: write .si(…) to ignore it"
         )
     return content[0]
 
@@ -183,7 +183,7 @@ def checked(
     The ids follow from the group's: who repeats a call that broke off, with the same `task_id`, sends nothing twice.
     """
     if "message_id" in common:
-        raise InvalidMessage("message_id", "must be given for each message, or left out: it is one mail's own")
+        raise InvalidMessage("message_id", "must be given for each message, or left out: it is one email's own")
     numbered = [{"message_id": f"{group_id}-{index}", **message} for index, message in enumerate(messages)]
     seen: set[str] = set()
     for index, arguments in enumerate(numbered):

@@ -32,7 +32,7 @@ def guarded(
 ) -> Any:
     """The result of a run. What it raises is raised where it is a mail's own end, or Celery's; else it is a retry.
 
-    Trouble that lasts is waited for (`RETRYABLE`). An error that nobody foresaw is tried again as often as a proxy that
+    Trouble that lasts is waited for (`RETRYABLE`). An unexpected error is tried again as often as a proxy that
     cannot be reached; then the mails end as `error`. `addressees` are the task's mails where it cannot say itself, and
     `has_own_limit` is that of `retries_left`.
     """

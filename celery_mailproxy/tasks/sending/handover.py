@@ -114,7 +114,7 @@ class Handover:
 
 def _misconfigured(exc: ConfigurationError) -> ProxyUnavailable:
     problem = str(exc).removesuffix(".")
-    return ProxyUnavailable(problem, maybe_accepted=False, remedy="The mails go on once this is right.")
+    return ProxyUnavailable(problem, maybe_accepted=False, remedy="The emails go on once this is right.")
 
 
 def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> SubmitAnswer:

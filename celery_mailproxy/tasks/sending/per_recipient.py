@@ -167,7 +167,8 @@ def _settle(runtime: Runtime, parent: Delivery, answer: SubmitAnswer, task_id: s
 def _check(message: MailMessage, recipients: Sequence[str]) -> None:
     if len(recipients) > MAX_RECIPIENTS:
         raise InvalidMessage(
-            "per_recipient", f"must have at most {MAX_RECIPIENTS} recipients: make several mails, got {len(recipients)}"
+            "per_recipient",
+            f"must have at most {MAX_RECIPIENTS} recipients: split the email, got {len(recipients)}",
         )
     if len(message.message_id) > _MAX_ID_LENGTH:
         raise InvalidMessage(

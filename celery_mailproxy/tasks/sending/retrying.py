@@ -72,7 +72,7 @@ def retries_left(task: Any, runtime: Runtime, *, has_own_limit: bool = True) -> 
 
 
 def lasts(exc: Exception) -> bool:
-    """Whether a mail waits for as long as it takes: somebody has to mend something, or store or broker are away."""
+    """Whether a mail waits for as long as it takes: somebody has to fix something, or store or broker are away."""
     if isinstance(exc, ProxyUnavailable):
         return exc.remedy is not None
     return isinstance(exc, RETRYABLE)
@@ -87,7 +87,7 @@ def retry_later(task: Any, exc: Exception, *, is_lasting: bool | None = None, **
     if task.request.called_directly or task.request.is_eager:
         return exc
     if isinstance(exc, ConfigurationError):
-        _log_rarely(f"mails wait for a worker with the right settings: {exc}")
+        _log_rarely(f"emails wait for a worker with the right settings: {exc}")
         countdown: float = MISCONFIGURED_SECONDS
     else:
         maximum = get_runtime(task.app).settings.retry_max_seconds

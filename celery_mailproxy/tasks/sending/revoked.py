@@ -45,7 +45,7 @@ def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kw
 
 def revoked_reason(*, expired: bool) -> str:
     """Why the mail of a revoked task has ended."""
-    return f"the task {'expired' if expired else 'was revoked'} before the mail was sent"
+    return f"the task {'expired' if expired else 'was revoked'} before the email was sent"
 
 
 def finish_revoked(store: DeliveryStore, message_id: str, *, owner: str) -> None:

@@ -61,7 +61,7 @@ class Submitter:
         try:
             kept = self.register(outgoing, task_id=task_id)
         except DamagedRecord as exc:
-            # It costs its own message only, which waits until the record is mended.
+            # It costs its own message only, which waits until the record is fixed.
             if sound := [out for out in outgoing if out.message.message_id not in exc.message_ids]:
                 self.submit(sound, task_id=task_id)
             raise

@@ -67,7 +67,7 @@ class Trouble:
 
     @property
     def waiting(self) -> str:
-        return "1 mail waits" if self.number == 1 else f"{self.number} mails wait"
+        return "1 email waits" if self.number == 1 else f"{self.number} emails wait"
 
     @property
     def explained(self) -> str:
@@ -113,7 +113,7 @@ class Troubles:
         if not waiting:
             self._forget(server, own)
             return
-        # What somebody has to mend is said before what passes by itself.
+        # What somebody has to fix is said before what passes by itself.
         error = max(waiting.values(), key=lambda each: each.remedy is not None)
         self._keep(server, own, error, number, now)
 
@@ -156,21 +156,21 @@ class Troubles:
         own.ids.clear()
         own.last, own.written_at, own.pending = None, 0.0, 0
         if is_noted:
-            logger.warning("the proxy %r takes mails again", server)
+            logger.warning("the proxy %r takes emails again", server)
             self._write(server, None)
 
     def _read(self, server: str) -> Trouble | None:
         try:
             return Trouble.load(self._store.get_value(_name(server)))
         except Exception as exc:
-            logger.warning("why mails wait cannot be read: %s", type(exc).__name__)
+            logger.warning("why emails wait cannot be read: %s", type(exc).__name__)
             return None
 
     def _write(self, server: str, trouble: Trouble | None) -> None:
         try:
             self._store.set_value(_name(server), None if trouble is None else trouble.dump())
         except Exception as exc:
-            logger.warning("why mails wait cannot be written: %s", type(exc).__name__)
+            logger.warning("why emails wait cannot be written: %s", type(exc).__name__)
 
 
 def _name(server: str) -> str:

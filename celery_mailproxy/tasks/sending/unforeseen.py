@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: told apart from the others, and named without what they say."""
+"""Unexpected errors: told apart from the others, and named without what they say."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def unforeseen(exc: Exception, message_ids: Iterable[str]) -> UnforeseenError:
     frames = [f"{Path(frame.f_code.co_filename).name}:{line}" for frame, line in passed]
     kind = type(exc).__name__
     ids = ", ".join(map(visible, message_ids))
-    logger.error("messages %s: an unforeseen %s at %s", ids, kind, " > ".join(frames[-_FRAMES:]))
-    return UnforeseenError(f"an unforeseen {kind}{f' at {frames[-1]}' if frames else ''}")
+    logger.error("messages %s: an unexpected %s at %s", ids, kind, " > ".join(frames[-_FRAMES:]))
+    return UnforeseenError(f"an unexpected {kind}{f' at {frames[-1]}' if frames else ''}")
 
 
 def apart(

@@ -123,7 +123,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one() -> None:
     mail = message()
     mail.mail_proxy = {"on_send": None}  # type: ignore[attr-defined]
     with pytest.raises(
-        InvalidMessage, match=r"mail_proxy\['on_send'\]: is not an option of a mail; did you mean on_sen"
+        InvalidMessage, match=r"mail_proxy\['on_send'\]: is not an option of an email; did you mean on_sen"
     ):
         converted(mail)
 
@@ -147,7 +147,7 @@ def test_related_objects_need_the_log() -> None:
 
     mail = message()
     mail.mail_proxy = {"related": User(pk=1)}  # type: ignore[attr-defined]
-    with pytest.raises(InvalidMessage, match="related: needs the log of mails"):
+    with pytest.raises(InvalidMessage, match="related: needs the log of emails"):
         converted(mail)
     assert converted(mail, Settings(store="django://")).entry.related == (User(pk=1),)
     mail.mail_proxy = {"related": [User()]}  # type: ignore[attr-defined]

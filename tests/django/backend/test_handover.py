@@ -39,7 +39,7 @@ LARGE = "Long text\n" * 200
 
 @pytest.fixture
 def dead_broker(transactional_db: None) -> Iterator[Celery]:
-    """With the log of mails in the database, large mails in the file storage, and no outbox."""
+    """With the log of emails in the database, large mails in the file storage, and no outbox."""
     conf = {"mail_proxy_attachment_inline_bytes": 1000, "mail_proxy_outbox": False}
     with default_app(mail_proxy_store="django://", **conf, **DEAD_BROKER) as app:
         yield app
@@ -83,7 +83,7 @@ def test_a_failure_that_is_mailed_does_not_go_in_circles(
     admins: None, dead_broker: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert EmailBackend(fail_silently=True).send_messages([message()]) == 0
-    assert [record.message.split(":")[0] for record in caplog.records] == ["1 mails are not sent (OperationalError)"]
+    assert [record.message.split(":")[0] for record in caplog.records] == ["1 emails are not sent (OperationalError)"]
     assert EmailLog.objects.count() == 1
 
 
@@ -147,7 +147,7 @@ def test_a_broker_that_is_down_at_the_commit_is_logged_and_others_run(
         assert EmailBackend().send_messages([message()]) == 1
         transaction.on_commit(lambda: ran.append("another"))
     assert ran == ["another"]
-    assert "1 mails are not sent (OperationalError)" in caplog.text
+    assert "1 emails are not sent (OperationalError)" in caplog.text
     assert "@example.com" not in caplog.text
     assert EmailLog.objects.get().status == "error"
 

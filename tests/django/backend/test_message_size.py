@@ -56,7 +56,7 @@ def test_at_a_commit_it_is_logged(app: Celery, caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.ERROR), transaction.atomic():
         assert EmailBackend().send_messages([large()]) == 1
     assert EmailLog.objects.get().status == "error"
-    assert "1 mails are not sent (MessageTooLarge)" in caplog.text
+    assert "1 emails are not sent (MessageTooLarge)" in caplog.text
 
 
 def test_every_task_of_djangos_is_published_with_confirmation(app: Celery) -> None:

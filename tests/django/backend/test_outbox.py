@@ -241,7 +241,7 @@ def test_while_the_broker_is_away_mails_wait(
     assert {mail.mail_proxy_id for mail in mails} == set(EmailLog.objects.values_list("message_id", flat=True))  # type: ignore[attr-defined]
     assert set(EmailLog.objects.values_list("status", flat=True)) == {"new"}
     assert [record.message for record in caplog.records] == [
-        "3 mails wait in the outbox: the broker did not take them (OperationalError)"
+        "3 emails wait in the outbox: the broker did not accept the task (OperationalError)"
     ]
     # The relay takes them at its next round.
     assert max(wait_seconds(row) for row in OutboxMessage.objects.all()) <= 0
@@ -256,7 +256,7 @@ def test_in_a_transaction_others_run(dead_broker: Celery, caplog: pytest.LogCapt
         assert EmailBackend().send_messages([message()]) == 1
         transaction.on_commit(lambda: ran.append("another"))
     assert ran == ["another"]
-    assert "1 mails wait in the outbox" in caplog.text
+    assert "1 email waits in the outbox" in caplog.text
     assert "@example.com" not in caplog.text
 
 

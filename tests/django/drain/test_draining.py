@@ -442,7 +442,7 @@ def test_an_unforeseen_error_is_tried_again_and_leaves_letters_in_the_end(
             assert letters() == []
             run(app_of(tasks), args, {}, retries=300)
             first, second = letters()
-        assert "unforeseen RuntimeError" in first.reason
+        assert "unexpected RuntimeError" in first.reason
         assert {first.message_id, second.message_id} == {f"{TASK_ID}-{digest}" for digest in digests(args)}
         again = app_of(tasks).tasks[send_dead_letter.name]
         assert again.apply((second.pk,), throw=True).get() is True
@@ -466,7 +466,7 @@ def test_one_mail_that_meets_an_unforeseen_error_takes_no_other_down(
         assert sorted(mail["subject"] for mail in proxy.received) == ["Subject 1", "Subject 3"]
         run(app_of(tasks), args, {}, retries=300)
     (letter,) = letters()
-    assert (letter.ended, "unforeseen RuntimeError" in letter.reason) == (1, True)
+    assert (letter.ended, "unexpected RuntimeError" in letter.reason) == (1, True)
     assert len(proxy.received) == 2
 
 

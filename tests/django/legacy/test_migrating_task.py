@@ -394,7 +394,7 @@ def test_a_chunk_that_is_revoked_ends_what_has_not_been_sent(
     assert [told for told in project.told if told[0] == "mail_error"] == [("mail_error", ids[1], "legacy")]
     known = get_runtime(project.app).store.get(ids[1])
     assert known is not None
-    assert known.reason == "the task was revoked before the mail was sent"
+    assert known.reason == "the task was revoked before the email was sent"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -405,7 +405,7 @@ def test_a_logged_mail_that_nobody_began_to_send_ends_too(make_project: Any, mai
     project.send(message())
     project.revoke(retries=0, expired=True)
     log = EmailLog.objects.get()
-    assert (log.status, log.error_message) == ("error", "the task expired before the mail was sent")
+    assert (log.status, log.error_message) == ("error", "the task expired before the email was sent")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -58,28 +58,28 @@ def left() -> set[str]:
 def test_expired_mails_are_forgotten_with_their_history(add_mail: AddMail) -> None:
     expired, kept = add_mail("expired", expires=-1), add_mail("kept", expires=1)
     EmailLog.objects.filter(pk=kept.pk).update(resent_from=expired)
-    assert run() == "1 mail deleted.\n"
+    assert run() == "1 email deleted.\n"
     assert left() == {"kept"}
     assert EmailLogEvent.objects.count() == 1
     assert EmailLog.objects.get().resent_from is None
-    assert run() == "0 mails deleted.\n"
+    assert run() == "0 emails deleted.\n"
 
 
 def test_days_choose_ended_mails_by_their_last_change(add_mail: AddMail) -> None:
     for status in EmailLog.Status.values:
         add_mail(f"old-{status}", status=status, changed=8)
         add_mail(f"new-{status}", status=status, changed=6)
-    assert run("--days", "7") == "4 mails deleted.\n"
+    assert run("--days", "7") == "4 emails deleted.\n"
     assert {each for each in left() if each.startswith("old")} == {"old-new", "old-queued", "old-deferred"}
-    assert run("--days", "7", "--pending") == "3 mails deleted.\n"
+    assert run("--days", "7", "--pending") == "3 emails deleted.\n"
     assert len(left()) == len(EmailLog.Status.values)
 
 
 def test_dry_run_forgets_nothing(add_mail: AddMail) -> None:
     add_mail("old", changed=8)
     add_mail("expired", expires=-1)
-    assert run("--days", "7", "--dry-run") == "1 mail would be deleted.\n"
-    assert run("--dry-run") == "1 mail would be deleted.\n"
+    assert run("--days", "7", "--dry-run") == "1 email would be deleted.\n"
+    assert run("--dry-run") == "1 email would be deleted.\n"
     assert left() == {"old", "expired"}
 
 
@@ -88,10 +88,10 @@ def test_batches_show_their_progress(add_mail: AddMail) -> None:
         add_mail(str(number), changed=9 - number)
     shown = run("--days", "1", "--batch", "2", verbosity=2)
     assert shown.splitlines() == [
-        "2 mails deleted so far",
-        "4 mails deleted so far",
-        "5 mails deleted so far",
-        "5 mails deleted.",
+        "2 emails deleted so far",
+        "4 emails deleted so far",
+        "5 emails deleted so far",
+        "5 emails deleted.",
     ]
 
 

@@ -473,6 +473,30 @@ def test_tail_since_a_moment_shows_all_of_it_and_nothing_older() -> None:
 
 
 @pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("options", [[], ["--since", "1h"]])
+def test_tail_shows_that_a_mail_was_queued_before_its_other_events_of_that_second(options: list[str]) -> None:
+    store = get_runtime().store
+    second = utcnow().replace(microsecond=0) - timedelta(minutes=1)
+    store.register([Delivery(message_id="m1", created_at=second, updated_at=second, tenant_id="shop")])
+    # The proxy's report, in whole seconds, has overtaken its answer.
+    for kind, at in ((Kind.SENT, second), (Kind.QUEUED, second + timedelta(milliseconds=800))):
+        store.record([DeliveryReport(kind=kind, message_id="m1", at=at)], claim="test")
+    lines = output_of("mailproxy_tail", "--once", "--json", *options).splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["queued", "sent"]
+
+
+@pytest.mark.usefixtures("log")
+def test_a_feed_gives_what_came_together_in_the_same_order() -> None:
+    feed = EventFeed()
+    feed.newest(10)
+    remember("m1", (Kind.SENT, 10.0), (Kind.QUEUED, 10.0))
+    for event in EmailLogEvent.objects.all():
+        event.at = event.at.replace(microsecond=0)
+        event.save()
+    assert [event.kind for event in feed.following()] == ["queued", "sent"]
+
+
+@pytest.mark.usefixtures("log")
 def test_tail_shows_one_tenants_mails_alone() -> None:
     remember("m1", (Kind.QUEUED, 10))
     remember("m2", (Kind.QUEUED, 10), tenant_id="club")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import httpx
 import pytest
 
 from celery_mailproxy.testing import MailSink, RealProxy
+from celery_mailproxy.testing.ports import free_port
 
 from ...harness.proxy_tenant import ProxyTenant
-from ...harness.services import RedisServer
+from ...harness.services import CeleryWorker, RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 from .running import environment, run, running_worker
 
@@ -67,10 +69,71 @@ def test_the_tutorial_works(
         worker.wait_for_log(r"mail \S+ was given up")
 
 
+def test_the_servers_of_the_tutorial_take_its_calls_of_curl_and_its_mail(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """`servers.py`, then the exports, the calls of curl, a worker and a mail: as written, but for the ports."""
+    page = "docs/tutorial/quick-start.md"
+    ports = {number: str(free_port()) for number in ("8000", "1025", "9100")}
+
+    def moved(text: str) -> str:
+        return re.sub(r"\b(?:8000|1025|9100)\b", lambda match: ports[match[0]], text)
+
+    (servers,) = blocks(page, "py")
+    (tmp_path / "servers.py").write_text(moved(servers))
+    (tmp_path / "shop.py").write_text(blocks(page, "python")[0])
+    console = "".join(blocks(page, "console"))
+    exports = "\n".join(re.findall(r"^\$ (export .*)$", console, re.MULTILINE))
+    script = moved(f"{exports}\n{''.join(blocks(page, 'bash'))}\nenv -0 > env")
+    with subprocess.Popen(
+        [sys.executable, "servers.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout
+        assert started.stdout.readline() == moved(
+            "genro-mail-proxy http://127.0.0.1:8000, SMTP server 127.0.0.1:1025. Enter stops both.\n"
+        )
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        exported = dict(pair.split("=", 1) for pair in (tmp_path / "env").read_text().split("\0") if pair)
+        env = {name: value for name, value in exported.items() if name.startswith("MAIL_PROXY_")}
+        env |= {"CELERY_BROKER_URL": redis_server.url_of(5), "PYTHONPATH": str(tmp_path)}
+        (call,) = re.findall(r'^\$ python -c "(.*)"$', console, re.MULTILINE)
+        options = ["--concurrency", "2", "--mailproxy-listen", f"localhost:{ports['9100']}"]
+        with redis_server.client(5) as client:
+            client.flushdb()
+        with CeleryWorker("shop", options=options, env=env, cwd=tmp_path, name="quick-start") as worker:
+            run("-c", call, cwd=tmp_path, env=env)
+            worker.wait_for_log(r"order 7 is on its way: its mail was sent")
+        started.communicate("\n", timeout=PATIENCE_SECONDS)
+    assert started.returncode == 0
+
+
+def test_the_guide_to_testing_shows_a_test_on_the_real_proxy_that_passes(tmp_path: Path) -> None:
+    (code,) = [each for each in blocks("docs/how-to/testing.md", "python") if "RealProxy" in each]
+    (tmp_path / "test_shown.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 def test_the_calls_of_curl_set_a_tenant_up(real_proxy: RealProxy) -> None:
     page = "docs/how-to/receiving.md"
     entities, commands = blocks(page, "bash")
-    assert blocks("docs/tutorial/quick-start.md", "bash") == [entities]
+    assert blocks("docs/tutorial/quick-start.md", "bash") == blocks("README.md", "bash") == [entities]
     suffix = uuid.uuid4().hex[:8]
     script = {"entities": entities, "commands": commands}[real_proxy.api].replace('"shop"', f'"shop-{suffix}"')
     env = {**os.environ, "MAIL_PROXY_URL": real_proxy.url, "MAIL_PROXY_TOKEN": real_proxy.token}

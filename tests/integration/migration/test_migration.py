@@ -171,5 +171,5 @@ def test_a_mail_whose_task_is_revoked_or_expires_between_two_tries_ends(
     stack.drain()
     assert mail_sink.mails == []
     reasons = [stack.delivery(each).reason for each in (revoked, expiring)]
-    assert reasons == [f"the task {what} before the mail was sent" for what in ("was revoked", "expired")]
+    assert reasons == [f"the task {what} before the email was sent" for what in ("was revoked", "expired")]
     assert ways(stack, [revoked, expiring]) == {"legacy": 2}

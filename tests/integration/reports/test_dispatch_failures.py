@@ -131,6 +131,28 @@ def test_a_worker_that_is_killed_in_a_handler_has_its_reports_dispatched_again(
         assert reports.begun() == [1, 2, 1, 1]
 
 
+def test_a_report_that_a_killed_worker_had_not_recorded_is_dispatched_once(
+    proxy: FakeProxy, rabbit_server: RabbitServer
+) -> None:
+    with running(proxy, rabbit_server.url) as stack:
+        reports = Reports(stack, 3)
+        *busy, waiting = reports.ids
+        hung = [stack.hang_where_told(each, "sent") for each in busy]
+        now = int(time.time())
+        for message_id in busy:
+            assert stack.post_reports({"id": message_id, "sent_ts": now}).status_code == 200
+        stack.wait_until(lambda: all(each.exists() for each in hung), what="both pool processes are in a handler")
+        received = stack.worker.log.count(f"{DISPATCH}[")
+        with stack.killed_when(
+            lambda: stack.worker.log.count(f"{DISPATCH}[") > received, what="the worker has the third report's task"
+        ):
+            assert stack.post_reports({"id": waiting, "sent_ts": now}).status_code == 200
+        reports.wait_begun([2, 2, 1])
+        stack.drain()
+        assert reports.begun() == [2, 2, 1]
+        assert stack.told(waiting)["noted:sent"] == 1
+
+
 def test_reports_whose_task_the_broker_keeps_to_itself_are_swept_up(
     proxy: FakeProxy, redis_server: RedisServer
 ) -> None:

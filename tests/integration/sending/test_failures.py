@@ -217,7 +217,7 @@ def test_a_wrong_token_makes_mails_wait_until_it_is_right(
         assert (
             len(
                 re.findall(
-                    r"mails? waits? for the proxy 'default': .*answered 401.*Set mail_proxy_token", stack.worker.log
+                    r"emails? waits? for the proxy 'default': .*answered 401.*Set mail_proxy_token", stack.worker.log
                 )
             )
             == 1

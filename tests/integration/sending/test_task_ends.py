@@ -99,10 +99,10 @@ def test_one_broken_message_in_a_list_takes_no_other_down(stack: MailStack) -> N
 def test_an_unforeseen_error_is_tried_again_and_ends_the_mail(stack: MailStack) -> None:
     result = stack.send(subject=UNFORESEEN)
     stack.wait_told(result.id, "mail_error", "noted:error")
-    with pytest.raises(Exception, match="unforeseen ZeroDivisionError"):
+    with pytest.raises(Exception, match="unexpected ZeroDivisionError"):
         result.get(timeout=PATIENCE_SECONDS)
     delivery = stack.delivery(result.id)
-    assert (delivery.status, "unforeseen ZeroDivisionError" in delivery.reason) == (Status.ERROR, True)
+    assert (delivery.status, "unexpected ZeroDivisionError" in delivery.reason) == (Status.ERROR, True)
     assert len(re.findall(rf"{result.id}\] retry: Retry in ", stack.worker.log)) == 2
     # Nothing of what the error itself says: it quotes the mail.
     assert "to@example.com" not in stack.worker.log
@@ -111,7 +111,7 @@ def test_an_unforeseen_error_is_tried_again_and_ends_the_mail(stack: MailStack) 
 def test_the_result_of_a_mail_that_meets_an_unforeseen_error_fails(stack: MailStack) -> None:
     mail = {"to": ["ann@example.com"], "subject": UNFORESEEN, **callbacks(stack)}
     result = stack.app.tasks["celery_mailproxy.deliver_via_proxy"].delay(**mail)
-    with pytest.raises(DeliveryError, match="unforeseen ZeroDivisionError"):
+    with pytest.raises(DeliveryError, match="unexpected ZeroDivisionError"):
         result.get(timeout=PATIENCE_SECONDS)
     stack.wait_told(result.id, "mail_error", "noted:error")
 
@@ -133,7 +133,7 @@ def test_an_id_that_another_tenant_has_is_refused_and_harms_nobody(stack: MailSt
     first = stack.send(message_id=message_id)
     stack.wait_told(message_id, "mail_sent")
     second = stack.send(message_id=message_id, tenant_id=other.id, account_id=other.account_id)
-    with pytest.raises(Exception, match="in use for another mail"):
+    with pytest.raises(Exception, match="in use for another email"):
         second.get(timeout=PATIENCE_SECONDS)
     assert first.get(timeout=PATIENCE_SECONDS)["queued"] == 1
     assert stack.told(message_id)["mail_rejected"] == 0
@@ -208,7 +208,7 @@ def test_a_mail_whose_task_expires_between_retries_ends_as_error(expiring: tuple
     stack, result, _ = expiring
     stack.wait_told(result.id, "mail_error", "noted:error")
     assert f"{result.id}] retry: Retry in" in stack.worker.log
-    assert stack.delivery(result.id).reason == "the task expired before the mail was sent"
+    assert stack.delivery(result.id).reason == "the task expired before the email was sent"
 
 
 def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error(
@@ -217,7 +217,7 @@ def test_mails_to_each_recipient_whose_task_expires_between_retries_end_as_error
     stack, _, result = expiring
     for number in range(2):
         stack.wait_told(f"{result.id}-{number}", "mail_error", "noted:error")
-        assert stack.delivery(f"{result.id}-{number}").reason == "the task expired before the mail was sent"
+        assert stack.delivery(f"{result.id}-{number}").reason == "the task expired before the email was sent"
     stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end of the whole")
     # That the task was revoked is Celery's own.
     assert not stack.told(result.id).keys() - {"task_revoked"}
@@ -237,7 +237,7 @@ def test_a_mail_whose_result_waits_ends_with_its_task(proxy: FakeProxy, redis_se
         stack.wait_told(result.id, "mail_error", "noted:error", "task_revoked")
         what = {"revoked": "was revoked", "expired": "expired"}[ended]
         stack.wait_until(lambda: stack.delivery(result.id).suspension.state.value == "done", what="the tombstone")
-        assert stack.delivery(result.id).reason == f"the task {what} before the mail was sent"
+        assert stack.delivery(result.id).reason == f"the task {what} before the email was sent"
         assert result.state == "REVOKED"
         # Whatever the janitor thinks of it.
         runtime = get_runtime(stack.app)
@@ -269,7 +269,7 @@ def test_a_revoked_mail_whose_worker_died_before_it_could_be_ended_is_ended_by_t
         moved = move_on_stalled(get_runtime(stack.app), now=utcnow(), lease_seconds=600, limit=100)
         assert {name: number for name, number in moved.items() if number} == {"revoked": 1}
         stack.wait_until(lambda: stack.delivery(result.id).is_ended, what="the end")
-        assert stack.delivery(result.id).reason == "the task was revoked before the mail was sent"
+        assert stack.delivery(result.id).reason == "the task was revoked before the email was sent"
         assert stack.delivery(result.id).suspension.state.value == "done"
         assert result.state == "REVOKED"
 

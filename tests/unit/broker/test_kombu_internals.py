@@ -1,4 +1,4 @@
-"""Canaries: what confirmed publication leans on in Celery, kombu and py-amqp is still there."""
+"""Canaries: what confirmed publication depends on in Celery, kombu and py-amqp is still there."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_wait_too_long_for_the_bits_is_as_long_as_they_say() -> None:
     assert key == "1." * 28 + "mails"
 
 
-def test_a_worker_warns_of_the_tasks_that_it_does_not_mend(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_warns_of_the_tasks_that_it_does_not_fix(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         report_quorum_queues(SimpleNamespace(app=app_of()))
         assert caplog.messages == []

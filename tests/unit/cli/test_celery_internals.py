@@ -1,4 +1,4 @@
-"""Canaries: what the commands lean on in Celery and kombu, and neither promises."""
+"""Canaries: what the commands depend on in Celery and kombu, and neither promises."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_worker_with_settings_hears_what_it_lacks_and_confirms() -> None:
 
 def test_a_worker_with_wrong_settings_starts_and_says_that_mails_wait() -> None:
     (logged, tasks, _) = started("Celery('x', broker='memory://')", conf="mail_proxy_url='proxy'")
-    assert logged.startswith("ERROR mails that this worker takes will wait: mail_proxy_url must be")
+    assert logged.startswith("ERROR emails that this worker takes will wait: mail_proxy_url must be")
     assert tasks == ALL
 
 
@@ -83,5 +83,5 @@ def test_a_worker_whose_app_imports_the_tasks_hears_nothing() -> None:
 def test_a_worker_starts_where_the_tasks_cannot_be_imported() -> None:
     first = "sys.modules['httpx'] = None"
     (logged, tasks, _) = started("Celery('x', broker='memory://')", first=first)
-    assert logged.startswith("ERROR celery-mailproxy's tasks are not registered, a mail that comes here is lost:")
+    assert logged.startswith("ERROR celery-mailproxy's tasks are not registered, an email that comes here is lost:")
     assert tasks == "[]"

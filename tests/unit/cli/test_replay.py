@@ -19,14 +19,14 @@ from tests.unit.cli.shop import Run, report
 @pytest.fixture
 def failing_handler(app: Celery) -> Iterator[list[bool]]:
     """A handler of `mail_sent` that raises until told otherwise."""
-    is_mended: list[bool] = []
+    is_fixed: list[bool] = []
 
     def handler(**kwargs: Any) -> None:
-        if not is_mended:
+        if not is_fixed:
             raise RuntimeError("not yet")
 
     mail_sent.connect(handler, weak=False, dispatch_uid="test-cli")
-    yield is_mended
+    yield is_fixed
     mail_sent.disconnect(handler, dispatch_uid="test-cli")
 
 

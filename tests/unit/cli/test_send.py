@@ -62,4 +62,4 @@ def test_send_and_wait_follows_the_mail_to_its_end(run: Run, app: Celery, proxy:
 def test_send_and_wait_gives_up_in_time(run: Run, proxy: FakeProxy) -> None:
     result = run("send", "--to", "ann@example.com", "--direct", "--wait", "--timeout", "0.2")
     assert result.exit_code == 1
-    assert "the mail is still queued after 0.2 s" in result.stderr
+    assert "the email is still queued after 0.2 s" in result.stderr

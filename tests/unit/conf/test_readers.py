@@ -1,4 +1,4 @@
-"""What reading a setting's text leans on."""
+"""What reading a setting's text depends on."""
 
 from __future__ import annotations
 

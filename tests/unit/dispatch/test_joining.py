@@ -233,7 +233,7 @@ def test_a_member_whose_id_is_another_mails_counts_as_never_sent(installation: I
     installation.tell(report(0), report(2))
     assert installation.status() is Status.SENT
     assert installation.joined()["error"] == {
-        "bob@example.com": "never sent: its message id is in use for another mail; a new mail takes a new id"
+        "bob@example.com": "never sent: its message id is in use for another email; a new email takes a new id"
     }
 
 

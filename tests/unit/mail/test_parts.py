@@ -1,4 +1,4 @@
-"""What building MIME parts leans on."""
+"""What building MIME parts depends on."""
 
 from __future__ import annotations
 

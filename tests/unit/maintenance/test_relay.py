@@ -123,7 +123,7 @@ def test_an_expired_mail_ends_and_is_not_published(worker: MemoryWorker) -> None
     assert worker.take() == []
     delivery = store.get(task_id)
     assert delivery is not None
-    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the mail was sent")
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the email was sent")
 
 
 def test_a_mail_that_another_task_has_registered_does_not_end_with_this_one(worker: MemoryWorker) -> None:

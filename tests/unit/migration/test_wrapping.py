@@ -298,7 +298,7 @@ def test_a_task_that_is_revoked_before_its_next_try_ends_its_mail(expired: bool,
         assert published == ["shop.failed"]
         delivery = one.runtime.store.get("task-1")
         assert delivery is not None
-        assert (delivery.status.value, delivery.reason) == ("error", f"the task {what} before the mail was sent")
+        assert (delivery.status.value, delivery.reason) == ("error", f"the task {what} before the email was sent")
 
 
 @pytest.mark.parametrize("how", [{"terminated": True}, {"redelivered": True}, {"retries": 0}])

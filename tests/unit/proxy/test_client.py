@@ -178,7 +178,7 @@ def test_a_submission_that_is_all_refused_names_each(api: str, status: int, wrap
     assert got.rejected == {"m1": "missing to", "m2": "no"}
 
 
-# Which answers do what: `docs/explanation/guarantees.md` has the table.
+# How responses are handled: `docs/explanation/guarantees.md` has the table.
 
 REFUSED = [{"id": "m1", "reason": "no"}]
 
@@ -265,7 +265,7 @@ def test_what_may_pass_is_unavailable(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 407, 421])
 @pytest.mark.parametrize("body", [None, {"detail": "no"}])
-def test_what_somebody_has_to_mend_is_unavailable_with_a_remedy(status: int, body: Any) -> None:
+def test_what_somebody_has_to_fix_is_unavailable_with_a_remedy(status: int, body: Any) -> None:
     headers = {"location": "https://elsewhere.example/"} if status < 400 else {}
     with pytest.raises(ProxyUnavailable) as caught:
         client(answering(status, body, **headers)).submit(messages("m1"))

@@ -1,4 +1,4 @@
-"""What the deadline of a call leans on in httpx and httpcore. A release that does otherwise fails here."""
+"""What the deadline of a call depends on in httpx and httpcore. A release that does otherwise fails here."""
 
 from __future__ import annotations
 

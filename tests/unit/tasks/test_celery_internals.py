@@ -1,4 +1,4 @@
-"""Canaries: what we use of Celery beyond its documented interface is still there. Each names who leans on it."""
+"""Canaries: what we use of Celery beyond its documented interface is still there. Each names who depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canaries: what `MailSink` leans on in aiosmtpd, and aiosmtpd does not promise."""
+"""Canaries: what `MailSink` depends on in aiosmtpd, and aiosmtpd does not promise."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Watchlist:
         return seen
 
     def _looked_at_later(self, damaged: Iterable[str]) -> _Seen:
-        """Members whose record cannot be read: they stay, for somebody may mend it."""
+        """Members whose record cannot be read: they stay, for somebody may fix it."""
         now = self._clock()
         return dict.fromkeys(damaged, (now, None))
 

@@ -38,13 +38,13 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", metavar="ID", help="check for this tenant, not the configured one")
         parser.add_argument("--account", metavar="ID", help="check for this SMTP account, not the configured one")
         parser.add_argument(
-            "--send-to", metavar="ADDRESS", help="send a real mail to this address and wait for its delivery report"
+            "--send-to", metavar="ADDRESS", help="send a real email to this address and wait for its delivery report"
         )
         parser.add_argument(
             "--from",
             dest="from_email",
             metavar="ADDRESS",
-            help="sender of that mail (default: MAIL_PROXY_FROM_EMAIL, then DEFAULT_FROM_EMAIL)",
+            help="sender of that email (default: MAIL_PROXY_FROM_EMAIL, then DEFAULT_FROM_EMAIL)",
         )
         parser.add_argument(
             "--callback-url", metavar="URL", help="the receiver's URL as seen from this machine, including the path"

@@ -21,21 +21,21 @@ class Command(BaseCommand):
     """Deletes logged mails."""
 
     help = (
-        "Delete logged mails with their history, oldest first: those that have expired (MAIL_PROXY_STORE_TTL_SECONDS), "
-        "or with --days those that have ended and have not changed for so many days."
+        "Delete logged emails with their history, oldest first: those that have expired "
+        "(MAIL_PROXY_STORE_TTL_SECONDS), or with --days those that have ended and have not changed for so many days."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=_days, metavar="N", help="delete mails last changed more than N days ago")
-        parser.add_argument("--pending", action="store_true", help="with --days: also mails that have not ended")
+        parser.add_argument("--days", type=_days, metavar="N", help="delete emails last changed more than N days ago")
+        parser.add_argument("--pending", action="store_true", help="with --days: also emails that have not ended")
         parser.add_argument(
-            "--batch", type=_positive, default=PRUNED_AT_ONCE, metavar="N", help="mails a transaction (%(default)s)"
+            "--batch", type=_positive, default=PRUNED_AT_ONCE, metavar="N", help="emails a transaction (%(default)s)"
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say how many mails would be deleted")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many emails would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["pending"] and options["days"] is None:
-            raise CommandError("--pending needs --days: expired mails are deleted in any case")
+            raise CommandError("--pending needs --days: expired emails are deleted in any case")
         alias = log_alias()
         rows = _chosen(alias, options["days"], includes_pending=options["pending"])
         try:
@@ -66,7 +66,7 @@ def _chosen(alias: str, days: float | None, *, includes_pending: bool) -> EmailL
 
 
 def _mails(number: int) -> str:
-    return f"{number} mail{'' if number == 1 else 's'}"
+    return f"{number} email{'' if number == 1 else 's'}"
 
 
 def _days(text: str) -> float:

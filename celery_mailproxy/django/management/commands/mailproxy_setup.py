@@ -158,7 +158,7 @@ def _verdict(plan: Plan, *, is_dry_run: bool) -> str:
 def _notes(settings: Settings, wanted: Wanted, plan: Plan) -> Iterator[str]:
     """What is as it was asked for, and may still not work."""
     if not plan.is_active:
-        yield "The tenant is not active: the proxy sends none of its mails. Activate it there."
+        yield "The tenant is not active: the proxy sends none of its emails. Activate it there."
     if wanted.sync_token is None:
         yield "MAIL_PROXY_SYNC_AUTH is 'none': the tenant's client_auth was left as it is."
     if sync_path() is None:

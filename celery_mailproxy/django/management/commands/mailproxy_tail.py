@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--since", type=_moment, metavar="TIME", help="begin there: 30s, 10m, 2h, 1d ago, or 2030-01-31T09:00"
         )
-        parser.add_argument("--tenant", metavar="ID", help="only this tenant's mails")
+        parser.add_argument("--tenant", metavar="ID", help="only this tenant's emails")
         parser.add_argument("--once", action="store_true", help="show what there is, and end")
         parser.add_argument(
             "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="how often to look (%(default)g)"

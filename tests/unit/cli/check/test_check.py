@@ -72,7 +72,7 @@ def test_check_says_why_mails_wait(run: Run, app: Celery) -> None:
     lines = run("check").stdout.splitlines()
     (line,) = [number for number, line in enumerate(lines) if line.startswith("warning  mails ")]
     text = " ".join(" ".join(lines[line : line + 4]).split())
-    assert "2 mails wait, since" in text
+    assert "2 emails wait, since" in text
     assert "the proxy answered 401" in text
     assert "-> Set mail_proxy_token." in text
 

@@ -196,7 +196,7 @@ def test_an_id_in_use_for_another_list_is_refused(app: Celery, proxy: FakeProxy)
     mail = {"subject": "S", "body": "B", "message_id": "used-twice", "per_recipient": True}
     assert task.delay(to=["ann@example.com"], **mail).get()["queued"] == 1
     assert task.delay(to=["ann@example.com"], **mail).get()["queued"] == 1
-    with pytest.raises(MessageRejected, match="in use for another mail"):
+    with pytest.raises(MessageRejected, match="in use for another email"):
         task.delay(to=["bob@example.com"], **mail)
     assert [message["id"] for message in proxy.received].count("used-twice-0") == 1
 

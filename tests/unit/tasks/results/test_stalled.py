@@ -135,7 +135,7 @@ def test_a_revoked_task_whose_mail_the_proxy_never_had_is_not_submitted(installa
     assert installation.state(message_id) is S.DONE
     delivery = installation.store.get(message_id)
     assert delivery is not None
-    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task was revoked before the mail was sent")
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task was revoked before the email was sent")
     assert installation.published() == []
 
 
@@ -144,7 +144,7 @@ def test_an_expired_task_whose_mail_the_proxy_never_had_is_not_submitted(install
     assert installation.run(after=timedelta(hours=3)) == {"given_up": 1}
     delivery = installation.store.get(message_id)
     assert delivery is not None
-    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the mail was sent")
+    assert (delivery.status, delivery.reason) == (Status.ERROR, "the task expired before the email was sent")
     assert installation.published() == []
 
 

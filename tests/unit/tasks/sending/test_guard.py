@@ -59,7 +59,7 @@ def failing(error: Exception, *, for_id: str | None = None, after: Callable[...,
     return fail
 
 
-#: Where an error that nobody foresaw may be raised, for a single mail.
+#: Where an unexpected error may be raised, for a single mail.
 PLACES: dict[str, tuple[Any, str]] = {
     "building": (runs, "one_outgoing"),
     "summary": (submitter, "summary_of"),
@@ -81,7 +81,7 @@ def assert_ended(one: SendingApp, message_id: str = "t", *, told: int = 1) -> No
     delivery = one.delivery(message_id)
     assert delivery is not None
     assert delivery.status is Status.ERROR
-    assert "unforeseen RuntimeError" in (delivery.reason or "")
+    assert "unexpected RuntimeError" in (delivery.reason or "")
     assert one.told["mail_error", message_id] == told
 
 
@@ -118,7 +118,7 @@ def test_what_it_says_is_neither_logged_nor_kept(
     with caplog.at_level(logging.DEBUG):
         _, first = one.run(task_names.SEND, **MAIL)
         _, last = one.run_to_the_end(task_names.SEND, **MAIL)
-    assert "unforeseen RuntimeError at" in caplog.text
+    assert "unexpected RuntimeError at" in caplog.text
     assert "test_guard.py" in caplog.text
     for text in (caplog.text, str(first), str(last), *one.tracebacks):
         assert SECRET not in text

@@ -59,7 +59,7 @@ def test_a_single_mail_ends_with_the_reason(app: Celery, expired: bool) -> None:
     delivery = get_runtime(app).store.get("t")
     assert delivery is not None
     what = "expired" if expired else "was revoked"
-    assert (delivery.status, delivery.reason) == (Status.ERROR, f"the task {what} before the mail was sent")
+    assert (delivery.status, delivery.reason) == (Status.ERROR, f"the task {what} before the email was sent")
 
 
 def test_each_mail_of_a_list_ends(app: Celery) -> None:

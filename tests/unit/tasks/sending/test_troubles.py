@@ -48,8 +48,8 @@ def test_a_line_a_minute_says_how_many_wait_and_why(caplog: pytest.LogCaptureFix
         parts.now += 1
     why = "for the proxy 'default': the proxy answered 401. Set mail_proxy_token."
     first, *others = lines(caplog)
-    assert first == f"1 mail waits {why}"
-    assert [line.split(" ", 1)[1] for line in others] == [f"mails wait {why}"] * 2
+    assert first == f"1 email waits {why}"
+    assert [line.split(" ", 1)[1] for line in others] == [f"emails wait {why}"] * 2
     # The window of a process may begin a few seconds late.
     assert all(55 <= int(line.split()[0]) <= 70 for line in others), others
 
@@ -59,7 +59,7 @@ def test_one_mail_is_one(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(
-        "1 mail waits for the proxy 'default': the proxy answered 401. They are tried"
+        "1 email waits for the proxy 'default': the proxy answered 401. They are tried"
     )
 
 
@@ -81,7 +81,7 @@ def test_it_is_forgotten_when_the_proxy_takes_mails_again(caplog: pytest.LogCapt
     parts.one.note("default", waiting("m1"))
     parts.one.note("default", SubmitAnswer(accepted=("m1",)))
     assert parts.kept is None
-    assert lines(caplog)[-1] == "the proxy 'default' takes mails again"
+    assert lines(caplog)[-1] == "the proxy 'default' takes emails again"
     # And is noted at once where it begins anew.
     parts.one.note("default", waiting("m2"))
     assert parts.kept is not None
@@ -126,7 +126,7 @@ def test_each_proxy_has_its_own() -> None:
     assert parts.kept is not None
 
 
-def test_what_has_to_be_mended_is_said_first() -> None:
+def test_what_has_to_be_fixed_is_said_first() -> None:
     parts = Parts()
     parts.one.note("default", waiting("m1", remedy=None) + waiting("m2") + waiting("m3", remedy=None))
     assert parts.kept is not None
@@ -160,8 +160,8 @@ def test_a_store_that_fails_holds_nothing_up(caplog: pytest.LogCaptureFixture, e
     for _ in range(3):
         troubles.note("default", waiting("m1"))
     troubles.note("default", SubmitAnswer(accepted=("m1",)))
-    assert "1 mail waits for the proxy 'default'" in caplog.text
-    assert "takes mails again" in caplog.text
+    assert "1 email waits for the proxy 'default'" in caplog.text
+    assert "takes emails again" in caplog.text
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "5", '{"problem": "x"}', '{"another": 1}'])

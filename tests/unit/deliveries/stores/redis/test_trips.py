@@ -1,4 +1,4 @@
-"""What trips to Redis lean on in redis-py."""
+"""What trips to Redis depend on in redis-py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the way from a URL to a client leans on in redis-py."""
+"""What the way from a URL to a client depends on in redis-py."""
 
 from __future__ import annotations
 
