@@ -263,7 +263,8 @@ class DjangoStore(RowStore):
                     if not is_ours or tries == _TRIES or not _is_worth_a_retry(exc, connection, raw, tries):
                         raise explain(exc, alias) from exc
                 # Not all at once, or they would be in each other's way again.
-                time.sleep(random.uniform(0, 0.01 * 2**tries))  # noqa: S311
+                # A pause.
+                time.sleep(random.uniform(0, 0.01 * 2**tries))  # noqa: S311  # nosec B311
         finally:
             note_use(alias)
 
