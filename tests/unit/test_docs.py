@@ -129,8 +129,9 @@ def test_every_store_that_a_page_names_can_be_opened() -> None:
 # Guarantees
 
 
-def test_every_test_that_the_guarantees_name_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (DOCS / "explanation/guarantees.md").read_text()))
+@pytest.mark.parametrize("page", ["guarantees.md", "security.md"])
+def test_every_test_that_a_page_of_promises_names_exists(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "explanation" / page).read_text()))
     defined = {
         name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
     }
