@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from ...deliveries.erasing import is_open, may_be_in_message
-from ...deliveries.sought_address import SoughtAddress
+from ...deliveries.sought_address import ERASED, SoughtAddress
 from ...deliveries.stores.base import Erased, Kept
 from ...deliveries.stores.erased_pages import PAGE
 from . import content
@@ -31,7 +31,7 @@ _DRAIN, _LETTER = "celery_mailproxy.django.drain", ("celery_mailproxy_drain", "D
 
 
 def erase_sources(message_ids: Sequence[str], sought: SoughtAddress, alias: str, *, is_dry_run: bool) -> Erased:
-    """Delete the sources and envelopes' senders of these mails that hold the address, unless a mail is open.
+    """Delete the sources and envelopes' senders of these mails that hold the address, or were sent to it, unless open.
 
     Raises Django's database errors, and what the file storage raises.
     """
@@ -66,11 +66,17 @@ def in_dead_letters(sought: SoughtAddress, run: Callable[[Callable[[], Any]], An
 
 def _holding(keys: Sequence[int], sought: SoughtAddress, alias: str) -> Iterator[tuple[int, str, str]]:
     """Key, message id and file of those rows that hold the address."""
-    columns = ("pk", "message_id", "details", "return_path", "content", "content_name")
+    columns = ("pk", "message_id", "details", "recipients", "return_path", "content", "content_name")
     rows = EmailLog.objects.using(alias).filter(pk__in=keys).values_list(*columns)
-    for pk, message_id, details, return_path, source, name in rows:
+    for pk, message_id, details, recipients, return_path, source, name in rows:
         sources = [bytes(source) if source is not None else None, content.load(name) if name else None]
-        if sought.is_in(return_path) or any(each is not None and _is_in_source(sought, each) for each in sources):
+        # Without one of its recipients it is no mail that can be sent again, though blind copies are not in its source.
+        is_short = source is not None and (ERASED in recipients.split("\n") or sought.is_in(recipients))
+        if (
+            is_short
+            or sought.is_in(return_path)
+            or any(each is not None and _is_in_source(sought, each) for each in sources)
+        ):
             yield pk, message_id_of(message_id, details), name
 
 

@@ -105,6 +105,18 @@ def test_a_kept_content_is_searched_in_what_it_encodes(app: Celery) -> None:
     assert EmailLog.objects.get(message_id="m1").recipients == "bob@example.com"
 
 
+@pytest.mark.parametrize("options", [["--dry-run"], []])
+def test_a_mail_with_a_blind_copy_to_it_cannot_be_sent_again(app: Celery, options: list[str]) -> None:
+    log(app, "m1", content=source("bob@example.com", "Hello"), recipients=["bob@example.com", ANN])
+    end(app, "m1")
+    verb = "would be" if options else "was"
+    assert forget(*options) == f"The address {verb} erased from 1 of 1 records.\n"
+    row = EmailLog.objects.get()
+    expected = (f"bob@example.com\n{ANN}", False) if options else ("bob@example.com\n<address>", True)
+    assert (row.recipients, row.content is None) == expected
+    assert row.subject == "Dear Ann Doe"
+
+
 def test_a_mail_that_has_not_ended_keeps_all_it_has(app: Celery) -> None:
     kept = source(f"Ann <{ANN}>", "Hello")
     log(app, "m1", content=kept)
