@@ -5,7 +5,9 @@
 # make chaos  thousands of emails while everything is killed: CHAOS_SEED=7 CHAOS_ARGS="--all", ten minutes for each pair
 # make django  the Django tests on every supported Django and Python
 # make package  builds wheel and sdist, checks them, and sends an email with the installed wheel
-# make check  what CI runs: lint, types, structure, docs, package, all tests, the oldest Celery, the oldest and newest Django
+# make audit  looks for weaknesses in the code (bandit) and in what it is built on (pip-audit, which needs the network)
+# make check  what CI runs: lint, types, structure, audit, docs, package, all tests, the oldest Celery, the oldest and
+#             newest Django
 # Each makes its own virtual environment (.venv) and fetches what it needs from the package index.
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ CHAOS_SEED ?= 1
 CHAOS_ARGS ?=
 
 .PHONY: help demo test test-all unit bench chaos matrix django django-bounds oldest check lint format types structure docs \
-	package clean
+	audit package clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -66,7 +68,7 @@ oldest: $(VENV)/.dev
 	$(BIN)/python -m nox --tags celery-5.3 -- tests/unit tests/contract tests/integration/sending/test_outcomes.py \
 		tests/integration/canvas/test_redis_redis.py
 
-check: lint types structure docs package test-all oldest django-bounds
+check: lint types structure audit docs package test-all oldest django-bounds
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -81,6 +83,9 @@ types: $(VENV)/.dev
 
 structure: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev
+	$(BIN)/python .ci/audit.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --quiet

@@ -27,10 +27,10 @@ OLDEST = [
     "celery[redis]==5.3.0",
     "kombu==5.3.0",
     "httpx==0.25.0",
-    "idna==3.4",
+    "idna==3.7",
     "redis==4.5.2",
     "rich==13.0.0",
-    "waitress==3.0.0",
+    "waitress==3.0.1",
     "prometheus-client==0.17.0",
 ]
 

@@ -15,6 +15,7 @@ __all__ = [
     "Delivery",
     "HistoryEntry",
     "Status",
+    "callback_name",
     "failed_entries",
     "is_undispatched",
     "undispatched_entries",
@@ -69,9 +70,9 @@ class HistoryEntry:
 class Delivery:
     """What we remember of one message. Never its body.
 
-    `callbacks` maps `sent`, `error`, `deferred` and `bounced` to serialised Celery signatures. `summary` is a small
-    dict for people (subject, number of recipients). `is_known` is False where only reports have been seen: the
-    message was submitted by another application, or its record has expired.
+    `callbacks` maps `sent`, `error`, `deferred` and `bounced` to serialised Celery signatures; an empty one is never
+    called (see `erasing`). `summary` is a small dict for people (subject, number of recipients). `is_known` is False
+    where only reports have been seen: the message was submitted by another application, or its record has expired.
 
     `members` are the recipients of a mail that went to each of them as a message of its own (`per_recipient`): this
     delivery is then their parent, which is no message itself. `parent_id` is what such a message belongs to.
@@ -142,6 +143,11 @@ class Delivery:
 
     def _time_of(self, kind: Kind) -> datetime | None:
         return next((e.report.at for e in self.history if e.report.kind is kind and not e.is_stale), None)
+
+
+def callback_name(outcome: str, index: int, signature: Mapping[str, Any]) -> str:
+    """How a callback is named among the handlers that failed: `on_sent[0]:shop.paid`."""
+    return f"on_{outcome}[{index}]:{signature.get('task')}"
 
 
 def failed_entries(delivery: Delivery) -> Iterator[HistoryEntry]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
 from ..errors import InvalidReport, visible
+from .times import read_moment
 
-__all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "parse_entry", "parse_reports", "utcnow"]
+__all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "Untimed", "parse_entry", "parse_reports", "utcnow"]
 
 #: Reasons come from SMTP servers of any temper. Longer ones are cut: a broker refuses headers and some
 #: results of that size, and no one reads the rest.
@@ -20,13 +21,6 @@ MAX_REASON_LENGTH = 2000
 
 #: The proxy's ids are ours, and ours are at most 255 characters (see `MailMessage`).
 MAX_ID_LENGTH = 255
-
-
-#: The year 5138: what is more is no number of seconds.
-_FAR_SECONDS = 1e11
-
-#: No time is written with more characters.
-_MAX_TIME_LENGTH = 40
 
 
 def utcnow() -> datetime:
@@ -132,19 +126,35 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Untimed:
+    """An entry whose outcome counts although its time could not be read: it has the time of its arrival."""
+
+    message_id: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedReports:
-    """A report body, read: the good entries in the order they came, and the bad ones set aside."""
+    """A report body, read: the good entries in the order they came, and the bad ones set aside.
+
+    `untimed` are those among the good ones that have the time of their arrival.
+    """
 
     reports: tuple[DeliveryReport, ...]
     set_aside: tuple[SetAside, ...]
+    untimed: tuple[Untimed, ...] = ()
 
 
-def parse_reports(body: bytes, *, tenant_id: str | None = None) -> ParsedReports:
+def parse_reports(
+    body: bytes, *, tenant_id: str | None = None, clock: Callable[[], datetime] = utcnow
+) -> ParsedReports:
     """Read the body of a report POST: `{"delivery_report": [entry, …]}` in UTF-8 JSON.
 
-    An entry that makes no sense is set aside; the others count. Raises `InvalidReport` where the body as a whole is
-    not JSON or has another shape.
+    An entry that makes no sense is set aside; the others count. `clock` gives the time of arrival, for what says what
+    happened and not clearly when (see `parse_entry`). Raises `InvalidReport` where the body as a whole is not JSON or
+    has another shape.
     """
+    arrived_at = clock()
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -154,18 +164,30 @@ def parse_reports(body: bytes, *, tenant_id: str | None = None) -> ParsedReports
         raise InvalidReport('the body must be {"delivery_report": [entry, …]}')
     reports: list[DeliveryReport] = []
     set_aside: list[SetAside] = []
+    untimed: list[Untimed] = []
     for entry in entries:
         try:
-            reports.extend(parse_entry(entry, tenant_id=tenant_id))
+            found = parse_entry(entry, tenant_id=tenant_id, arrived_at=arrived_at)
         except InvalidReport as exc:
             set_aside.append(SetAside(message_id=_id_for_log(entry), problem=str(exc)))
-    return ParsedReports(reports=tuple(reports), set_aside=tuple(set_aside))
+            continue
+        reports.extend(found)
+        problems = [_time_problem(entry, name) for name in _TIMES.values() if _is_untimed(entry.get(name))]
+        untimed += (Untimed(message_id=entry["id"], problem=problem) for problem in problems)
+    return ParsedReports(reports=tuple(reports), set_aside=tuple(set_aside), untimed=tuple(untimed))
 
 
-def parse_entry(entry: Any, *, tenant_id: str | None = None) -> list[DeliveryReport]:
+def parse_entry(
+    entry: Any, *, tenant_id: str | None = None, arrived_at: datetime | None = None
+) -> list[DeliveryReport]:
     """The reports of one entry, oldest first: one, but for an entry that carries several times.
 
-    The commands API sends every key, null where it says nothing; the entities API leaves those out.
+    The commands API sends every key, null where it says nothing; the entities API leaves those out. A time counts in
+    every form that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what
+    happened: the report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it,
+    and any other makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the
+    same; a `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are
+    taken for null. Raises `InvalidReport`.
     """
     if not isinstance(entry, dict):
         raise InvalidReport(f"an entry must be an object, got {type(entry).__name__}")
@@ -177,78 +199,51 @@ def parse_entry(entry: Any, *, tenant_id: str | None = None) -> list[DeliveryRep
         raise InvalidReport("id must hold no control character")
     reports = [
         DeliveryReport(message_id=message_id, tenant_id=tenant_id, raw=entry, **fields)
-        for fields in _read_fields(entry)
+        for fields in _read_fields(entry, arrived_at or utcnow())
     ]
     if not reports:
         raise InvalidReport("none of sent_ts, error_ts, deferred_ts, bounce_ts and pec_ts is set")
     return sorted(reports, key=lambda report: report.at)
 
 
-def _read_fields(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if entry.get("deferred_ts") is not None:
-        reason = entry.get("deferred_reason")
-        yield {"kind": Kind.DEFERRED, "at": _time(entry, "deferred_ts"), "reason": _text(reason)}
-    if entry.get("sent_ts") is not None:
-        yield {"kind": Kind.SENT, "at": _time(entry, "sent_ts")}
-    if entry.get("error_ts") is not None:
-        yield {"kind": Kind.ERROR, "at": _time(entry, "error_ts"), "reason": _text(entry.get("error"))}
-    if entry.get("bounce_ts") is not None:
-        yield {
-            "kind": Kind.BOUNCED,
-            "at": _time(entry, "bounce_ts"),
-            "reason": _text(entry.get("bounce_reason")),
-            "code": _text(entry.get("bounce_code")),
-            "bounce_type": _text(entry.get("bounce_type")),
-        }
-    if entry.get("pec_ts") is not None:
-        yield {
-            "kind": Kind.PEC,
-            "at": _time(entry, "pec_ts"),
-            "reason": _text(entry.get("pec_details")),
-            "pec_event": _text(entry.get("pec_event")),
-        }
+#: kind → the key of its time, in the order in which such things happen.
+_TIMES: Mapping[Kind, str] = {
+    Kind.DEFERRED: "deferred_ts",
+    Kind.SENT: "sent_ts",
+    Kind.ERROR: "error_ts",
+    Kind.BOUNCED: "bounce_ts",
+    Kind.PEC: "pec_ts",
+}
+
+#: kind → what else its report says, as (field, key).
+_TEXTS: Mapping[Kind, Sequence[tuple[str, str]]] = {
+    Kind.DEFERRED: [("reason", "deferred_reason")],
+    Kind.SENT: [],
+    Kind.ERROR: [("reason", "error")],
+    Kind.BOUNCED: [("reason", "bounce_reason"), ("code", "bounce_code"), ("bounce_type", "bounce_type")],
+    Kind.PEC: [("reason", "pec_details"), ("pec_event", "pec_event")],
+}
 
 
-def _time(entry: Mapping[str, Any], name: str) -> datetime:
-    """A moment in whatever form is clear: an outcome must not be lost because a release writes its time otherwise.
-
-    Unix seconds, as every release sends them; milliseconds, microseconds or nanoseconds; either as text; ISO 8601.
-    """
-    value = entry[name]
-    if isinstance(value, str):
-        value = _seconds_of_text(value.strip())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidReport(f"{name} must be a number of unix seconds, got {entry[name]!r:.40}")
-    try:
-        # NaN is a ValueError here, infinity and an integer of a thousand digits are OverflowErrors.
-        return datetime.fromtimestamp(_seconds(value), timezone.utc)
-    except (OverflowError, OSError, ValueError) as exc:
-        raise InvalidReport(f"{name} is out of range, got {entry[name]!r:.40}") from exc
+def _read_fields(entry: Mapping[str, Any], arrived_at: datetime) -> Iterator[dict[str, Any]]:
+    for kind, name in _TIMES.items():
+        value = entry.get(name)
+        if not _says_nothing(value):
+            texts = {field_name: _text(entry.get(key)) for field_name, key in _TEXTS[kind]}
+            yield {"kind": kind, "at": read_moment(value) or arrived_at, **texts}
 
 
-def _seconds_of_text(text: str) -> float | None:
-    if len(text) > _MAX_TIME_LENGTH:
-        return None
-    with suppress(ValueError):
-        return float(text)
-    with suppress(ValueError):
-        # Python 3.10 knows no Z.
-        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1:] in ("Z", "z") else text)
-        # Without a zone it is what servers count in.
-        seconds = moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
-        return seconds if abs(seconds) < _FAR_SECONDS else None
-    return None
+def _says_nothing(value: Any) -> bool:
+    # Not by `in`: 0 is equal to False, and a moment.
+    return value is None or value is False or value == ""
 
 
-def _seconds(number: int | float) -> float:
-    """Unix seconds of a time in seconds or in a smaller unit: in seconds they would all lie beyond the year 5000."""
-    seconds = float(number)
-    for _ in ("milliseconds", "microseconds", "nanoseconds"):
-        if seconds >= _FAR_SECONDS:
-            seconds /= 1000
-    if not -_FAR_SECONDS < seconds < _FAR_SECONDS:
-        raise OverflowError(seconds)
-    return seconds
+def _is_untimed(value: Any) -> bool:
+    return not _says_nothing(value) and read_moment(value) is None
+
+
+def _time_problem(entry: Mapping[str, Any], name: str) -> str:
+    return f"{name} must be a number of unix seconds, got {reprlib.repr(entry[name])[:40]}"
 
 
 def _text(value: Any) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, signature
 from kombu.exceptions import OperationalError
 
-from ..deliveries.delivery import Delivery
+from ..deliveries.delivery import Delivery, callback_name
 from ..deliveries.report import DeliveryReport, Kind
 from ..errors import redact, visible
 from ..runtime import get_runtime
@@ -45,7 +45,7 @@ class CallbackPublisher:
 
     def has_callbacks(self, report: DeliveryReport, delivery: Delivery | None) -> bool:
         """Whether the delivery keeps a callback for a report of that kind."""
-        return bool(_callbacks(report, delivery))
+        return any(_callbacks(report, delivery))
 
     def publish(
         self, report: DeliveryReport, delivery: Delivery | None, *, only: Collection[str] | None = None
@@ -56,8 +56,9 @@ class CallbackPublisher:
         """
         failed = []
         for index, callback in enumerate(_callbacks(report, delivery)):
-            name = f"on_{_OUTCOMES[report.kind]}[{index}]:{callback.get('task')}"
-            if only is not None and name not in only:
+            name = callback_name(_OUTCOMES[report.kind], index, callback)
+            # An empty one has been erased; the others keep their numbers.
+            if not callback or (only is not None and name not in only):
                 continue
             try:
                 self._publish(callback, report, delivery, index)

@@ -136,7 +136,7 @@ class ReportReceiver:
             parsed = parse_reports(body, tenant_id=tenant_id)
         except InvalidReport as exc:
             return error_response(400, "bad_body", f"{redact(str(exc))}.")
-        _log_set_aside(parsed)
+        _log_odd_entries(parsed)
         if parsed.reports:
             try:
                 self.accept(parsed.reports)
@@ -185,13 +185,19 @@ class ReportReceiver:
             self._counter.update(numbers)
 
 
-def _log_set_aside(parsed: ParsedReports) -> None:
-    """Log bad entries by id and problem; never by reason, which may quote an address."""
+def _log_odd_entries(parsed: ParsedReports) -> None:
+    """Log bad entries, and those without a time, by id and problem; never by reason, which may quote an address."""
     level = logging.WARNING if parsed.reports else logging.ERROR
     for entry in parsed.set_aside[:_MAX_LOGGED_ENTRIES]:
         logger.log(level, "set aside a delivery report of message %s: %s", _id(entry), redact(entry.problem))
     if (more := len(parsed.set_aside) - _MAX_LOGGED_ENTRIES) > 0:
         logger.log(level, "set aside %d more delivery reports of the same request", more)
+    for untimed in parsed.untimed[:_MAX_LOGGED_ENTRIES]:
+        logger.warning(
+            "a delivery report of message %r counts from its arrival: %s", untimed.message_id, redact(untimed.problem)
+        )
+    if (more := len(parsed.untimed) - _MAX_LOGGED_ENTRIES) > 0:
+        logger.warning("%d more delivery reports of the same request count from their arrival", more)
 
 
 def _id(entry: SetAside) -> str:

@@ -17,7 +17,9 @@ import os
 import platform
 import shutil
 import sqlite3
-import subprocess
+
+# Runs pip.
+import subprocess  # nosec B404
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
@@ -109,7 +111,8 @@ def _fetch_source(dependencies: Path, code: Path) -> None:
             if hasattr(tarfile, "data_filter"):
                 tar.extractall(download, filter="data")
             else:  # Python before 3.10.12 and 3.11.4
-                tar.extractall(download)
+                # The code in it is going to be run, too.
+                tar.extractall(download)  # nosec B202
     for package in (download / f"genro_mail_proxy-{version}" / "src").iterdir():
         package.rename(code / package.name)
     shutil.rmtree(download)
@@ -123,7 +126,8 @@ def _pip(dependencies: Path, *arguments: str) -> None:
 def _run(command: list[str], dependencies: Path) -> None:
     # The caller's PYTHONPATH, PYTHONWARNINGS … are about his project.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
+    # Pip, by its path and with our own arguments.
+    done = subprocess.run(  # nosec B603
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if done.returncode:

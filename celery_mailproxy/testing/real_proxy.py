@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import signal
-import subprocess
+
+# Runs the proxy.
+import subprocess  # nosec B404
 import tempfile
 import time
 from pathlib import Path
@@ -114,7 +116,8 @@ class RealProxy(ProxyAdmin):
             return
         self._install = self._install or install_proxy(self.api, cache_dir=self._cache_dir, progress=self._progress)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            # Our own command, without a shell.
+            self._process = subprocess.Popen(  # nosec B603
                 [str(self._install.python), str(Path(__file__).with_name("serve_proxy.py"))],
                 env=self._environment(self._install),
                 cwd=self._folder.name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from ..delivery import Delivery
 from ..recording import CLAIM_SECONDS, Dispatched, Recorded
 from ..report import DeliveryReport
+from ..sought_address import SoughtAddress
 from ..suspension import Step
 from .leases import lease_after
 from .outbox import Outbox
@@ -19,6 +20,8 @@ __all__ = [
     "COUNTS_KEPT",
     "Advanced",
     "DeliveryStore",
+    "Erased",
+    "Kept",
     "Recording",
     "Retention",
     "count_span",
@@ -96,6 +99,38 @@ class Advanced:
 
     is_allowed: bool
     delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What holds an address and was left as it is.
+
+    `kind` is `delivery`, `task` (a mail in the outbox, by its task's id), `dead letter` (see Django's drain), or
+    `damaged` (a record that cannot be read, and may hold it). `status` is that of a delivery.
+    """
+
+    kind: str
+    id: str
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What was done with a page of records: the ids of those that changed, of those deleted, and what was left."""
+
+    looked_at: int = 0
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    def joined(self, other: Erased) -> Erased:
+        """Both as one, each id once: of the same records, or of others."""
+        return Erased(
+            looked_at=self.looked_at + other.looked_at,
+            changed=tuple(dict.fromkeys([*self.changed, *other.changed])),
+            deleted=tuple(dict.fromkeys([*self.deleted, *other.deleted])),
+            kept=tuple(dict.fromkeys([*self.kept, *other.kept])),
+        )
 
 
 class DeliveryStore(ABC):
@@ -185,6 +220,15 @@ class DeliveryStore(ABC):
     @abstractmethod
     def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
         """Forget up to `limit` deliveries that have expired; the number forgotten. 0 where expiry is automatic."""
+
+    @abstractmethod
+    def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
+        """Erase an address from everything that is kept, a page of records at a time (see `erasing.erase`).
+
+        What is still needed is left and named: deliveries that are open, tasks in the outbox, records that cannot be
+        read. What others change meanwhile is not lost, and what they add may be missed. May be stopped after any page,
+        and begun again. With `is_dry_run` nothing is written.
+        """
 
     @abstractmethod
     def get_value(self, name: str) -> str | None:

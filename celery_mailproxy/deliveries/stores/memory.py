@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from ..delivery import Delivery, failed_entries, undispatched_since
 from ..report import utcnow
 from ..suspension import silent_since
 from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
+from .erased_pages import PAGE
 from .outbox import Outbox, OutboxEntry, Turn
 from .row_store import Loaded, Rows, RowStore
 
@@ -103,6 +105,9 @@ class MemoryStore(RowStore):
                 del self._shelf.counts[span]
         return len(expired)
 
+    def _id_pages(self) -> Iterator[Sequence[str]]:
+        yield from _pages(self._shelf.deliveries)
+
     def get_value(self, name: str) -> str | None:
         return self._shelf.values.get(name)
 
@@ -147,6 +152,11 @@ class MemoryStore(RowStore):
             self._shelf.turns.clear()
 
 
+def _pages(mapping: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    keys = list(mapping)
+    return (keys[start : start + PAGE] for start in range(0, len(keys), PAGE))
+
+
 def _copy(delivery: Delivery) -> Delivery:
     suspension = encode_suspension(delivery.suspension, delivery.message_id)
     return decode_delivery(delivery.message_id, *encode_delivery(delivery), suspension)
@@ -163,6 +173,10 @@ class _MemoryRows:
         # Written only when all are known to be good, as a transaction would.
         copies = {d.message_id: _copy(d) for d in deliveries}
         self.deliveries.update(copies)
+
+    def delete(self, message_ids: Sequence[str]) -> None:
+        for message_id in message_ids:
+            self.deliveries.pop(message_id, None)
 
 
 class _MemoryOutbox(Outbox):
@@ -205,6 +219,10 @@ class _MemoryOutbox(Outbox):
             for task_id in task_ids:
                 self._shelf.outbox.pop(task_id, None)
                 self._shelf.turns.pop(task_id, None)
+
+    def pages(self) -> Iterator[Sequence[OutboxEntry]]:
+        for task_ids in _pages(self._shelf.outbox):
+            yield [entry for task_id in task_ids if (entry := self._shelf.outbox.get(task_id)) is not None]
 
     def overdue(self, *, now: datetime) -> int:
         with self._shelf.lock:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -74,6 +74,10 @@ class Outbox(ABC):
     @abstractmethod
     def drop(self, task_ids: Sequence[str]) -> None:
         """Forget these. One round trip for all."""
+
+    @abstractmethod
+    def pages(self) -> Iterator[Sequence[OutboxEntry]]:
+        """All entries, some hundred at a time. Those that are put or dropped meanwhile may be missing."""
 
     @abstractmethod
     def overdue(self, *, now: datetime) -> int:

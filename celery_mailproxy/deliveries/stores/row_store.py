@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ...errors import DamagedRecord
 from ..delivery import Delivery
+from ..erasing import Fate, erase
 from ..recording import (
     Dispatched,
     Recorded,
@@ -22,9 +23,11 @@ from ..recording import (
     record_report,
 )
 from ..report import DeliveryReport, utcnow
+from ..sought_address import SoughtAddress
 from ..suspension import Step, advance
-from .base import AS_USUAL, Advanced, DeliveryStore, Recording, Retention
+from .base import AS_USUAL, Advanced, DeliveryStore, Erased, Kept, Recording, Retention
 from .damage import note_damaged
+from .erased_pages import in_outbox
 
 __all__ = ["Loaded", "RowStore", "Rows", "unique"]
 
@@ -50,6 +53,9 @@ class Rows(Protocol):
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         """Write these deliveries, new or changed."""
+
+    def delete(self, message_ids: Sequence[str]) -> None:
+        """Forget these deliveries."""
 
 
 class RowStore(DeliveryStore):
@@ -164,6 +170,36 @@ class RowStore(DeliveryStore):
                     known[each.message_id] = mark_dispatched(delivery, each, now=now)
             rows.save(list(known.values()))
         self._pass_over(loaded.damaged)
+
+    def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
+        for message_ids in self._id_pages():
+            yield self._erase_page(message_ids, sought, is_dry_run=is_dry_run)
+        yield from in_outbox(self.outbox, sought)
+
+    @abstractmethod
+    def _id_pages(self) -> Iterator[Sequence[str]]:
+        """The ids of all deliveries, `PAGE` at a time."""
+
+    def _erase_page(self, message_ids: Sequence[str], sought: SoughtAddress, *, is_dry_run: bool) -> Erased:
+        with self._transaction() as rows:
+            loaded = rows.load(message_ids)
+            fates = [(*erase(delivery, sought), delivery) for delivery in loaded.deliveries.values()]
+            changed = [erased for fate, erased, _ in fates if fate is Fate.ERASED]
+            deleted = [each.message_id for fate, _, each in fates if fate is Fate.DELETED]
+            if not is_dry_run:
+                rows.save(changed)
+                rows.delete(deleted)
+        kept = [
+            Kept(kind="delivery", id=each.message_id, status=each.status.value)
+            for fate, _, each in fates
+            if fate is Fate.OPEN
+        ]
+        return Erased(
+            looked_at=len(message_ids),
+            changed=tuple(each.message_id for each in changed),
+            deleted=tuple(deleted),
+            kept=(*kept, *(Kept(kind="damaged", id=each) for each in loaded.damaged)),
+        )
 
     def _pass_over(self, damaged: Mapping[str, str]) -> None:
         if damaged:

@@ -22,7 +22,8 @@ _SETTINGS: Mapping[str, str] = {
     "host": "EMAIL_HOST",
     "port": "EMAIL_PORT",
     "username": "EMAIL_HOST_USER",
-    "password": "EMAIL_HOST_PASSWORD",
+    # The name of a setting.
+    "password": "EMAIL_HOST_PASSWORD",  # nosec B105
     "use_tls": "EMAIL_USE_TLS",
     "use_ssl": "EMAIL_USE_SSL",
 }

@@ -131,7 +131,8 @@ class _Copy:
             "return_path": mail.return_path,
             "related": [each for each in related if each is not None],
             **{name: getattr(mail, name) for name in _OPTIONS},
-            **{name: callbacks.get(outcome) for name, outcome in CALLBACK_ARGUMENTS.items()},
+            # Without those that an erased address has left empty.
+            **{name: list(filter(None, callbacks.get(outcome, ()))) for name, outcome in CALLBACK_ARGUMENTS.items()},
         }
         if options["server"] == LEGACY:
             # It was sent through the legacy transport; the backend chooses anew.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.db.models import Q
 
+from ...deliveries.stores.erased_pages import PAGE
 from ...deliveries.stores.outbox import Outbox, OutboxEntry, Turn
 from .database import own_connection
 from .fields import aware
@@ -69,6 +70,12 @@ class DjangoOutbox(Outbox):
     def drop(self, task_ids: Sequence[str]) -> None:
         for rows in _batches(task_ids):
             self._run(rows.delete)
+
+    def pages(self) -> Iterator[Sequence[OutboxEntry]]:
+        last = 0
+        while rows := self._run(partial(list, _all().filter(pk__gt=last).order_by("pk")[:PAGE])):
+            yield [_entry(row) for row in rows]
+            last = rows[-1].pk
 
     def overdue(self, *, now: datetime) -> int:
         number: int = self._run(_all().filter(due_at__lte=now).count)

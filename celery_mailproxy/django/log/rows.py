@@ -84,6 +84,13 @@ class LogRows:
         if kept_contents:
             transaction.on_commit(partial(_discard, kept_contents, self._alias), using=self._alias)
 
+    def delete(self, message_ids: Sequence[str]) -> None:
+        rows = [self._rows.pop(exact(message_id)) for message_id in message_ids]
+        for keys in self._batches([row.pk for row in rows]):
+            EmailLog.objects.using(self._alias).filter(pk__in=keys).delete()
+        if names := [row.content_name for row in rows if row.content_name]:
+            transaction.on_commit(partial(content.discard, names), using=self._alias)
+
     def _load_events(self) -> None:
         events = EmailLogEvent.objects.using(self._alias).order_by("log_id", "position")
         if self._connection.vendor == "mysql":

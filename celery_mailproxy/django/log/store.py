@@ -18,13 +18,16 @@ from ...conf.settings import Settings
 from ...deliveries.delivery import Delivery
 from ...deliveries.recording import Dispatched, Recorded
 from ...deliveries.report import DeliveryReport, utcnow
-from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Recording, Retention, count_span
+from ...deliveries.sought_address import SoughtAddress
+from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Erased, Recording, Retention, count_span
+from ...deliveries.stores.erased_pages import PAGE
 from ...deliveries.stores.outbox import Outbox
 from ...deliveries.stores.row_store import Rows, RowStore, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
 from .database import explain, is_lost, is_transient, note_use, own_connection, writing
+from .erasing import erase_sources, in_dead_letters
 from .models import EmailLog, EmailLogEvent
 from .orphans import discard_orphans
 from .outbox import DjangoOutbox
@@ -148,6 +151,27 @@ class DjangoStore(RowStore):
         self._run(old.delete)
         return number
 
+    def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
+        yield from super().erase(sought, is_dry_run=is_dry_run)
+        yield from in_dead_letters(sought, self._run)
+
+    def _id_pages(self) -> Iterator[Sequence[str]]:
+        logs = EmailLog.objects.using(log_alias()).order_by("pk").values_list("pk", "message_id", "details")
+        page: list[tuple[int, str, str]]
+        last = 0
+        while page := self._run(partial(list, logs.filter(pk__gt=last)[:PAGE])):
+            yield [message_id_of(written, details) for _, written, details in page]
+            last = page[-1][0]
+
+    def _erase_page(self, message_ids: Sequence[str], sought: SoughtAddress, *, is_dry_run: bool) -> Erased:
+        def erase() -> Erased:
+            # Together: whoever begins a mail anew under its id waits for both.
+            with writing(EmailLog, log_alias()):
+                page = RowStore._erase_page(self, message_ids, sought, is_dry_run=is_dry_run)
+                return page.joined(erase_sources(message_ids, sought, log_alias(), is_dry_run=is_dry_run))
+
+        return self._run(erase)
+
     def get_value(self, name: str) -> str | None:
         values = OperatorValue.objects.using(log_alias()).filter(name=name).values_list("value", flat=True)
         return self._run(values.first)
@@ -239,7 +263,8 @@ class DjangoStore(RowStore):
                     if not is_ours or tries == _TRIES or not _is_worth_a_retry(exc, connection, raw, tries):
                         raise explain(exc, alias) from exc
                 # Not all at once, or they would be in each other's way again.
-                time.sleep(random.uniform(0, 0.01 * 2**tries))  # noqa: S311
+                # A pause.
+                time.sleep(random.uniform(0, 0.01 * 2**tries))  # noqa: S311  # nosec B311
         finally:
             note_use(alias)
 

@@ -39,6 +39,7 @@ from celery_mailproxy.django.models import EmailLog, EmailLogEvent
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from tests.contract import (
     test_board_contract,
+    test_erasing_contract,
     test_joining_contract,
     test_outbox_contract,
     test_store_contract,
@@ -65,6 +66,7 @@ for contract in (
     test_joining_contract,
     test_board_contract,
     test_outbox_contract,
+    test_erasing_contract,
 ):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 

@@ -14,6 +14,7 @@ import pytest
 from celery_mailproxy.deliveries.delivery import Status
 from celery_mailproxy.deliveries.recording import Dispatched, Verdict
 from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.sought_address import SoughtAddress
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
@@ -62,6 +63,11 @@ def go_through_all(store: DeliveryStore) -> None:
         found = store.get(message_id)
         assert found is not None
         assert found.status is Status.SENT
+    bounces = [report(each, Kind.BOUNCED, second=9, reason="550 ann@example.com") for each in ids]
+    store.record(bounces, claim="task-1", how=Recording(is_settled=True))
+    pages = list(store.erase(SoughtAddress(address="ann@example.com")))
+    assert sorted(each for page in pages for each in page.changed) == sorted(ids)
+    assert [each.kept for each in pages if each.kept] == []
 
 
 def test_server_that_was_restarted_is_found_again(own_server: RedisServer) -> None:
@@ -76,6 +82,22 @@ def test_server_that_was_restarted_is_found_again(own_server: RedisServer) -> No
     # Neither the connections nor the scripts are there any more.
     assert [answer.verdict for answer in store.record([report(kept)], claim="task-1")] == [Verdict.NEW]
     go_through_all(store)
+    store.close()
+
+
+def test_erasing_from_a_server_that_goes_away_is_an_error_and_can_be_begun_again(own_server: RedisServer) -> None:
+    store = RedisStore(own_server.url, Retention())
+    store.register([delivery(new_id(), status=Status.SENT, summary={"subject": "ann@example.com"}) for _ in range(600)])
+    sought = SoughtAddress(address="ann@example.com")
+    pages = store.erase(sought)
+    assert len(next(pages).changed) == 200
+    own_server.kill()
+    with pytest.raises(StoreError, match="cannot be used: ConnectionError"):
+        list(pages)
+    own_server.start()
+    store.register([delivery("m", status=Status.SENT, summary={"subject": "ann@example.com"})])
+    assert "m" in [each for page in store.erase(sought) for each in page.changed]
+    assert [each for page in store.erase(sought) for each in page.changed] == []
     store.close()
 
 

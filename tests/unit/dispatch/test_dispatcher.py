@@ -149,6 +149,16 @@ def test_callbacks_get_the_report_first_and_immutable_ones_get_none(
     ]
 
 
+def test_a_callback_that_was_erased_is_none_and_the_others_keep_their_numbers(
+    dispatcher: Dispatcher, store: MemoryStore, published: Published
+) -> None:
+    register(store, sent=[{}, sig("shop.note", immutable=True)], bounced=[{}])
+    sent, bounced = report(Kind.SENT), report(Kind.BOUNCED, 1)
+    dispatcher.dispatch([sent, bounced])
+    assert published.tasks == [("shop.note", callback_task_id(sent, 1), ())]
+    assert store.failed() == []
+
+
 @pytest.mark.parametrize(
     ("kind", "callback"),
     [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from celery_mailproxy.conf.settings import UNSET
-from celery_mailproxy.deliveries.report import Kind
+from celery_mailproxy.deliveries.report import Kind, utcnow
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
 from celery_mailproxy.mail.attachment import Attachment
 from celery_mailproxy.receiver import resolvers as resolvers_module
@@ -24,7 +24,8 @@ from .kept import Kept
 
 SENT = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
 DEFERRED = {"id": "m2", "deferred_ts": 1795324470, "deferred_reason": "busy, says bob@example.com"}
-BAD = {"id": "m3", "sent_ts": "bob@example.com"}
+BAD = {"id": "m3", "sent_at": "bob@example.com"}
+UNTIMED = {"id": "m4", "error_ts": "bob@example.com", "error": "550 no such user"}
 
 
 def post(*entries: Any, body: bytes | None = None, token: str = "secret", **changes: Any) -> Request:
@@ -96,6 +97,21 @@ def test_bad_entries_are_set_aside_and_the_good_ones_go_on(
     assert [report.message_id for report in kept.calls[0]] == ["m1"]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert "'m3'" in caplog.text
+    assert "bob@example.com" not in caplog.text
+
+
+def test_an_outcome_without_a_clear_time_counts_and_is_logged(
+    receiver: ReportReceiver, kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = utcnow()
+    response = receiver.handle(post(SENT, *[UNTIMED] * 30))
+    assert (response.status, content(response)["accepted"], content(response)["set_aside"]) == (200, 31, 0)
+    untimed = kept.calls[0][-1]
+    assert (untimed.message_id, untimed.kind, untimed.reason) == ("m4", Kind.ERROR, "550 no such user")
+    assert before <= untimed.at <= utcnow()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert "message 'm4' counts from its arrival: error_ts must be a number of unix seconds" in caplog.text
+    assert "10 more" in caplog.text
     assert "bob@example.com" not in caplog.text
 
 

@@ -8,11 +8,13 @@ The sorted set is the index. In a cluster it lies elsewhere than most hashes, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from ..base import Retention
+from ..erased_pages import PAGE
 from ..outbox import Outbox, OutboxEntry, Turn
 from ..packing import pack_text, pack_time, unpack_text, unpack_time
 from .scripts import Script
@@ -103,6 +105,11 @@ class RedisOutbox(Outbox):
         commands: list[Command] = [("DEL", self._key(task_id)) for task_id in task_ids]
         if commands:
             self._trips.run([*commands, ("ZREM", self._index, *map(pack_text, task_ids))])
+
+    def pages(self) -> Iterator[Sequence[OutboxEntry]]:
+        members = self._trips.members(self._index)
+        while page := list(dict.fromkeys(islice(members, PAGE))):
+            yield [entry for entry in self._entries([each.encode() for each in page]) if entry is not None]
 
     def overdue(self, *, now: datetime) -> int:
         (number,) = self._trips.run([("ZCOUNT", self._index, "-inf", now.timestamp())])

@@ -15,7 +15,6 @@ else is kept of one message shares its cluster slot.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,23 +23,25 @@ from ....errors import DamagedRecord
 from ...delivery import Delivery, Status, failed_entries
 from ...recording import Dispatched, Recorded, Verdict, adopt_orphan
 from ...report import DeliveryReport, utcnow
+from ...sought_address import SoughtAddress
 from ...suspension import Step
-from ..base import AS_USUAL, COUNTS_KEPT, Advanced, DeliveryStore, Recording, Retention, count_span
+from ..base import AS_USUAL, Advanced, DeliveryStore, Erased, Recording, Retention
 from ..codec import encode_delivery
 from ..damage import note_damaged
+from ..erased_pages import in_outbox
 from ..outbox import Outbox
 from ..packing import pack_claim, pack_text, pack_time, unpack_text
 from ..row_store import unique
+from .counts import RedisCounts
+from .erasing import RedisEraser
 from .outbox import RedisOutbox
-from .records import advanced_of, decode_record, encode_record, fields_of, keys_of, recorded_of, report_arguments
+from .records import advanced_of, decode_record, encode_record, keys_of, recorded_of, report_arguments
 from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Damage
 from .trips import Command, RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
 from .watchlist import Watchlist
 
 __all__ = ["RedisStore"]
-
-_DAY_SECONDS = 86400
 
 
 class RedisStore(DeliveryStore):
@@ -60,6 +61,7 @@ class RedisStore(DeliveryStore):
         self._prefix = key_prefix
         self._failed_key = f"{key_prefix}failed"
         self._values_key = f"{key_prefix}values"
+        self._counts = RedisCounts(self._trips, key_prefix=key_prefix)
         self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock)
 
     @classmethod
@@ -224,6 +226,11 @@ class RedisStore(DeliveryStore):
         """0: Redis forgets by itself."""
         return 0
 
+    def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
+        eraser = RedisEraser(self._trips, prefix=self._prefix, is_dry_run=is_dry_run)
+        yield from eraser.pages(sought)
+        yield from in_outbox(self.outbox, sought)
+
     def get_value(self, name: str) -> str | None:
         (value,) = self._trips.run([("HGET", self._values_key, name)])
         return None if value is None else str(value.decode())
@@ -237,22 +244,10 @@ class RedisStore(DeliveryStore):
         return bool(self._trips.run_scripts([call])[0])
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
-        span = count_span(at)
-        key = self._counts_key(span)
-        commands: list[Command] = [("HINCRBY", key, f"{span}/{name}", number) for name, number in numbers.items()]
-        self._trips.run([*commands, ("EXPIRE", key, int(COUNTS_KEPT.total_seconds()) + _DAY_SECONDS)])
+        self._counts.add(numbers, at=at)
 
     def counts(self, *, since: datetime) -> dict[str, int]:
-        first = count_span(since)
-        last = max(first, count_span(self.clock()))
-        days = range(first // _DAY_SECONDS, last // _DAY_SECONDS + 1)
-        total: Counter[str] = Counter()
-        for answer in self._trips.run([("HGETALL", self._counts_key(day * _DAY_SECONDS)) for day in days]):
-            for field, number in fields_of(answer):
-                span, _, name = field.decode().partition("/")
-                if int(span) >= first:
-                    total[name] += int(number)
-        return dict(total)
+        return self._counts.totals(first=since, last=self.clock())
 
     def check(self) -> str:
         # Both a write and a script: a server can answer and yet allow neither.
@@ -262,9 +257,6 @@ class RedisStore(DeliveryStore):
 
     def close(self) -> None:
         self._trips.close()
-
-    def _counts_key(self, span: int) -> str:
-        return f"{self._prefix}counts:{span // _DAY_SECONDS}"
 
     def _key(self, message_id: str) -> str:
         return f"{self._prefix}{{{pack_text(message_id)}}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,15 @@ class RedisTrips:
         found: tuple[Any, list[bytes]] = self._try(partial(_scan, key=key, cursor=cursor))
         return found
 
+    def keys(self, pattern: str) -> Iterator[str]:
+        """The keys that match, of every server of a cluster; one may come twice."""
+        return (key.decode() for key in self._iterated(lambda client: client.scan_iter(pattern, _SCANNED_AT_ONCE)))
+
+    def members(self, key: str) -> Iterator[str]:
+        """The members of a sorted set, in no order; one may come twice."""
+        found = self._iterated(lambda client: client.zscan_iter(key, count=_SCANNED_AT_ONCE))
+        return (member.decode() for member, _ in found)
+
     def close(self) -> None:
         """Let go of the connections; the next trip makes others."""
         with self._lock:
@@ -100,6 +109,13 @@ class RedisTrips:
                     raise self._translated(exc) from (None if self._is_secret(exc) else exc)
                 time.sleep(pause_seconds)
         raise AssertionError("unreachable")
+
+    def _iterated(self, begin: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
+        """What a scan gives. Where the connection is lost on the way, it ends with `StoreError`."""
+        try:
+            yield from begin(self._connected())
+        except (redis_errors.RedisError, redis_errors.RedisClusterException) as exc:
+            raise self._translated(exc) from (None if self._is_secret(exc) else exc)
 
     def _connected(self) -> Any:
         with self._lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
+from ..erased_pages import PAGE
 from ..outbox import Outbox, OutboxEntry, Turn
 from ..packing import pack_text, unpack_text
 from .file import SQLiteFile
@@ -13,6 +14,7 @@ __all__ = ["SQLiteOutbox"]
 
 _PUT = "INSERT INTO outbox (task_id, content, due_ms, copies) VALUES (?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
 _DUE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
+_PAGE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE task_id > ? ORDER BY task_id LIMIT ?"
 _REPUBLISHED = "UPDATE outbox SET copies = ?, due_ms = ?, begun = NULL WHERE task_id = ?"
 _BEGIN = "UPDATE outbox SET begun = ?, due_ms = ? WHERE task_id = ? AND (begun IS NULL OR begun = ?)"
 
@@ -31,15 +33,7 @@ class SQLiteOutbox(Outbox):
     def due(self, *, now: datetime, limit: int) -> list[OutboxEntry]:
         with self._file.connection() as connection:
             rows = connection.execute(_DUE, (_milliseconds(now), limit)).fetchall()
-        return [
-            OutboxEntry(
-                task_id=unpack_text(task_id),
-                content=content,
-                due_at=datetime.fromtimestamp(due_ms / 1000, timezone.utc),
-                copies=copies,
-            )
-            for task_id, content, due_ms, copies in rows
-        ]
+        return [_entry(*row) for row in rows]
 
     def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
         with self._file.writing() as connection:
@@ -64,10 +58,25 @@ class SQLiteOutbox(Outbox):
         with self._file.writing() as connection:
             connection.executemany("DELETE FROM outbox WHERE task_id = ?", [(pack_text(each),) for each in task_ids])
 
+    def pages(self) -> Iterator[Sequence[OutboxEntry]]:
+        last = ""
+        while True:
+            with self._file.connection() as connection:
+                rows = connection.execute(_PAGE, (last, PAGE)).fetchall()
+            if not rows:
+                return
+            yield [_entry(*row) for row in rows]
+            last = rows[-1][0]
+
     def overdue(self, *, now: datetime) -> int:
         with self._file.connection() as connection:
             count = connection.execute("SELECT COUNT(*) FROM outbox WHERE due_ms <= ?", (_milliseconds(now),))
             return int(count.fetchone()[0])
+
+
+def _entry(task_id: str, content: str, due_ms: int, copies: int) -> OutboxEntry:
+    due_at = datetime.fromtimestamp(due_ms / 1000, timezone.utc)
+    return OutboxEntry(task_id=unpack_text(task_id), content=content, due_at=due_at, copies=copies)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -16,6 +16,7 @@ from ...report import utcnow
 from ...suspension import silent_since
 from ..base import COUNTS_KEPT, Retention, count_span
 from ..codec import decode_delivery, encode_delivery, encode_suspension
+from ..erased_pages import PAGE
 from ..outbox import Outbox
 from ..packing import pack_text, unpack_text
 from ..row_store import Loaded, Rows, RowStore, unique
@@ -146,6 +147,18 @@ class SQLiteStore(RowStore):
             connection.execute("DELETE FROM counts WHERE span < ?", (moment // 1000 - COUNTS_KEPT.total_seconds(),))
         return number
 
+    def _id_pages(self) -> Iterator[Sequence[str]]:
+        query = "SELECT message_id FROM deliveries WHERE message_id > ? ORDER BY message_id LIMIT ?"
+        # As it is written: what comes after it does not change by being read.
+        last = ""
+        while True:
+            with self._file.connection() as connection:
+                page = [row[0] for row in connection.execute(query, (last, PAGE))]
+            if not page:
+                return
+            yield [unpack_text(each) for each in page]
+            last = page[-1]
+
     def get_value(self, name: str) -> str | None:
         with self._file.connection() as connection:
             row = connection.execute("SELECT value FROM operator_values WHERE name = ?", (name,)).fetchone()
@@ -201,7 +214,8 @@ class _SQLiteRows:
         for start in range(0, len(message_ids), _IDS_PER_SELECT):
             ids = [pack_text(each) for each in message_ids[start : start + _IDS_PER_SELECT]]
             marks = ",".join("?" * len(ids))
-            query = f"SELECT message_id, head, static, suspension FROM deliveries WHERE message_id IN ({marks})"  # noqa: S608
+            # Only question marks are put in.
+            query = f"SELECT message_id, head, static, suspension FROM deliveries WHERE message_id IN ({marks})"  # noqa: S608  # nosec B608
             for packed, *texts in self._connection.execute(query, ids):
                 message_id = unpack_text(packed)
                 try:
@@ -212,6 +226,10 @@ class _SQLiteRows:
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         self._connection.executemany(_SAVE, [self._row(delivery) for delivery in deliveries])
+
+    def delete(self, message_ids: Sequence[str]) -> None:
+        rows = [(pack_text(each),) for each in message_ids]
+        self._connection.executemany("DELETE FROM deliveries WHERE message_id = ?", rows)
 
     def _row(self, delivery: Delivery) -> tuple[Any, ...]:
         silent = silent_since(delivery.suspension)
