@@ -355,6 +355,15 @@ def test_claim_that_was_renewed_is_listed_once_it_is_silent(store: DeliveryStore
     assert stranded(store, clock) == {"m"}
 
 
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_claim_that_is_let_go_of_is_listed_at_once(store: DeliveryStore, clock: Clock, is_settled: bool) -> None:
+    store.register([delivery("m")])
+    verdicts(store, report("m"), claim="run-1")
+    assert stranded(store, clock) == set()
+    verdicts(store, report("m"), claim="run-1", hold_seconds=-70.0, is_settled=is_settled)
+    assert stranded(store, clock) == {"m"}
+
+
 def test_many_silent_claims_are_listed_and_taken_over_bit_by_bit(store: DeliveryStore, clock: Clock) -> None:
     ids = [f"m-{number}" for number in range(1200)]
     store.register([delivery(each) for each in ids])

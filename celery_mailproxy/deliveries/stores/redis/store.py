@@ -124,8 +124,9 @@ class RedisStore(DeliveryStore):
             by_message.setdefault(report.message_id, []).append(report)
         calls = self._recordings(by_message, claim, how)
         before: list[Command] = []
-        # What is settled at once is nothing to look at.
-        if not how.is_settled:
+        # What is settled at once is nothing to look at; a claim that is let go of may be on an earlier report.
+        is_watched = not how.is_settled or how.hold_seconds < 0
+        if is_watched:
             keys = [(each, key) for each, call in zip(by_message, calls, strict=True) for key in keys_of(call[2])]
             before = self._watchlist.before_recording(keys, hold_seconds=how.hold_seconds)
         answers = self._trips.run_scripts(calls, before=before)
@@ -139,7 +140,7 @@ class RedisStore(DeliveryStore):
                 recorded[message_id] = (Recorded(report=r, verdict=Verdict.DAMAGED, delivery=None) for r in about_it)
         # The answers about one message come in the order of its reports.
         in_order = [next(recorded[report.message_id]) for report in reports]
-        if not how.is_settled:
+        if is_watched:
             self._trips.run(self._watchlist.after_recording(in_order))
         if damaged:
             note_damaged(self, damaged)
