@@ -32,8 +32,8 @@ _AUTOREPLY_HEADERS = ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto
 
 #: Where the mail begins that comes back: what it says is not the server's word.
 _QUOTE = re.compile(
-    r"^[ \t>]*(?:-{2,}.*(?:copy of|original|returned|unsent|message|nachricht|messaggio|mensaje|headers).*"
-    r"|received: from |return-path: |.*original message (?:follows|headers).*|-{3,}\s*$)",
+    r"^[ \t>]{0,20}(?:--.*(?:copy of|original|returned|unsent|message|nachricht|messaggio|mensaje|headers)"
+    r"|received: from |return-path: |-{3,}[ \t]*$)|^.*original message (?:follows|headers)",
     re.IGNORECASE | re.MULTILINE,
 )
 _ADDRESS = r"[^\s<>()\[\]:;,\"'@]{1,64}@[A-Za-z0-9.\-]{1,255}"
