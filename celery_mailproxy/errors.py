@@ -19,6 +19,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidReport",
     "MailProxyError",
+    "MailboxError",
     "MessageRejected",
     "MessageTooLarge",
     "ProxyRequestError",
@@ -226,6 +227,10 @@ class InvalidReport(MailProxyError, ValueError):
 
 class DispatchError(MailProxyError):
     """Some reports could not be dispatched, though no handler failed; they stay claimed, and are dispatched again."""
+
+
+class MailboxError(MailProxyError):
+    """The mailbox that bounces come to cannot be reached, or does not let us in. The next look may find it mended."""
 
 
 class StoreError(MailProxyError):

@@ -38,6 +38,7 @@ STYLES = {
     "error": "red",
     "bounced": "red",
     "rejected": "red",
+    "complained": "red",
     "pec": "magenta",
 }
 

@@ -1,7 +1,7 @@
 """Our secrets in what others show of a configuration: `celery report`, `celery inspect conf`, Django's debug page.
 
 Celery hides values by their key alone: not a tenant's token, for its key is the tenant, and not a password in the URL
-of the store. Django does likewise.
+of the store or the bounce mailbox. Django does likewise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from celery.app import utils
 
-__all__ = ["HiddenText", "hide_secrets", "is_store_key"]
+__all__ = ["HiddenText", "hide_secrets", "is_url_key"]
 
 #: What Celery itself shows in place of a secret.
 _MASK = "*" * 8
@@ -53,10 +53,10 @@ def hide_secrets() -> None:
     utils.filter_hidden_settings = filter_hidden_settings
 
 
-def is_store_key(key: str) -> bool:
-    """Whether the setting is the URL of our store, in any namespace."""
+def is_url_key(key: str) -> bool:
+    """Whether the setting is a URL with a password in it, of our store or the bounce mailbox, in any namespace."""
     match = _KEY.search(key)
-    return match is not None and match[1].lower() == "store"
+    return match is not None and match[1].lower() in ("store", "bounce_mailbox")
 
 
 def _shown_setting(key: Any, value: Any) -> Any:

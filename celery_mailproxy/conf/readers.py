@@ -88,6 +88,30 @@ def http_url(key: str, value: Any) -> str:
     return value.strip().rstrip("/")
 
 
+def mailbox_url(key: str, value: Any) -> str:
+    """The URL of a mailbox that bounces come to; what its kind asks for besides, it says itself when it is opened."""
+    schemes = ("imaps", "imap", "maildir", "mbox")
+    shown = text(key, value)
+    scheme, separator, place = shown.partition("://")
+    if scheme.lower() not in schemes or not separator or not place:
+        # The value is not shown: it holds a password.
+        raise ConfigurationError(
+            f"{key} must begin with {', '.join(f'{each}://' for each in schemes)} and name a mailbox, like "
+            "'imaps://user:password@mail.example.com/INBOX'."
+        )
+    return shown
+
+
+def verp_template(key: str, value: Any) -> str:
+    """An address with `{id}` in its local part: `bounces+{id}@example.com`."""
+    template = text(key, value)
+    local, at, domain = template.rpartition("@")
+    is_plain = template.isascii() and template.isprintable() and not any(char in ' "<>(),;:[]\\' for char in template)
+    if not (at and domain and is_plain and local.count("{id}") == 1 and "{" not in domain and "@" not in local):
+        raise ConfigurationError(f"{key} must be an address like 'bounces+{{id}}@example.com', got {value!r}.")
+    return template
+
+
 def url_path(key: str, value: Any) -> str:
     path = text(key, value)
     if not path.startswith("/") or any(c in path for c in "?# ") or "//" in path:

@@ -112,6 +112,9 @@ class Settings:
     outbox_seconds: float = _setting(120.0, types.positive_number)
     maintenance_seconds: float = _setting(10.0, types.natural_number)
 
+    bounce_mailbox: str | None = _setting(None, types.mailbox_url, secret=True)
+    bounce_address: str | None = _setting(None, types.verp_template)
+
     migration: MigrationSettings | None = _setting(None, read_migration)
 
     # For `celery_mailproxy.django` only.

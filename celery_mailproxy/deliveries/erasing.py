@@ -20,7 +20,7 @@ from .suspension import Suspension, SuspensionState
 
 __all__ = ["Fate", "erase", "is_open", "may_be_in_message"]
 
-_REPORT_TEXTS = ("reason", "code", "bounce_type", "pec_event")
+_REPORT_TEXTS = ("reason", "code", "bounce_type", "pec_event", "recipient")
 
 
 class Fate(str, Enum):

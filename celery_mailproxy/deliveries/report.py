@@ -36,7 +36,8 @@ class Kind(str, Enum):
     SENT = "sent"  #: an SMTP server accepted it for at least one recipient
     ERROR = "error"  #: given up for good, by the proxy or by us when retries are used up
     DEFERRED = "deferred"  #: tried in vain for now; the proxy will try again
-    BOUNCED = "bounced"  #: came back after it had been sent (the proxy's Enterprise edition)
+    BOUNCED = "bounced"  #: came back after it had been sent (see `bounces`; and the proxy's Enterprise edition)
+    COMPLAINED = "complained"  #: a recipient called it spam (ours: see `bounces`)
     PEC = "pec"  #: an event of Italian certified mail (the proxy's Enterprise edition)
 
     def __str__(self) -> str:
@@ -49,7 +50,9 @@ class DeliveryReport:
 
     `reason` may quote an address; it is for handlers and the store, never for a log. `raw` is the proxy's entry as
     it came (empty for what we report ourselves). `tenant_id` is who the sender of the report authenticated as, where
-    each tenant has a token of its own. `via` distinguishes the proxy from a legacy transport in mixed operation.
+    each tenant has a token of its own. `via` distinguishes the proxy from a legacy transport in mixed operation, and
+    from the bounce mailbox. `recipient` is whom a bounce or a complaint is about, where that is known, and
+    `event_id` tells such reports apart, of which one notice may hold many.
     """
 
     kind: Kind
@@ -59,6 +62,8 @@ class DeliveryReport:
     code: str | None = None
     bounce_type: str | None = None
     pec_event: str | None = None
+    recipient: str | None = field(default=None, repr=False)
+    event_id: str | None = None
     tenant_id: str | None = None
     via: str = "proxy"
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -69,13 +74,15 @@ class DeliveryReport:
 
     @property
     def key(self) -> str:
-        """What makes two reports of one message the same report: the wire carries no event id.
+        """What makes two reports of one message the same report: the proxy's carry no event id.
 
         What a submission came to has no time of its own, so it is the same however often it is found out.
         """
         is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
         if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
             return str(self.kind.value)
+        if self.event_id:
+            return f"{self.kind.value}:{self.event_id}"
         # The proxy counts in seconds; our own reports carry the moment itself.
         moment = f"{self.at.timestamp():.0f}" if self.via == "proxy" else f"{self.at.timestamp():.3f}"
         parts = [self.kind.value, moment, self.pec_event or self.code or ""]
@@ -89,7 +96,7 @@ class DeliveryReport:
             "at": self.at.astimezone(timezone.utc).isoformat(),
             "reason": self.reason,
         }
-        for name in ("code", "bounce_type", "pec_event", "tenant_id"):
+        for name in ("code", "bounce_type", "pec_event", "recipient", "event_id", "tenant_id"):
             if (value := getattr(self, name)) is not None:
                 data[name] = value
         data["via"] = self.via
@@ -109,6 +116,8 @@ class DeliveryReport:
                 code=data.get("code"),
                 bounce_type=data.get("bounce_type"),
                 pec_event=data.get("pec_event"),
+                recipient=data.get("recipient"),
+                event_id=data.get("event_id"),
                 tenant_id=data.get("tenant_id"),
                 via=data.get("via", "proxy"),
                 raw=data.get("raw") or {},

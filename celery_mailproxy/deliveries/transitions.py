@@ -3,7 +3,8 @@
     new → queued → deferred* → sent | error        and after sent: bounced
     new → rejected
 
-A late `deferred` never undoes an end; a bounce after sent is legal.
+A late `deferred` never undoes an end; a bounce after sent is legal. A complaint says nothing of the way: it is news in
+every status but `rejected`, and changes none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         Kind.ERROR: Status.ERROR,
         Kind.BOUNCED: Status.BOUNCED,
     }
-    return {
+    table = {
         Status.NEW: {
             **open_ends,
             Kind.QUEUED: Status.QUEUED,
@@ -45,6 +46,10 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         },
         Status.REJECTED: {},
     }
+    for status, row in table.items():
+        if row:
+            row[Kind.COMPLAINED] = status
+    return table
 
 
 #: status → kind → next status. A kind that is missing is stale in that status.

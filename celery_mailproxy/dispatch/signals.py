@@ -20,6 +20,7 @@ __all__ = [
     "MailSignal",
     "delivery_reported",
     "mail_bounced",
+    "mail_complained",
     "mail_deferred",
     "mail_error",
     "mail_pec",
@@ -90,6 +91,8 @@ mail_error = _signal("mail_error")
 mail_deferred = _signal("mail_deferred")
 #: The mail came back after it had been sent.
 mail_bounced = _signal("mail_bounced")
+#: A recipient called the mail spam.
+mail_complained = _signal("mail_complained")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
 #: Any of the above but `mail_queued`, after the particular signal.
@@ -102,6 +105,7 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.ERROR: (mail_error, delivery_reported),
     Kind.DEFERRED: (mail_deferred, delivery_reported),
     Kind.BOUNCED: (mail_bounced, delivery_reported),
+    Kind.COMPLAINED: (mail_complained, delivery_reported),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

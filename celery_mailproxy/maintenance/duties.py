@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..bounces.reader import read_bounces
 from ..deliveries.report import utcnow
 from ..dispatch.sweep import sweep
 from ..runtime import Runtime
@@ -44,6 +45,10 @@ def _resume(runtime: Runtime, go_on: GoOn) -> int:
     return sum(move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=_RESUMED_AT_ONCE).values())
 
 
+def _bounces(runtime: Runtime, go_on: GoOn) -> int:
+    return read_bounces(runtime, go_on).reports if runtime.settings.bounce_mailbox else 0
+
+
 def _prune(runtime: Runtime, go_on: GoOn) -> int:
     number = 0
     while go_on():
@@ -61,6 +66,8 @@ DUTIES = (
     Duty(name="reports", do=_sweep),
     # Results that nobody moves on any more; a lease is ten minutes.
     Duty(name="results", do=_resume, every_seconds=600),
+    # What came back, where there is a mailbox for it: mailboxes do not like to be asked more often.
+    Duty(name="bounces", do=_bounces, every_seconds=60),
     # What has expired is forgotten.
     Duty(name="prune", do=_prune, every_seconds=3600),
 )

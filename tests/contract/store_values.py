@@ -88,6 +88,8 @@ def reports(message_id: str) -> st.SearchStrategy[DeliveryReport]:
         code=optional_texts,
         bounce_type=optional_texts,
         pec_event=optional_texts,
+        recipient=optional_texts,
+        event_id=optional_texts,
         tenant_id=optional_texts,
         via=st.sampled_from(["proxy", "smtp"]),
         raw=json_objects,

@@ -164,6 +164,7 @@ for each in (
     signals.mail_error,
     signals.mail_deferred,
     signals.mail_bounced,
+    signals.mail_complained,
     signals.mail_pec,
 ):
     each.connect(on_signal)

@@ -22,7 +22,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _REPORT = re.compile("(-?[0-9a-z]+)([NECR])(.*)", re.DOTALL)
 
 #: The names of a report's extras: what a report seldom says.
-_EXTRAS = {"r": "reason", "c": "code", "b": "bounce_type", "p": "pec_event", "t": "tenant_id", "v": "via", "w": "raw"}
+_EXTRAS = {
+    "r": "reason",
+    "c": "code",
+    "b": "bounce_type",
+    "p": "pec_event",
+    "a": "recipient",
+    "i": "event_id",
+    "t": "tenant_id",
+    "v": "via",
+    "w": "raw",
+}
 _EXTRA_DEFAULTS = {"via": "proxy"}
 
 _ORDERED = json.JSONEncoder(sort_keys=True, default=repr)

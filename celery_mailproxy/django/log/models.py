@@ -195,6 +195,7 @@ class EmailLogEvent(models.Model):
         ERROR = reports.Kind.ERROR.value, pgettext_lazy("mail report", "error")
         DEFERRED = reports.Kind.DEFERRED.value, pgettext_lazy("mail report", "deferred")
         BOUNCED = reports.Kind.BOUNCED.value, pgettext_lazy("mail report", "bounced")
+        COMPLAINED = reports.Kind.COMPLAINED.value, pgettext_lazy("mail report", "complained")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.
@@ -208,6 +209,9 @@ class EmailLogEvent(models.Model):
     code = ExactCharField(_("code"), max_length=_LENGTH, blank=True, default="")
     bounce_type = ExactCharField(_("type of bounce"), max_length=_LENGTH, blank=True, default="")
     pec_event = ExactCharField(_("event of certified mail"), max_length=_LENGTH, blank=True, default="")
+    #: Whom a bounce or a complaint is about.
+    recipient = ExactCharField(_("recipient"), max_length=_LENGTH, blank=True, default="")
+    event_id = ExactCharField(max_length=_LENGTH, blank=True, default="", editable=False)
     via = ExactCharField(_("via"), max_length=_LENGTH, blank=True, default="proxy")
     tenant_id = ExactCharField(_("tenant"), max_length=_LENGTH, blank=True, default="")
     #: The proxy's own entry, as JSON; "" for what we report ourselves.

@@ -23,7 +23,7 @@ from .row_texts import dump_ascii, exact, inexact, is_storable, shown, shown_id
 __all__ = ["delivery_of", "entry_of", "envelope_columns", "event_columns", "log_columns", "message_id_of"]
 
 _LOG_TEXTS = ("tenant_id", "account_id", "server", "batch_code", "task_id", "parent_id")
-_EVENT_TEXTS = ("reason", "code", "bounce_type", "pec_event", "via", "tenant_id")
+_EVENT_TEXTS = ("reason", "code", "bounce_type", "pec_event", "recipient", "event_id", "via", "tenant_id")
 
 _MAX_COUNT = 2**31 - 1
 
@@ -92,8 +92,8 @@ def event_columns(entry: HistoryEntry, *, position: int, alias: str, hides_addre
     if entry.claim != claim:
         details["claim"] = entry.claim
     if hides_addresses:
-        columns["reason"] = redact(columns["reason"])
-        details = {name: _redacted(value) for name, value in details.items()}
+        columns |= {"reason": redact(columns["reason"]), "recipient": ""}
+        details = {name: _redacted(value) for name, value in details.items() if name != "recipient"}
         raw = {name: value if name == "id" else _redacted(value) for name, value in raw.items()}
     return {**columns, "raw": dump_ascii(raw), "details": dump_ascii(details)}
 

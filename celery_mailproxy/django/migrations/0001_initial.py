@@ -120,6 +120,7 @@ class Migration(migrations.Migration):
                             ("error", "error"),
                             ("deferred", "deferred"),
                             ("bounced", "bounced"),
+                            ("complained", "complained"),
                             ("pec", "certified mail"),
                         ],
                         max_length=10,
@@ -139,6 +140,8 @@ class Migration(migrations.Migration):
                         blank=True, default="", max_length=255, verbose_name="event of certified mail"
                     ),
                 ),
+                ("recipient", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="recipient")),
+                ("event_id", fields.ExactCharField(blank=True, default="", editable=False, max_length=255)),
                 ("via", fields.ExactCharField(blank=True, default="proxy", max_length=255, verbose_name="via")),
                 ("tenant_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="tenant")),
                 ("raw", models.TextField(blank=True, default="", verbose_name="raw report")),

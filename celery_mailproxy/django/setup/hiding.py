@@ -1,19 +1,22 @@
-"""The store's password stays off Django's debug page, and out of the mails that Django writes to its admins."""
+"""The passwords of the store and the bounce mailbox stay off Django's debug page.
+
+And out of the mails that Django writes to its admins.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings as django_settings
 
-from ...conf.hiding import HiddenText, is_store_key
+from ...conf.hiding import HiddenText, is_url_key
 
 __all__ = ["hide_store_url"]
 
 
 def hide_store_url() -> None:
-    """Show the URL of the store without its password wherever Django shows settings. Once is enough.
+    """Show these URLs without their passwords wherever Django shows settings. Once is enough.
 
-    Django's filter hides by the key (`TOKEN`, `PASS`, …), so it knows our tokens, and not this URL.
+    Django's filter hides by the key (`TOKEN`, `PASS`, …), so it knows our tokens, and not these URLs.
     """
     for name in dir(django_settings):
-        if is_store_key(name) and isinstance(value := getattr(django_settings, name), str):
+        if is_url_key(name) and isinstance(value := getattr(django_settings, name), str):
             setattr(django_settings, name, HiddenText(value))

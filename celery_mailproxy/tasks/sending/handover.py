@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from ...errors import (
 )
 from ...mail.message import MailMessage
 from ...mail.payload import encode
+from ...mail.verp import verp_address
 from ...proxy.answers import concerns_all
 from ...proxy.api import SubmitAnswer
 from ...proxy.client import ProxyClient
@@ -28,12 +30,15 @@ from .unforeseen import FORESEEN, unforeseen
 
 __all__ = ["Handover", "has_proxy"]
 
+#: Of these we know by ourselves that the proxy has, or had, the mail.
+_SAY_IT_WENT = frozenset({Kind.QUEUED, Kind.BOUNCED, Kind.COMPLAINED})
+
 
 class Handover:
     """Hands messages over to their proxies.
 
     `server_for` gives the settings of a server's name, `client_for` its `ProxyClient`; only the latter needs the files
-    and the environment to be in order.
+    and the environment to be in order. `bounce_address` is the template of VERP addresses, if there is one.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class Handover:
         server_for: Callable[[str], ServerSettings],
         client_for: Callable[[str], ProxyClient],
         troubles: Troubles,
+        bounce_address: str | None = None,
     ) -> None:
         self._server_for = server_for
         self._client_for = client_for
         self._troubles = troubles
+        self._bounce_address = bounce_address
 
     def place(self, message: MailMessage) -> tuple[str | None, str]:
         """The tenant and the server a message goes to: within them its id is its own."""
@@ -109,6 +116,9 @@ class Handover:
     def _payload(self, message: MailMessage) -> Mapping[str, Any]:
         server = self._server_for(message.server)
         defaults = {"tenant_id": server.tenant, "account_id": server.account}
+        # A message that names its envelope's sender keeps it.
+        if self._bounce_address is not None and message.return_path is None:
+            message = replace(message, return_path=verp_address(self._bounce_address, message.message_id))
         return {**{name: value for name, value in defaults.items() if value}, **encode(message)}
 
 
@@ -148,6 +158,6 @@ def _known_answer(delivery: Delivery) -> SubmitAnswer:
 def has_proxy(delivery: Delivery) -> bool:
     """Whether the proxy is known to have the message, or to have had it."""
     return any(
-        entry.report.kind is Kind.QUEUED or (entry.report.raw and entry.report.kind is not Kind.REJECTED)
+        entry.report.kind in _SAY_IT_WENT or (entry.report.raw and entry.report.kind is not Kind.REJECTED)
         for entry in delivery.history
     )

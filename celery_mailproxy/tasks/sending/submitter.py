@@ -229,7 +229,12 @@ def _build(runtime: Runtime) -> Submitter:
     return Submitter(
         store=runtime.store,
         server_for=runtime.server,
-        handover=Handover(server_for=runtime.server, client_for=runtime.client, troubles=troubles_of(runtime)),
+        handover=Handover(
+            server_for=runtime.server,
+            client_for=runtime.client,
+            troubles=troubles_of(runtime),
+            bounce_address=runtime.settings.bounce_address,
+        ),
         dispatcher=dispatcher_of(runtime),
         keep_summary=runtime.settings.store_summary,
     )

@@ -247,6 +247,18 @@ def test_subject_and_recipients_can_be_left_out(make_store: MakeStore) -> None:
     assert json.loads(event.raw)["id"] == "m@e.com"
 
 
+def test_bounce_whose_recipient_is_left_out_is_still_news_once(make_store: MakeStore) -> None:
+    store = make_store(log_recipients=False)
+    store.register([delivery("m")])
+    bounced = report("m", Kind.BOUNCED, recipient="a@e.com", event_id="7f", reason="<a@e.com> unknown")
+    (answer,) = store.record([bounced], claim="c")
+    assert answer.report.recipient == "a@e.com"
+    store.mark_dispatched([Dispatched(message_id="m", key=bounced.key)])
+    assert [each.verdict for each in store.record([bounced], claim="d")] == [Verdict.DUPLICATE]
+    log, (event,) = rows_of("m")
+    assert "a@e.com" not in f"{vars(log)}{vars(event)}"
+
+
 # --- beginning
 
 

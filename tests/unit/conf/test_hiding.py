@@ -12,6 +12,7 @@ from celery.app import utils as celery_utils
 from celery.utils.serialization import jsonify
 
 from celery_mailproxy.conf.hiding import HiddenText, hide_secrets
+from celery_mailproxy.conf.settings import load_settings
 
 SECRET = "hunter2"
 
@@ -84,6 +85,13 @@ def test_the_kind_of_store_is_shown() -> None:
     app = Celery("test", set_as_current=False)
     app.conf.mail_proxy_store = f"redis://:{SECRET}@redis:6379/0"
     assert app.conf.table()["mail_proxy_store"] == "redis://********"
+
+
+def test_the_kind_of_bounce_mailbox_is_shown_without_its_account() -> None:
+    app = Celery("test", set_as_current=False)
+    app.conf.mail_proxy_bounce_mailbox = f"imaps://bounces:{SECRET}@mail.example.com/INBOX"
+    assert app.conf.table()["mail_proxy_bounce_mailbox"] == "imaps://********"
+    assert SECRET not in repr(load_settings(app))
 
 
 def test_the_app_itself_keeps_what_was_set() -> None:

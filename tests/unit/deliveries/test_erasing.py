@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
 from celery_mailproxy.deliveries.erasing import Fate, erase
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.sought_address import SoughtAddress
 
 AT = datetime(2026, 11, 22, tzinfo=timezone.utc)
@@ -31,6 +32,23 @@ def test_with_others_among_the_recipients_the_subject_stays() -> None:
     summary = {"to": ["Ann <ann@example.com>", "Bob <bob@example.com>"], "from": "shop@example.com", "subject": "News"}
     _, erased = erase(delivery(summary=summary), ANN)
     assert erased.summary == {**summary, "to": ["<address>", "Bob <bob@example.com>"]}
+
+
+def test_whom_a_bounce_is_about_goes_and_the_bounce_is_still_the_same_one() -> None:
+    report = DeliveryReport(
+        kind=Kind.BOUNCED,
+        message_id="m",
+        at=AT,
+        recipient="ann@example.com",
+        event_id="7f",
+        reason="<Ann@example.com>?",
+    )
+    entry = HistoryEntry(report=report, claim="", is_dispatched=True)
+    fate, erased = erase(delivery(status=Status.BOUNCED, history=(entry,)), ANN)
+    assert fate is Fate.ERASED
+    (kept,) = erased.history
+    assert (kept.report.recipient, kept.report.reason) == ("<address>", "<address>?")
+    assert kept.report.key == report.key
 
 
 @pytest.mark.parametrize("name", ["message_id", "task_id", "batch_code"])

@@ -268,6 +268,8 @@ def test_key_tells_reports_of_one_message_apart() -> None:
     assert key(Kind.SENT) != key(Kind.SENT, 1)
     assert key(Kind.DEFERRED) != key(Kind.ERROR)
     assert key(Kind.BOUNCED, code="550") != key(Kind.BOUNCED, code="551")
+    assert key(Kind.BOUNCED, event_id="a") != key(Kind.BOUNCED, event_id="b")
+    assert key(Kind.BOUNCED, event_id="a") == key(Kind.BOUNCED, 9, event_id="a", recipient="a@x.de")
     assert key(Kind.PEC, pec_event="acceptance") != key(Kind.PEC, pec_event="delivery")
     # The proxy counts in seconds; two tries by SMTP may lie within one.
     assert key(Kind.DEFERRED) == key(Kind.DEFERRED, 0.2)

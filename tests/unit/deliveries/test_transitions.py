@@ -39,6 +39,19 @@ def test_pec_event_changes_nothing_but_the_history() -> None:
         assert len(after.history) == 1
 
 
+def test_complaint_is_news_in_every_status_and_changes_nothing_but_the_history() -> None:
+    for status in set(Status) - {Status.REJECTED}:
+        after = record(delivery(status=status), report(Kind.COMPLAINED, recipient="a@example.com"))
+        assert after.status is status
+        assert [entry.is_stale for entry in after.history] == [False]
+
+
+def test_bounces_of_several_recipients_are_news_each_and_once() -> None:
+    reports = [report(Kind.BOUNCED, code="5.1.1", recipient=f"{each}@x.de", event_id=each) for each in ("a", "b")]
+    after = record(delivery(status=Status.SENT), *reports, *reports)
+    assert [entry.report.recipient for entry in after.history] == ["a@x.de", "b@x.de"]
+
+
 def test_late_deferred_is_stale_and_says_nothing_of_the_state() -> None:
     ended = record(delivery(), report(Kind.SENT, 5), report(Kind.DEFERRED, 1, reason="late"))
     assert ended.status is Status.SENT

@@ -111,6 +111,7 @@ def test_every_kind_has_its_signals() -> None:
         Kind.ERROR: ["mail_error", "delivery_reported"],
         Kind.DEFERRED: ["mail_deferred", "delivery_reported"],
         Kind.BOUNCED: ["mail_bounced", "delivery_reported"],
+        Kind.COMPLAINED: ["mail_complained", "delivery_reported"],
         Kind.PEC: ["mail_pec", "delivery_reported"],
     }
 
