@@ -50,6 +50,8 @@ class DeliveryReport:
     `reason` may quote an address; it is for handlers and the store, never for a log. `raw` is the proxy's entry as
     it came (empty for what we report ourselves). `tenant_id` is who the sender of the report authenticated as, where
     each tenant has a token of its own. `via` distinguishes the proxy from a legacy transport in mixed operation.
+    `retry_at` is when a deferred mail will be tried again, as far as the proxy says so: 0.6 and v1 report that moment,
+    and neither a reason nor when they tried; `at` is then when the report came.
     """
 
     kind: Kind
@@ -68,6 +70,12 @@ class DeliveryReport:
             raise InvalidReport(f"at must be an aware datetime, got {self.at!r}")
 
     @property
+    def retry_at(self) -> datetime | None:
+        """When the mail will be tried again; None where that is not said."""
+        is_said = self.kind is Kind.DEFERRED and _has_next_try(self.raw)
+        return read_moment(self.raw.get("deferred_ts")) if is_said else None
+
+    @property
     def key(self) -> str:
         """What makes two reports of one message the same report: the wire carries no event id.
 
@@ -77,7 +85,9 @@ class DeliveryReport:
         if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
             return str(self.kind.value)
         # The proxy counts in seconds; our own reports carry the moment itself.
-        moment = f"{self.at.timestamp():.0f}" if self.via == "proxy" else f"{self.at.timestamp():.3f}"
+        # The same report can come twice: what it says of a next try is the same then.
+        at = self.retry_at or self.at
+        moment = f"{at.timestamp():.0f}" if self.via == "proxy" else f"{at.timestamp():.3f}"
         parts = [self.kind.value, moment, self.pec_event or self.code or ""]
         return ":".join(part for part in parts if part)
 
@@ -89,6 +99,8 @@ class DeliveryReport:
             "at": self.at.astimezone(timezone.utc).isoformat(),
             "reason": self.reason,
         }
+        if self.retry_at is not None:
+            data["retry_at"] = self.retry_at.isoformat()
         for name in ("code", "bounce_type", "pec_event", "tenant_id"):
             if (value := getattr(self, name)) is not None:
                 data[name] = value
@@ -182,8 +194,7 @@ def parse_entry(
 ) -> list[DeliveryReport]:
     """The reports of one entry, oldest first: one, but for an entry that carries several times.
 
-    The commands API sends every key, null where it says nothing; the entities API leaves those out. A time counts in
-    every form that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what
+    0.5.0 sends every key, null where it says nothing; the other releases leave those out. A time counts in every form that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what
     happened: the report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it,
     and any other makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the
     same; a `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are
@@ -230,7 +241,19 @@ def _read_fields(entry: Mapping[str, Any], arrived_at: datetime) -> Iterator[dic
         value = entry.get(name)
         if not _says_nothing(value):
             texts = {field_name: _text(entry.get(key)) for field_name, key in _TEXTS[kind]}
-            yield {"kind": kind, "at": read_moment(value) or arrived_at, **texts}
+            moment = read_moment(value) or arrived_at
+            if kind is Kind.DEFERRED and _has_next_try(entry):
+                # No event is in the future: what is, is the next try.
+                moment = min(moment, arrived_at)
+            yield {"kind": kind, "at": moment, **texts}
+
+
+def _has_next_try(entry: Mapping[str, Any]) -> bool:
+    """Whether `deferred_ts` is when a mail will be tried again.
+
+    0.6 and v1 say so, without a reason. 0.7.0 says when it was tried in vain, and always why.
+    """
+    return entry.get("deferred_ts") is not None and entry.get("deferred_reason") is None
 
 
 def _says_nothing(value: Any) -> bool:
