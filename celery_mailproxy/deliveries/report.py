@@ -194,11 +194,12 @@ def parse_entry(
 ) -> list[DeliveryReport]:
     """The reports of one entry, oldest first: one, but for an entry that carries several times.
 
-    0.5.0 sends every key, null where it says nothing; the other releases leave those out. A time counts in every form that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what
-    happened: the report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it,
-    and any other makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the
-    same; a `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are
-    taken for null. Raises `InvalidReport`.
+    0.5.0 sends every key, null where it says nothing; the other releases leave those out. A time counts in every form
+    that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what happened: the
+    report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it, and any other
+    makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the same; a
+    `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are taken for
+    null. Raises `InvalidReport`.
     """
     if not isinstance(entry, dict):
         raise InvalidReport(f"an entry must be an object, got {type(entry).__name__}")
