@@ -38,7 +38,11 @@ def v1_app(settings: dict[str, Any]) -> Any:
     application = importlib.import_module("mail_proxy.mail_proxy_application").MailProxyApplication
     params = {"core": commands_core(settings), "api_token": settings["api_token"]}
     server = importlib.import_module("genro_asgi").AsgiServer
-    return server(applications=[application(**params)], middleware={"auth": False})
+    try:
+        return server(applications=[application(**params)], middleware={"auth": False})
+    except ValueError:
+        # genro-asgi 0.46 makes the application itself.
+        return server(applications=[(application, params)], middleware={"auth": False})
 
 
 def commands_core(settings: dict[str, Any]) -> Any:
