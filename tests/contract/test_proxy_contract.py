@@ -276,7 +276,9 @@ class TestRequests:
         answer = admin.post(SUBMIT[proxy.profile], content=content, headers=headers)
         assert answer.status_code == 422
         if proxy.profile == "v1":
-            assert answer.json()["error"].startswith("Invalid request body: 1 validation error")
+            # genro-asgi 0.46 says of a body that is no JSON that it is none.
+            said = ("Invalid request body: 1 validation error", "body is not valid json")
+            assert answer.json()["error"].startswith(said)
         else:
             assert answer.json()["detail"][0]["loc"] == location
 
