@@ -125,6 +125,8 @@ def entry_text(terminal: Terminal, entry: HistoryEntry) -> tuple[Text, Text]:
     kind = Text(f"{mark} {report.kind}", "dim" if entry.is_stale else STYLES[report.kind])
     details = (report.pec_event, report.bounce_type, report.code, report.reason)
     remarks = [Text(plain(detail)) for detail in details if detail]
+    if report.retry_at is not None:
+        remarks.append(Text(f"next try at {clock_time(report.retry_at)}"))
     if report.via != "proxy":
         remarks.append(Text(f"via {plain(report.via)}", "dim"))
     if entry.is_stale:

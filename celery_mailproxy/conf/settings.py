@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from ..errors import ConfigurationError
 from . import readers as types
@@ -46,6 +46,9 @@ PREFIX = "mail_proxy_"
 DJANGO_APP = "celery_mailproxy.django"
 DJANGO_STORE = "django://"
 
+#: Which API a proxy speaks: "commands" is that of whichever release has it.
+ProxyAPIName = Literal["auto", "commands", "commands-0.5", "commands-0.6", "entities", "v1"]
+
 _MISSING: Any = object()
 
 
@@ -58,7 +61,7 @@ class ServerSettings:
     token: str | None = field(default=None, repr=False)
     account: str | None = None
     tenant: str | None = None
-    api: Literal["auto", "commands", "entities"] = "auto"
+    api: ProxyAPIName = "auto"
     timeout_seconds: float = 10.0
     ca_file: str | None = None
     client_cert: tuple[str, ...] | None = None
@@ -78,7 +81,7 @@ class Settings:
     token: str | None = _setting(None, types.header_text, secret=True)
     account: str | None = _setting(None, types.text)
     tenant: str | None = _setting(None, types.text)
-    api: Literal["auto", "commands", "entities"] = _setting("auto", types.one_of("auto", "commands", "entities"))
+    api: ProxyAPIName = _setting("auto", types.one_of(*get_args(ProxyAPIName)))
     timeout_seconds: float = _setting(10.0, types.positive_number)
     ca_file: str | None = _setting(None, types.text)
     client_cert: tuple[str, ...] | None = _setting(None, types.client_cert)

@@ -52,7 +52,9 @@ class DeliveryReport:
     it came (empty for what we report ourselves). `tenant_id` is who the sender of the report authenticated as, where
     each tenant has a token of its own. `via` distinguishes the proxy from a legacy transport in mixed operation, and
     from the bounce mailbox. `recipient` is whom a bounce or a complaint is about, where that is known, and
-    `event_id` tells such reports apart, of which one notice may hold many.
+    `event_id` tells such reports apart, of which one notice may hold many. `retry_at` is when a deferred mail will be
+    tried again, as far as the proxy says so: 0.6 and v1 report that moment, and neither a reason nor when they tried;
+    `at` is then when the report came.
     """
 
     kind: Kind
@@ -73,6 +75,12 @@ class DeliveryReport:
             raise InvalidReport(f"at must be an aware datetime, got {self.at!r}")
 
     @property
+    def retry_at(self) -> datetime | None:
+        """When the mail will be tried again; None where that is not said."""
+        is_said = self.kind is Kind.DEFERRED and _has_next_try(self.raw)
+        return read_moment(self.raw.get("deferred_ts")) if is_said else None
+
+    @property
     def key(self) -> str:
         """What makes two reports of one message the same report: the proxy's carry no event id.
 
@@ -84,7 +92,9 @@ class DeliveryReport:
         if self.event_id:
             return f"{self.kind.value}:{self.event_id}"
         # The proxy counts in seconds; our own reports carry the moment itself.
-        moment = f"{self.at.timestamp():.0f}" if self.via == "proxy" else f"{self.at.timestamp():.3f}"
+        # The same report can come twice: what it says of a next try is the same then.
+        at = self.retry_at or self.at
+        moment = f"{at.timestamp():.0f}" if self.via == "proxy" else f"{at.timestamp():.3f}"
         parts = [self.kind.value, moment, self.pec_event or self.code or ""]
         return ":".join(part for part in parts if part)
 
@@ -96,6 +106,8 @@ class DeliveryReport:
             "at": self.at.astimezone(timezone.utc).isoformat(),
             "reason": self.reason,
         }
+        if self.retry_at is not None:
+            data["retry_at"] = self.retry_at.isoformat()
         for name in ("code", "bounce_type", "pec_event", "recipient", "event_id", "tenant_id"):
             if (value := getattr(self, name)) is not None:
                 data[name] = value
@@ -191,12 +203,12 @@ def parse_entry(
 ) -> list[DeliveryReport]:
     """The reports of one entry, oldest first: one, but for an entry that carries several times.
 
-    The commands API sends every key, null where it says nothing; the entities API leaves those out. A time counts in
-    every form that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what
-    happened: the report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it,
-    and any other makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the
-    same; a `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are
-    taken for null. Raises `InvalidReport`.
+    0.5.0 sends every key, null where it says nothing; the other releases leave those out. A time counts in every form
+    that is clear (see `times.read_moment`). What is set and not clear, such as `"soon"`, still says what happened: the
+    report has the time of its arrival, by default now, since an answer of 200 makes the proxy forget it, and any other
+    makes it repeat the whole batch for ever. Sent again, such a `sent` or `error` counts once all the same; a
+    `deferred`, a bounce or an event of certified mail may be dispatched twice. An empty text and `false` are taken for
+    null. Raises `InvalidReport`.
     """
     if not isinstance(entry, dict):
         raise InvalidReport(f"an entry must be an object, got {type(entry).__name__}")
@@ -239,7 +251,19 @@ def _read_fields(entry: Mapping[str, Any], arrived_at: datetime) -> Iterator[dic
         value = entry.get(name)
         if not _says_nothing(value):
             texts = {field_name: _text(entry.get(key)) for field_name, key in _TEXTS[kind]}
-            yield {"kind": kind, "at": read_moment(value) or arrived_at, **texts}
+            moment = read_moment(value) or arrived_at
+            if kind is Kind.DEFERRED and _has_next_try(entry):
+                # No event is in the future: what is, is the next try.
+                moment = min(moment, arrived_at)
+            yield {"kind": kind, "at": moment, **texts}
+
+
+def _has_next_try(entry: Mapping[str, Any]) -> bool:
+    """Whether `deferred_ts` is when a mail will be tried again.
+
+    0.6 and v1 say so, without a reason. 0.7.0 says when it was tried in vain, and always why.
+    """
+    return entry.get("deferred_ts") is not None and entry.get("deferred_reason") is None
 
 
 def _says_nothing(value: Any) -> bool:

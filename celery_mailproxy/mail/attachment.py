@@ -65,7 +65,7 @@ class Attachment:
     def from_url(cls, url: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
         """What an http(s) URL holds when the mail is sent. The proxy sends the tenant's credentials to that URL.
 
-        It asks by GET, but by POST where it speaks the commands API (0.5.0).
+        It asks by GET, but on 0.5.0 by POST.
         """
         name = filename or url.split("?")[0].rstrip("/").rpartition("/")[2]
         return cls(filename=name, mime_type=mime_type, fetch_mode="http_url", storage_path=url)

@@ -109,7 +109,7 @@ def _proxy_attachment(index: int, attachment: Attachment) -> dict[str, Any]:
             "proxy cannot give it its own headers; give the content of the other attachments, too",
         )
     else:
-        # Without fetch_mode: with it, the commands API would decode the prefix as well.
+        # Without fetch_mode: with it, 0.5.0 would decode the prefix as well.
         plain["storage_path"] = f"base64:{b64encode(attachment.content).decode('ascii')}"
     if not filename or len(filename) > _MAX_FILENAME_LENGTH or _MD5_MARKER.search(filename):
         raise UnsupportedMessage(

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import ProxyRequestError, ProxyUnavailable
+from ..errors import ProxyRequestError, ProxyUnavailable, redact
+from .literals import read_literal
 
-__all__ = ["COME_AGAIN", "MAX_RETRY_AFTER_SECONDS", "Answer", "concerns_all", "not_the_proxys", "problem_of"]
+__all__ = ["COME_AGAIN", "MAX_RETRY_AFTER_SECONDS", "Answer", "TooLong", "concerns_all", "not_the_proxys", "problem_of"]
 
 #: Answers below 500 that ask to come again (RFC 9110; 425: RFC 8470; 429: RFC 6585).
 COME_AGAIN = frozenset({408, 425, 429})
@@ -38,16 +39,33 @@ _REMEDIES: Mapping[int, str] = {
 
 _WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
+#: What pydantic's text says of one field: its path, and the type of the problem.
+_FIELD_PROBLEM = re.compile(r"^(messages(?:\.\w{1,64}){1,6})[^\n]*\n[^\n]*?\[type=(\w{1,64}),", re.ASCII | re.MULTILINE)
+
+#: As much of a text is searched.
+_MAX_TEXT = 64 * 1024
+
+#: As much of a reason is passed on.
+_MAX_REASON = 200
+
 _REDIRECTED = "Set mail_proxy_url to the final address: redirects are not followed, since the token would go along."
+
+
+class TooLong(ProxyUnavailable):
+    """The answer is longer than what is read of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An HTTP answer. `oddity` says why its body was not read; `content` is empty then."""
+    """An HTTP answer. `oddity` says why its body was not read; `content` is empty then.
+
+    `is_too_long` where the reason is its length.
+    """
 
     status: int
     content: bytes = b""
     oddity: str | None = None
+    is_too_long: bool = False
     retry_after: str = ""
 
     @cached_property
@@ -90,7 +108,7 @@ def problem_of(answer: Answer, what: str, url: str) -> ProxyRequestError | Proxy
     said = f"the proxy at {url} answered {status} to {what}"
     if answer.is_refusal:
         # The proxy's 422 quotes the input, which holds the mail: only its field names are passed on.
-        detail = _field_names(answer.body) if status == 422 else ""
+        detail = _field_names(answer.body) if status == 422 else _reason(answer.body)
         return ProxyRequestError(f"{said}. {detail}".rstrip(), status)
     if 200 <= status < 300:
         return not_the_proxys(answer, what, url)
@@ -115,15 +133,30 @@ def not_the_proxys(answer: Answer, what: str, url: str) -> ProxyUnavailable:
     """The error of an answer that reads like success, and is not genro-mail-proxy's."""
     how = f"it is {answer.oddity}" if answer.oddity else "something else may answer there"
     said = f"the proxy at {url} answered {answer.status} to {what}, but not as genro-mail-proxy does: {how}"
-    return ProxyUnavailable(said, status=answer.status, retry_after_seconds=answer.retry_after_seconds)
+    kind = TooLong if answer.is_too_long else ProxyUnavailable
+    return kind(said, status=answer.status, retry_after_seconds=answer.retry_after_seconds)
 
 
 def _field_names(body: Any) -> str:
-    """What a 422 of FastAPI's says of the fields, without the values."""
+    """What a 422 says of the fields, without the values: FastAPI's list, or on v1 pydantic's text."""
     detail = body.get("detail") if isinstance(body, Mapping) else None
     entries = [entry for entry in detail if isinstance(entry, Mapping)] if isinstance(detail, list) else []
     problems = [f"{_location(entry.get('loc'))}: {_word(entry.get('type'), 'invalid')}" for entry in entries[:5]]
+    text = body.get("error") if isinstance(body, Mapping) else None
+    if isinstance(text, str):
+        # Each problem is a line with the field, then one that ends in `[type=…, input_value=…]`: quoted, so one line.
+        found = _FIELD_PROBLEM.findall(text[:_MAX_TEXT])
+        problems += [f"{field}: {_word(kind, 'invalid')}" for field, kind in found[:5]]
     return f"It says of the fields: {'; '.join(problems)}." if problems else ""
+
+
+def _reason(body: Any) -> str:
+    """What a 400 says of all messages together: `{"detail": {"error": …}}`, on v1 `{"error": "{'error': …}"}`."""
+    if not isinstance(body, Mapping):
+        return ""
+    detail = body.get("detail") if "detail" in body else read_literal(body.get("error"))
+    reason = detail.get("error") if isinstance(detail, Mapping) else None
+    return f"It says: {redact(reason[:_MAX_REASON])}" if isinstance(reason, str) else ""
 
 
 def _location(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the two HTTP APIs of genro-mail-proxy have in common, as the client needs it."""
+"""What the HTTP APIs of genro-mail-proxy's releases have in common, as the client needs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..errors import MessageRejected, ProxyRequestError, ProxyUnavailable, UnforeseenError
 
-__all__ = ["Call", "ProxyAPI", "SubmitAnswer", "UnreadableAnswer", "row", "rows"]
+__all__ = ["ALREADY_SENT", "Call", "ProxyAPI", "SubmitAnswer", "UnreadableAnswer", "listed_of", "row", "rows"]
 
 
 class UnreadableAnswer(ValueError):
@@ -61,10 +61,26 @@ class ProxyAPI(ABC):
     """One of the proxy's HTTP dialects: where each call goes, and what its answer means."""
 
     name: ClassVar[str]
-    #: The submission path, which identifies the dialect in an OpenAPI document.
+    #: The submission path, which tells the dialects apart; see `detection`.
     submit_path: ClassVar[str]
+    #: What stands before every path, where the URL of the settings does not have it.
+    base_path: ClassVar[str] = ""
     #: Whether attachments are fetched without the tenant's URL and credentials; see `attachment_credentials`.
     forgets_tenants: ClassVar[bool] = False
+    #: Whether the ids of accounts are common to all tenants.
+    shares_account_ids: ClassVar[bool] = False
+    #: Whether a message that is being sent must not be submitted again. 0.7.0 reads its row and writes it back without
+    #: a lock: it would be pending again, and sent twice.
+    resubmission_is_unsafe: ClassVar[bool] = False
+    #: Whether `get_message` shows one that ended as error as if it had been sent: then only the list tells.
+    get_hides_errors: ClassVar[bool] = False
+    #: Whether a message that is pending, and is refused when it is submitted again, is kept as it was refused: 0.6 and
+    #: v1 then try it twice a second, with an account that they do not know, and never report it.
+    refusal_spoils_pending: ClassVar[bool] = False
+
+    def encode(self, call: Call) -> Call:
+        """The call as it goes over the wire."""
+        return call
 
     def submit(self, messages: Sequence[Mapping[str, Any]]) -> Call:
         """Submit messages, each as `payload.encode` gives it."""
@@ -75,8 +91,8 @@ class ProxyAPI(ABC):
 
         That is a 200 with `ok` true, or a list `rejected` that is not empty, of objects with an id each.
 
-        Judged by `rejected` and never by the count `queued`: the entities API leaves a message that it has already
-        sent out of both, the commands API rejects it as "already sent". Either way the proxy has had it.
+        Judged by `rejected` and never by the count `queued`: 0.7.0 leaves a message that it has had an end for out of
+        both, the other releases reject it as "already sent". It counts as accepted here; see `unsure`.
         """
         answer = self._submission_answer(status, body)
         refusals = None if answer is None else _refusals(answer)
@@ -85,32 +101,52 @@ class ProxyAPI(ABC):
         is_ok = status == 200 and answer.get("ok") is True
         if not is_ok and not refusals:
             return None
-        rejected = {each: reason for each, reason in refusals.items() if each in ids and reason != _ALREADY_SENT}
+        rejected = {each: reason for each, reason in refusals.items() if each in ids and reason != ALREADY_SENT}
         # Where the call as a whole was no success, only what is said of a message counts.
         accepted = [each for each in ids if each not in rejected and (is_ok or each in refusals)]
         unsaid = [each for each in ids if not is_ok and each not in refusals]
         problem = ProxyUnavailable("the proxy's answer to the submission does not say what became of it", status=status)
         return SubmitAnswer(accepted=tuple(accepted), rejected=rejected, unsettled=dict.fromkeys(unsaid, problem))
 
+    def unsure(self, ids: Sequence[str], status: int, body: Any) -> tuple[str, ...]:
+        """Of the messages that `read_submission` has as accepted: those that may have ended as error long ago.
+
+        Only the proxy's list tells.
+        """
+        return ()
+
+    def _said(self, status: int, body: Any) -> dict[str, str]:
+        """id → reason of what stands under `rejected`."""
+        answer = self._submission_answer(status, body)
+        return (None if answer is None else _refusals(answer)) or {}
+
     @abstractmethod
     def _submission_answer(self, status: int, body: Any) -> Mapping[str, Any] | None:
         """The object that holds `rejected`."""
 
     @abstractmethod
-    def list_messages(self, tenant_id: str) -> Call:
-        """The messages of a tenant that the proxy still holds."""
+    def list_messages(self, tenant_id: str, *, pending_only: bool = False) -> Call:
+        """The messages of a tenant that the proxy still holds, or those that it has yet to send."""
 
     @abstractmethod
     def read_messages(self, body: Any) -> list[dict[str, Any]]:
         """The messages in the answer to `list_messages`."""
 
     def get_message(self, tenant_id: str, message_id: str) -> Call | None:
-        """One message; None where a second submission of a message being sent is safe without asking for it."""
+        """One message; None where the API has only the list."""
         return None
 
     @abstractmethod
     def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Call:
         """Take messages out of the proxy's queue."""
+
+    @abstractmethod
+    def suspend(self, tenant_id: str, batch_code: str | None = None) -> Call:
+        """Stop sending for a tenant, or one of its batches. 0.5.0: for all tenants, and their reports stop, too."""
+
+    @abstractmethod
+    def activate(self, tenant_id: str, batch_code: str | None = None) -> Call:
+        """Take up sending again: the inverse of `suspend`."""
 
     @abstractmethod
     def get_tenant(self, tenant_id: str) -> Call:
@@ -125,12 +161,28 @@ class ProxyAPI(ABC):
         """The tenants in the answer to `list_tenants`."""
 
     @abstractmethod
+    def add_tenant(self, tenant_id: str, fields: Mapping[str, Any]) -> Call:
+        """Add a tenant, or replace all its fields."""
+
+    @abstractmethod
+    def change_tenant(self, tenant_id: str, fields: Mapping[str, Any]) -> Call:
+        """Change these fields of a tenant."""
+
+    @abstractmethod
     def list_accounts(self, tenant_id: str | None) -> Call:
         """The SMTP accounts of a tenant."""
 
     @abstractmethod
     def read_accounts(self, body: Any) -> list[dict[str, Any]]:
         """The accounts in the answer to `list_accounts`."""
+
+    def get_account(self, tenant_id: str, account_id: str) -> Call | None:
+        """One account with its password; None where the API shows it nowhere."""
+        return None
+
+    @abstractmethod
+    def put_account(self, account: Mapping[str, Any]) -> Call:
+        """Add an account, with `id` and `tenant_id` among its fields, or replace all of them."""
 
     def activity(self) -> Call | None:
         """Whether the proxy sends at all; None where the API has no such call."""
@@ -141,8 +193,8 @@ class ProxyAPI(ABC):
         """Wake the proxy's send and report loops."""
 
 
-#: What the commands API says of a message that it has sent, when it is submitted again.
-_ALREADY_SENT = "already sent"
+#: What the commands APIs say of a message that they have sent, when it is submitted again.
+ALREADY_SENT = "already sent"
 
 
 def _refusals(answer: Mapping[str, Any]) -> dict[str, str] | None:
@@ -159,6 +211,11 @@ def _refusals(answer: Mapping[str, Any]) -> dict[str, str] | None:
         reason = entry.get("reason")
         reasons[entry["id"]] = reason if isinstance(reason, str) and reason else "no reason given"
     return reasons
+
+
+def listed_of(tenant_id: str, pending_only: bool) -> dict[str, str]:
+    """The query of a tenant's list of messages."""
+    return {"tenant_id": tenant_id} | ({"active_only": "true"} if pending_only else {})
 
 
 def rows(value: Any, key: str | None = None) -> list[dict[str, Any]]:

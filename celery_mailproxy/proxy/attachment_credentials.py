@@ -1,6 +1,6 @@
 """Address and credentials that go with each attachment to a proxy that forgets whose message it is.
 
-The entities API (0.7.0) takes a message's tenant away before it fetches the attachments, and with it the tenant's
+0.7.0 takes a message's tenant away before it fetches the attachments, and with it the tenant's
 attachment URL and credentials. It does use both where they stand beside the attachment itself: a URL in brackets before
 the path, and `auth`. The proxy gets back what it has given us; no one else sees it.
 """

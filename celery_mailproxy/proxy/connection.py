@@ -43,11 +43,12 @@ class Connection:
                 within(self._timeout_seconds),
                 self._http.stream(call.method, call.path, params=dict(call.params) or None, json=call.json) as response,
             ):
-                content, oddity = _read(response)
+                content, oddity, is_too_long = _read(response)
                 return Answer(
                     status=response.status_code,
                     content=content,
                     oddity=oddity,
+                    is_too_long=is_too_long,
                     retry_after=response.headers.get("retry-after", ""),
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
@@ -69,21 +70,21 @@ class Connection:
         self._http.close()
 
 
-def _read(response: httpx.Response) -> tuple[bytes, str | None]:
-    """The body, and why it is not there: by its status alone the answer still says something."""
+def _read(response: httpx.Response) -> tuple[bytes, str | None, bool]:
+    """The body, why it is not there, and whether for its length: by its status the answer still says something."""
     if response.status_code >= 500:
         # The status says all. genro-mail-proxy closes the connection after an error of its own, without a word: what is
         # not read to its end is not used again, and the next call does not fail.
-        return b"", None
+        return b"", None, False
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
-        return b"", "compressed, though no compression was asked for"
+        return b"", "compressed, though no compression was asked for", False
     content = bytearray()
     for part in response.iter_bytes():
         content += part
         if len(content) > MAX_ANSWER_BYTES:
-            return b"", f"more than {MAX_ANSWER_BYTES} bytes long"
-    return bytes(content), None
+            return b"", f"more than {MAX_ANSWER_BYTES} bytes long", True
+    return bytes(content), None, False
 
 
 def _client(server: ServerSettings, transport: httpx.BaseTransport | None) -> httpx.Client:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from celery_mailproxy.testing.fake.commands import CommandsDialect
+from celery_mailproxy.testing.fake.commands_06 import Commands06Dialect
 from celery_mailproxy.testing.fake.delivery import FakeDelivery
-from celery_mailproxy.testing.fake.dialect import Answer, Request
+from celery_mailproxy.testing.fake.dialect import Answer, Dialect, Request
 from celery_mailproxy.testing.fake.entities import EntitiesDialect
 from celery_mailproxy.testing.fake.http import Failure, FakeHTTPServer, RecordedRequest
-from celery_mailproxy.testing.fake.records import API, FakeRecords, now_ts, recipients_of
+from celery_mailproxy.testing.fake.records import FakeRecords, now_ts, recipients_of
+from celery_mailproxy.testing.fake.v1 import V1Dialect
 from celery_mailproxy.testing.outcomes import Step, report_entry
 from celery_mailproxy.testing.ports import free_port
-from celery_mailproxy.testing.proxy_admin import ProxyAdmin
+from celery_mailproxy.testing.proxy_admin import API, Profile, ProxyAdmin
 
 if TYPE_CHECKING:
     # Python 3.10 has no typing.Self.
@@ -26,12 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeProxy"]
 
+_DIALECTS: dict[Profile, type[Dialect]] = {
+    "commands-0.5": CommandsDialect,
+    "commands-0.6": Commands06Dialect,
+    "entities": EntitiesDialect,
+    "v1": V1Dialect,
+}
+
 
 class FakeProxy(ProxyAdmin):
     """Answers like the real proxy, reports like the real proxy, and sends no mail. Enter it to start it.
 
     Args:
-        api: `"entities"` (genro-mail-proxy 0.7.0) or `"commands"` (0.5.0).
+        api: `"entities"` (genro-mail-proxy 0.7.0), `"commands"` or `"commands-0.5"` (0.5.0), `"commands-0.6"` (0.5.8 to
+            0.6.10) or `"v1"` (the line in development, below `/mailproxy/v1`).
         api_token: its admin token; by default a random one.
         port: its port; by default a free one.
         reports: post reports by itself. False: they wait for `send_reports()`.
@@ -71,7 +81,7 @@ class FakeProxy(ProxyAdmin):
         self.token = api_token or secrets.token_urlsafe(16)
         self.port = port or free_port()
         self.report_before_answer = report_before_answer
-        self._records = FakeRecords(api)
+        self._records = FakeRecords(self.profile)
         self._records.add_tenant({"id": self.tenant_id})
         account = {"id": self.account_id, "tenant_id": self.tenant_id, "host": "127.0.0.1", "port": 25}
         self._records.accounts[self._records.key(self.tenant_id, self.account_id)] = account
@@ -82,8 +92,7 @@ class FakeProxy(ProxyAdmin):
             timeout_seconds=report_timeout_seconds,
         )
         self._delivery.automatic = reports
-        dialect = CommandsDialect if api == "commands" else EntitiesDialect
-        self._dialect = dialect(self._records, self._delivery, self.token)
+        self._dialect = _DIALECTS[self.profile](self._records, self._delivery, self.token)
         self._server: FakeHTTPServer | None = None
         self._requests: list[RecordedRequest] = []
 
@@ -102,7 +111,7 @@ class FakeProxy(ProxyAdmin):
 
     def start(self) -> None:
         """Start to listen, and to report."""
-        self._server = FakeHTTPServer(self.port, self._answer, self._dialect.submit_path, self._requests)
+        self._server = FakeHTTPServer(self.port, self._answer, self.submit_path, self._requests)
         self._delivery.start()
 
     def stop(self) -> None:
@@ -208,14 +217,14 @@ class FakeProxy(ProxyAdmin):
         return self._delivery.post(tenant_id or self.tenant_id, entries)
 
     def entry(self, message_id: str, step: Step, *, timestamp: int | None = None) -> dict[str, Any]:
-        """The report entry for one step of one message, as this API writes it, for `report`.
+        """The report entry for one step of one message, as this release writes it, for `report`.
 
         Raises:
-            ValueError: this API never reports such a step.
+            ValueError: this release never reports such a step.
         """
-        entry = report_entry(self.api, message_id, step, now_ts() if timestamp is None else timestamp)
+        entry = report_entry(self.profile, message_id, step, now_ts() if timestamp is None else timestamp)
         if entry is None:
-            raise ValueError(f"the commands API reports sent and error only, got {step.kind!r}")
+            raise ValueError(f"genro-mail-proxy 0.5.0 reports sent and error only, got {step.kind!r}")
         return entry
 
     # Failures
@@ -229,7 +238,7 @@ class FakeProxy(ProxyAdmin):
         accepted: bool = False,
         any_request: bool = False,
     ) -> None:
-        """Answer the next submissions (or `any_request`) with this status.
+        """Answer the next submissions of messages (or `any_request`) with this status.
 
         `accepted`: the messages are taken all the same.
         """
@@ -252,7 +261,7 @@ class FakeProxy(ProxyAdmin):
         try:
             yield
         finally:
-            self._server = FakeHTTPServer(self.port, self._answer, self._dialect.submit_path, self._requests)
+            self._server = FakeHTTPServer(self.port, self._answer, self.submit_path, self._requests)
 
     def _running(self) -> FakeHTTPServer:
         if self._server is None:
@@ -261,7 +270,7 @@ class FakeProxy(ProxyAdmin):
 
     def _answer(self, request: Request) -> Answer:
         answer = self._dialect.answer(request)
-        if self.report_before_answer and request.path == self._dialect.submit_path:
+        if self.report_before_answer and request.path == self.submit_path:
             self.send_reports()
         return answer
 

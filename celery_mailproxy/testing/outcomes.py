@@ -37,26 +37,31 @@ def error(reason: str = "(554, 'refused') (SMTP 554)", *, delay_seconds: float =
 
 
 def deferred(reason: str = "rate_limit", *, delay_seconds: float = 0.0) -> Step:
-    """The proxy will try again: the next step. The commands API does not report this."""
+    """The proxy will try again: the next step. 0.5.0 does not report this; 0.6 and v1 report when, and no reason."""
     return Step(kind="deferred", reason=reason, delay_seconds=delay_seconds)
 
 
 def bounced(
     reason: str = "no such user", *, bounce_type: str = "hard", code: str = "550", delay_seconds: float = 0.0
 ) -> Step:
-    """A bounce came back, usually after `sent()`. Only the entities API reports it."""
+    """A bounce came back, usually after `sent()`. 0.5.0 does not report it."""
     details = {"bounce_type": bounce_type, "bounce_code": code}
     return Step(kind="bounced", reason=reason, delay_seconds=delay_seconds, details=details)
 
 
 def pec(event: str = "pec_delivery", *, details: str | None = None, delay_seconds: float = 0.0) -> Step:
-    """A receipt of Italian certified mail: `pec_acceptance`, `pec_delivery` or `pec_error`; entities API only."""
+    """A receipt of Italian certified mail: `pec_acceptance`, `pec_delivery` or `pec_error`; not by 0.5.0."""
     return Step(kind="pec", reason=details, delay_seconds=delay_seconds, details={"pec_event": event})
 
 
-def report_entry(api: str, message_id: str, step: Step, timestamp: int) -> dict[str, Any] | None:
-    """The entry of a report body for this step, as that API writes it; None if that API does not report it."""
-    if api == "commands":
+def report_entry(
+    profile: str, message_id: str, step: Step, timestamp: int, next_try: int | None = None
+) -> dict[str, Any] | None:
+    """The entry of a report body for this step, as that release writes it; None if it does not report it.
+
+    `next_try` is when a deferred mail is tried again: 0.6 and v1 report that moment, in place of the present one.
+    """
+    if profile == "commands-0.5":
         if step.kind not in ("sent", "error"):
             return None
         failed = step.kind == "error"
@@ -72,7 +77,9 @@ def report_entry(api: str, message_id: str, step: Step, timestamp: int) -> dict[
     elif step.kind == "error":
         entry |= {"error_ts": timestamp, "error": step.reason}
     elif step.kind == "deferred":
-        entry |= {"deferred_ts": timestamp, "deferred_reason": step.reason}
+        is_present = profile == "entities"
+        moment = timestamp if is_present or next_try is None else next_try
+        entry |= {"deferred_ts": moment, "deferred_reason": step.reason if is_present else None}
     elif step.kind == "bounced":
         entry |= {"bounce_ts": timestamp, **step.details, "bounce_reason": step.reason}
     else:

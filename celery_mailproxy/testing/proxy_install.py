@@ -23,20 +23,22 @@ import subprocess  # nosec B404
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from celery_mailproxy.errors import MailProxyError
+from celery_mailproxy.testing.proxy_admin import API, Profile, profile_of
 
-__all__ = ["API", "PROXY_VERSIONS", "ProxyInstall", "install_proxy"]
+__all__ = ["API", "PROXY_VERSIONS", "ProxyInstall", "install_proxy", "source_install"]
 
-API = Literal["commands", "entities"]
 Progress = Callable[[str], None]
 
-#: The release that stands for each HTTP API. Of the commands API, 0.5.0 is the last wheel that can be imported.
+#: The releases that can be had from the package index: the wheels of 0.5.8 to 0.6.10 lack some of their own modules.
 PROXY_VERSIONS: dict[API, str] = {"commands": "0.5.0", "entities": "0.7.0"}
+
+#: The name of each in the cache.
+_NAMES: dict[Profile, API] = {"commands-0.5": "commands", "entities": "entities"}
 
 _COMPLETE = ".complete"
 _LOCK_TIMEOUT_SECONDS = 900.0
@@ -56,7 +58,7 @@ def install_proxy(api: API, *, cache_dir: Path | None = None, progress: Progress
     """Install genro-mail-proxy from the package index, once, and say where it is.
 
     Args:
-        api: `"commands"` (genro-mail-proxy 0.5.0) or `"entities"` (0.7.0).
+        api: `"commands"` or `"commands-0.5"` (genro-mail-proxy 0.5.0), or `"entities"` (0.7.0).
         cache_dir: where installations are kept; by default `$CELERY_MAILPROXY_CACHE`, else `.cache/proxies` in the
             working directory.
         progress: is called with a line of text before each step that takes seconds.
@@ -67,16 +69,51 @@ def install_proxy(api: API, *, cache_dir: Path | None = None, progress: Progress
     Raises:
         MailProxyError: a step failed; the message ends with the last lines of its output and what to do.
     """
-    if api not in PROXY_VERSIONS:
-        raise MailProxyError(f"api must be 'commands' or 'entities', got {api!r}")
+    name = _name_of(api)
     version = f"{platform.python_implementation().lower()}-{platform.python_version()}"
     folder = (cache_dir or _default_cache_dir()).absolute() / version
-    dependencies, code = folder / "dependencies", folder / f"{api}-{PROXY_VERSIONS[api]}"
+    dependencies, code = folder / "dependencies", folder / f"{name}-{PROXY_VERSIONS[name]}"
     if not (_is_complete(dependencies) and _is_complete(code)):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder / "install.lock", progress):
-            _install(api, dependencies, code, progress or _silent)
-    return ProxyInstall(api=api, version=PROXY_VERSIONS[api], python=_python_of(dependencies), python_path=(code,))
+            _install(name, dependencies, code, progress or _silent)
+    return ProxyInstall(api=api, version=PROXY_VERSIONS[name], python=_python_of(dependencies), python_path=(code,))
+
+
+def source_install(
+    api: API,
+    source: Path,
+    *,
+    python: Path | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> ProxyInstall:
+    """The proxy in a source tree (or in its `src/`), with the dependencies of `python`, by default 0.7.0's.
+
+    Raises:
+        MailProxyError: there is no such proxy in the folder, or a step of `install_proxy` failed.
+    """
+    profile_of(api)
+    code = next((folder for folder in (source / "src", source) if _holds_proxy(folder)), None)
+    if code is None:
+        raise MailProxyError(f"source must be a folder with genro-mail-proxy's src/, got {str(source)!r}")
+    if python is None:
+        python = install_proxy("entities", cache_dir=cache_dir, progress=progress).python
+    return ProxyInstall(api=api, version="source", python=python, python_path=(code.absolute(),))
+
+
+def _holds_proxy(folder: Path) -> bool:
+    return (folder / "mail_proxy").is_dir() or (folder / "core" / "mail_proxy").is_dir()
+
+
+def _name_of(api: str) -> API:
+    with suppress(ValueError):
+        if (name := _NAMES.get(profile_of(api))) is not None:
+            return name
+    raise MailProxyError(
+        f"api must be 'commands', 'commands-0.5' or 'entities', got {api!r}: the package index has no other release "
+        "that starts. Use RealProxy(api, source=FOLDER) with a source tree."
+    )
 
 
 def _install(api: API, dependencies: Path, code: Path, progress: Progress) -> None:
@@ -89,7 +126,7 @@ def _install(api: API, dependencies: Path, code: Path, progress: Progress) -> No
             _pip(dependencies, "install", f"genro-mail-proxy=={PROXY_VERSIONS['entities']}")
     if not _is_complete(code):
         with _made_whole(code):
-            progress(f"Installing genro-mail-proxy {PROXY_VERSIONS[api]} ({api} API) …")
+            progress(f"Installing genro-mail-proxy {PROXY_VERSIONS[api]} …")
             fetch = _fetch_wheel if api == "commands" else _fetch_source
             fetch(dependencies, code)
 

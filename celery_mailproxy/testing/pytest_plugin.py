@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mail_proxy() -> Iterator[FakeProxy]:
-    """A running `celery_mailproxy.testing.FakeProxy` with the entities API (genro-mail-proxy 0.7).
+    """A running `celery_mailproxy.testing.FakeProxy` like genro-mail-proxy 0.7.0.
 
     `mail_proxy.url` and `mail_proxy.token` are what the settings need, with `mail_proxy.tenant_id` and
     `mail_proxy.account_id`; `mail_proxy.received` is what was submitted.
@@ -29,7 +29,7 @@ def mail_proxy() -> Iterator[FakeProxy]:
 
 @pytest.fixture
 def mail_proxy_commands() -> Iterator[FakeProxy]:
-    """The same with the commands API (genro-mail-proxy up to 0.6)."""
+    """The same, like genro-mail-proxy 0.5.0."""
     yield from _running("commands")
 
 

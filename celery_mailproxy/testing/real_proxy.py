@@ -13,14 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from celery_mailproxy.errors import MailProxyError
 from celery_mailproxy.testing.ports import free_port
 from celery_mailproxy.testing.proxy_admin import ProxyAdmin
-from celery_mailproxy.testing.proxy_install import API, Progress, ProxyInstall, install_proxy
+from celery_mailproxy.testing.proxy_install import API, Progress, ProxyInstall, install_proxy, source_install
 
 if TYPE_CHECKING:
     # Python 3.10 has no typing.Self.
@@ -33,7 +33,8 @@ class RealProxy(ProxyAdmin):
     """A real genro-mail-proxy on a free port of 127.0.0.1, in a separate process. Enter it to start it.
 
     Args:
-        api: `"commands"` (genro-mail-proxy 0.5.0) or `"entities"` (0.7.0).
+        api: `"commands"` or `"commands-0.5"` (genro-mail-proxy 0.5.0) or `"entities"` (0.7.0); with `source` also
+            `"commands-0.6"` (0.5.8 to 0.6.10) or `"v1"` (the line in development).
         api_token: its admin token; by default a random one.
         port: its port; by default a free one, which stays the same when it is started again.
         db_path: its SQLite file; by default a fresh one, removed at the end. It outlives `kill()` and `stop()`.
@@ -41,6 +42,9 @@ class RealProxy(ProxyAdmin):
         retry_delays_seconds: after how many seconds it tries a deferred mail again, e.g. `(1, 1, 1)`; whole seconds;
             by default its own: 60, 300, 900 …
         install: what `install_proxy(api)` returned; by default it is called.
+        source: a source tree of yours, in place of a release: a checkout of the tag v0.6.10, say.
+        python: the interpreter of an environment with its dependencies; by default one with those of 0.7.0, which are
+            those of 0.6.10 too. v1 wants genro-asgi.
         cache_dir, progress: passed to `install_proxy`.
 
     Attributes: those of `ProxyAdmin`, and `port`, `db_path`, `log_path` (what it logs, all starts in one file), `pid`.
@@ -60,6 +64,8 @@ class RealProxy(ProxyAdmin):
         send_interval_seconds: float = 0.1,
         retry_delays_seconds: tuple[int, ...] | None = None,
         install: ProxyInstall | None = None,
+        source: Path | None = None,
+        python: Path | None = None,
         cache_dir: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -70,11 +76,13 @@ class RealProxy(ProxyAdmin):
         self.db_path = db_path or Path(self._folder.name) / "proxy.db"
         self.log_path = Path(self._folder.name) / "proxy.log"
         self._settings = {
-            "api": api,
+            "api": self.profile,
             "send_interval_seconds": send_interval_seconds,
             "retry_delays_seconds": list(retry_delays_seconds) if retry_delays_seconds else None,
         }
         self._install = install
+        self._source = source
+        self._python = python
         self._cache_dir = cache_dir
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,7 +122,7 @@ class RealProxy(ProxyAdmin):
         """
         if self.pid is not None:
             return
-        self._install = self._install or install_proxy(self.api, cache_dir=self._cache_dir, progress=self._progress)
+        self._install = self._install or self._find()
         with self.log_path.open("ab") as log:
             # Our own command, without a shell.
             self._process = subprocess.Popen(  # nosec B603
@@ -145,6 +153,12 @@ class RealProxy(ProxyAdmin):
         self.stop()
         self._folder.cleanup()
 
+    def _find(self) -> ProxyInstall:
+        where: dict[str, Any] = {"cache_dir": self._cache_dir, "progress": self._progress}
+        if self._source is None:
+            return install_proxy(self.api, **where)
+        return source_install(self.api, self._source, python=self._python, **where)
+
     def _environment(self, install: ProxyInstall) -> dict[str, str]:
         ours = ("PYTHON", "GMP_", "VIRTUAL_ENV")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -164,7 +178,7 @@ class RealProxy(ProxyAdmin):
                 if process.poll() is not None:
                     raise MailProxyError(f"genro-mail-proxy ended at its start:\n{self._end_of_log()}")
                 try:
-                    if client.get(f"{self.url}/health").status_code == 200:
+                    if client.get(f"{self.url}{self.base_path}/health").status_code == 200:
                         return
                 except httpx.TransportError:
                     pass

@@ -20,24 +20,48 @@ from typing import Any
 
 
 def commands_app(settings: dict[str, Any]) -> Any:
-    """The application of `mail_proxy.server` (0.5.0), with an interval and retry delays of our choice."""
+    """The application of `mail_proxy.server` (0.5.0, 0.6), with an interval and retry delays of our choice."""
+    core = commands_core(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        await core.start()
+        yield
+        await core.stop()
+
+    create_app = importlib.import_module("mail_proxy.api").create_app
+    return create_app(core, api_token=settings["api_token"], lifespan=lifespan)
+
+
+def v1_app(settings: dict[str, Any]) -> Any:
+    """The application of the line in development, on its own server."""
+    application = importlib.import_module("mail_proxy.mail_proxy_application").MailProxyApplication
+    params = {"core": commands_core(settings), "api_token": settings["api_token"]}
+    server = importlib.import_module("genro_asgi").AsgiServer
+    try:
+        return server(applications=[application(**params)], middleware={"auth": False})
+    except ValueError:
+        # genro-asgi 0.46 makes the application itself.
+        return server(applications=[(application, params)], middleware={"auth": False})
+
+
+def commands_core(settings: dict[str, Any]) -> Any:
+    """What sends and reports in 0.5.0, 0.6 and the line in development."""
     core = importlib.import_module("mail_proxy.core").MailProxy(
         db_path=settings["db_path"],
         start_active=True,
         send_loop_interval=settings["send_interval_seconds"],
         retry_delays=settings["retry_delays_seconds"],
     )
+    stop = core.stop
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        await core.start()
-        yield
+    async def stop_at_once() -> None:
         # Its clean-up loop sleeps for 150 seconds at a time, and stop() would wait for it.
         core._task_cleanup.cancel()
-        await core.stop()
+        await stop()
 
-    create_app = importlib.import_module("mail_proxy.api").create_app
-    return create_app(core, api_token=settings["api_token"], lifespan=lifespan)
+    core.stop = stop_at_once
+    return core
 
 
 def entities_app(settings: dict[str, Any]) -> Any:
@@ -71,7 +95,8 @@ def main() -> None:
     exit_with_parent()
     settings = json.loads(os.environ.pop("CELERY_MAILPROXY_SERVE"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = {"commands": commands_app, "entities": entities_app}[settings["api"]](settings)
+    apps = {"commands-0.5": commands_app, "commands-0.6": commands_app, "entities": entities_app, "v1": v1_app}
+    app = apps[settings["api"]](settings)
     uvicorn = importlib.import_module("uvicorn")
     uvicorn.run(app, host="127.0.0.1", port=settings["port"], access_log=False)
 

@@ -1,4 +1,4 @@
-"""One fixture, every store."""
+"""One fixture, every store; and what the tests of a `proxy` need beside it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
 from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
+from celery_mailproxy.testing import MailSink
 
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.report_sink import ReportSink
+from .proxies import AnyProxy
 from .store_values import RETENTION, Clock, DamageStore, MakeStore, new_id
 
 
@@ -106,3 +111,25 @@ def _damage_key(client: Any, store: RedisStore, broken: bytes | None, message_id
         client.set(key, value)
 
     return fix
+
+
+@pytest.fixture
+def tenant(proxy: AnyProxy, mail_sink: MailSink, report_sink: ReportSink) -> Iterator[ProxyTenant]:
+    """A tenant whose reports go to `report_sink`."""
+    tenant = ProxyTenant(proxy=proxy, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
+    yield tenant.add(report_sink.url)
+    tenant.add(None, active=False)
+
+
+@pytest.fixture
+def anonymous(proxy: AnyProxy) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=proxy.url + proxy.base_path, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(proxy: AnyProxy) -> Iterator[httpx.Client]:
+    # A connection for each request: the real proxies close one behind their back after an unhandled error.
+    headers = {"X-API-Token": proxy.token, "Connection": "close"}
+    with httpx.Client(base_url=proxy.url + proxy.base_path, headers=headers, trust_env=False) as client:
+        yield client

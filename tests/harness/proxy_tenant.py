@@ -73,7 +73,7 @@ class ProxyTenant:
 
 
 def _is_ended(message: Mapping[str, Any]) -> bool:
-    # Of the commands API the first, of the entities API the second, of both the third.
+    # Of 0.7.0 the second, of the others the first, of all the third.
     return any(message.get(name) for name in ("sent_ts", "smtp_ts", "error_ts"))
 
 
@@ -83,5 +83,5 @@ def _is_due(message: Mapping[str, Any]) -> bool:
 
 def _is_unreported(message: Mapping[str, Any]) -> bool:
     if "history" in message:
-        return any(event["reported_ts"] is None for event in message["history"])
+        return any(event.get("reported_ts") is None for event in message["history"])
     return _is_ended(message) and not message.get("reported_ts")

@@ -14,8 +14,10 @@ from .links import Link, Outcome, failed, fine, guarded, skipped, warning
 __all__ = ["ProxyProbe"]
 
 _RELEASES = {
-    "commands": "genro-mail-proxy up to 0.6",
-    "entities": "genro-mail-proxy 0.7 on; 0.7.0 loses emails that it defers",
+    "commands-0.5": "genro-mail-proxy 0.5.0",
+    "commands-0.6": "genro-mail-proxy 0.5.8 to 0.6.10",
+    "entities": "genro-mail-proxy 0.7.0, which loses emails that it defers",
+    "v1": "genro-mail-proxy, the line in development",
 }
 
 #: A tenant id to ask for where none is configured: a token is looked at before the tenant.
@@ -68,22 +70,24 @@ class ProxyProbe:
         configured = self.server.api
         probe = self._connect(replace(self.server, api="auto"))
         try:
-            spoken = probe.api.name
-        except (ProxyRequestError, ProxyUnavailable) as exc:
-            if configured == "auto":
-                return failed("API", exc.problem, "Set mail_proxy_api to 'commands' or 'entities' if it hides them.")
+            spoken, base_path = probe.api.name, probe.base_path
+        except ProxyUnavailable as exc:
+            if configured in ("auto", "commands", "v1"):
+                return failed("API", exc.problem, exc.remedy or "Set mail_proxy_api.")
             return warning(
                 "API", f"{configured}, as set; the proxy does not say", "No action is needed if emails are accepted."
             )
         finally:
             probe.close()
-        if configured not in ("auto", spoken):
+        is_commands = configured == "commands" and spoken != "entities"
+        if configured not in ("auto", spoken) and not is_commands:
             return failed(
                 "API",
                 f"the proxy speaks {spoken} ({_RELEASES[spoken]}), and mail_proxy_api is {configured!r}",
                 "Set mail_proxy_api to 'auto'.",
             )
-        return fine("API", f"{spoken} ({_RELEASES[spoken]})")
+        place = f" at {base_path}" if base_path else ""
+        return fine("API", f"{spoken}{place} ({_RELEASES[spoken]})")
 
     def _token(self) -> Link:
         try:
@@ -110,20 +114,20 @@ class ProxyProbe:
         if is_active is None:
             return skipped("sending", "the proxy does not say whether it is active")
         if not is_active:
-            remedy = "Activate it: POST /instance/activate, or start it with start_active=True."
+            remedy = "Activate it, or start it with start_active=True; on 0.7.0: POST /instance/activate."
             return failed("sending", "the proxy accepts emails but is not active: it sends none", remedy)
         return fine("sending", "the proxy is active")
 
     def _tenant(self) -> Link:
         if self.server.tenant is None:
-            remedy = "Set mail_proxy_tenant. The entities API refuses an email without a tenant."
+            remedy = "Set mail_proxy_tenant. Every release but 0.5.0 refuses an email without a tenant."
             return warning("tenant", "mail_proxy_tenant is not set: each email must name one", remedy)
         name = self.server.tenant
         remedy = "Create it on the proxy, or correct mail_proxy_tenant. Ids are case-sensitive."
         try:
             self.tenant = self.client.tenant(name)
         except (ProxyRequestError, ProxyUnavailable) as exc:
-            # The entities API answers 500 for a tenant it does not know.
+            # 0.7.0 answers 500 for a tenant it does not know.
             if exc.status in (404, 500):
                 return failed("tenant", f"the proxy knows no tenant {name!r}", remedy)
             raise

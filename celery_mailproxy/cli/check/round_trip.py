@@ -78,7 +78,7 @@ def _without_report(server: ServerSettings, message_id: str, after: str) -> Link
     elif record.get("sent_ts") or record.get("smtp_ts"):
         found += "; the proxy has sent it"
     elif deferred := record.get("deferred_ts"):
-        # The commands API does not report this.
+        # 0.5.0 does not report this.
         until = clock_time(from_seconds(deferred))
         remedy = "Check the SMTP account: the proxy's log has the server's answer."
         return failed(NAME, f"{found}; the proxy has deferred it until {until}", remedy)

@@ -41,7 +41,7 @@ _ORDERED = json.JSONEncoder(sort_keys=True, default=repr)
 def pack_report(report: DeliveryReport) -> str:
     """A report as a text without its kind and message id, which the entry's key and the record's key hold.
 
-    TIME, then SHAPE: `E` or `C` where `raw` is just what the entities or the commands API makes of this report, `R`
+    TIME, then SHAPE: `E` or `C` where `raw` is just what 0.7.0 or 0.5.0 makes of this report, `R`
     where it is among the extras, `N` where there is none; then the extras as a JSON object, if there are any.
     """
     shape = next((name for name, raw in _usual_entries(report) if _is_same_json(raw, report.raw)), "R")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -21,9 +21,9 @@ from ...errors import (
 from ...mail.message import MailMessage
 from ...mail.payload import encode
 from ...mail.verp import verp_address
-from ...proxy.answers import concerns_all
 from ...proxy.api import SubmitAnswer
 from ...proxy.client import ProxyClient
+from .held_before import held_before
 from .outgoing import Outgoing
 from .troubles import Troubles
 from .unforeseen import FORESEEN, unforeseen
@@ -64,14 +64,15 @@ class Handover:
         """What was known of some of the messages, and the proxy's answer for the others."""
         known = SubmitAnswer()
         to_submit: list[MailMessage] = []
-        submitted_before: set[str] = set()
+        submitted_before: dict[str, str | None] = {}
         for out, delivery in zip(outgoing, kept, strict=True):
             is_same = (delivery.tenant_id, delivery.server) == self.place(out.message)
             if not is_same:
                 known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
             elif delivery.status is Status.NEW:
                 to_submit.append(out.message)
-                submitted_before |= {delivery.message_id} if delivery.created_at < begun_at else set()
+                if delivery.created_at < begun_at:
+                    submitted_before[delivery.message_id] = delivery.account_id
             else:
                 known += _known_answer(delivery)
         answer = SubmitAnswer()
@@ -80,13 +81,16 @@ class Handover:
             answer += self._submit_to(server, messages, submitted_before)
         return known, answer
 
-    def _submit_to(self, server: str, messages: Sequence[MailMessage], submitted_before: set[str]) -> SubmitAnswer:
+    def _submit_to(
+        self, server: str, messages: Sequence[MailMessage], submitted_before: Mapping[str, str | None]
+    ) -> SubmitAnswer:
         payloads, unencoded = self._encoded(messages)
         answer = SubmitAnswer()
         try:
             client = self._client_for(server)
-            answer = _held(client, payloads, submitted_before)
-            payloads = [each for each in payloads if each["id"] not in {*answer.accepted, *answer.unsettled}]
+            answer = held_before(client, payloads, submitted_before)
+            settled = {*answer.accepted, *answer.rejected, *answer.unsettled}
+            payloads = [each for each in payloads if each["id"] not in settled]
             if payloads:
                 answer += client.submit(payloads)
         except ProxyRequestError as exc:
@@ -125,27 +129,6 @@ class Handover:
 def _misconfigured(exc: ConfigurationError) -> ProxyUnavailable:
     problem = str(exc).removesuffix(".")
     return ProxyUnavailable(problem, maybe_accepted=False, remedy="The emails go on once this is right.")
-
-
-def _held(client: ProxyClient, payloads: Iterable[Mapping[str, Any]], submitted_before: set[str]) -> SubmitAnswer:
-    """Those submitted before that the proxy has: a lost answer is no reason to send them again.
-
-    Where it does not say so of one, that one is unsettled.
-    """
-    held: list[str] = []
-    unsaid: dict[str, ProxyUnavailable] = {}
-    for payload in payloads:
-        message_id = payload["id"]
-        if message_id not in submitted_before:
-            continue
-        try:
-            if client.holds(message_id, payload.get("tenant_id")):
-                held.append(message_id)
-        except ProxyUnavailable as exc:
-            if concerns_all(exc):
-                raise
-            unsaid[message_id] = exc
-    return SubmitAnswer(accepted=tuple(held), unsettled=unsaid)
 
 
 def _known_answer(delivery: Delivery) -> SubmitAnswer:

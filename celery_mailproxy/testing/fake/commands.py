@@ -1,14 +1,14 @@
-"""The commands API (genro-mail-proxy 0.5.0), faked."""
+"""genro-mail-proxy 0.5.0, faked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from celery_mailproxy.testing.fake.dialect import Answer, Dialect, Invalid, Request, Route
+from celery_mailproxy.testing.fake.dialect import Answer, Dialect, Invalid, Refused, Request, Route
 from celery_mailproxy.testing.fake.records import Record
 from celery_mailproxy.testing.outcomes import error
 
-__all__ = ["CommandsDialect"]
+__all__ = ["CommandsDialect", "priority_of", "require"]
 
 _LABELS = {"immediate": 0, "high": 1, "medium": 2, "low": 3}
 _TEXT_FIELDS = ("account_id", "reply_to", "return_path", "content_type", "message_id")
@@ -24,13 +24,16 @@ class CommandsDialect(Dialect):
     """Refuses with 400 when nothing of a submission was accepted, and with 422 when one field has a wrong shape."""
 
     submit_path = "/commands/add-messages"
+    #: What a message must have, else all of the submission is refused.
+    required_fields: tuple[str, ...] = ("id", "from", "to", "subject", "body")
 
     def routes(self) -> dict[str, Route]:
         return {
             **super().routes(),
+            "GET /status": lambda request: {"ok": True},
             "POST /commands/run-now": self.run_now,
-            "POST /commands/suspend": lambda request: self.set_active(False),
-            "POST /commands/activate": lambda request: self.set_active(True),
+            "POST /commands/suspend": self.suspend,
+            "POST /commands/activate": self.activate,
             "POST /commands/delete-messages": self.delete_messages,
             "GET /messages": self.list_messages,
             "POST /tenant": self.add_tenant,
@@ -46,27 +49,31 @@ class CommandsDialect(Dialect):
     def submit(self, request: Request) -> Any:
         messages = request.field("messages", list)
         for index, message in enumerate(messages):
-            _check_shape(index, message)
+            self.check(index, message)
         if len(messages) > 1000:
             problem = "Cannot enqueue more than 1000 messages at once"
-            return Answer(status=400, body={"detail": {"error": problem, "rejected": None}})
+            raise Refused(400, {"error": problem, "rejected": None})
         default = request.json().get("default_priority")
         rejected, queued = [], 0
         with self.records.lock:
             self.records.received.extend(messages)
             for message in messages:
-                reason = self._refusal(message)
+                reason = self.refusal(message)
                 if reason is None:
-                    self._accept(message, 2 if default is None else _priority(default))
+                    self.accept(message, 2 if default is None else priority_of(default))
                     queued += 1
                 else:
                     rejected.append({"id": message["id"], "reason": reason})
-                    self._report_refusal(message, reason)
+                    self.keep_refused(message, reason)
         if not queued and any(refused["reason"] != "already sent" for refused in rejected):
-            return Answer(status=400, body={"detail": {"error": None, "rejected": rejected}})
+            raise Refused(400, {"error": None, "rejected": rejected})
         return {"ok": True, "queued": queued, "rejected": rejected}
 
-    def _refusal(self, message: dict[str, Any]) -> str | None:
+    def check(self, index: int, message: Any) -> None:
+        """Raise `Invalid` where the shape of a message makes the API refuse all of them."""
+        _check_shape(index, message, self.required_fields)
+
+    def refusal(self, message: dict[str, Any]) -> str | None:
         for name in ("id", "from", "to"):
             if not message[name]:
                 return f"missing {name}"
@@ -77,7 +84,7 @@ class CommandsDialect(Dialect):
         known = self.records.messages.get(self.records.key("", message["id"]))
         return "already sent" if known and known.sent_ts is not None else None
 
-    def _report_refusal(self, message: dict[str, Any], reason: str) -> None:
+    def keep_refused(self, message: dict[str, Any], reason: str) -> None:
         """It keeps refused messages too, and reports them as errors if their account says to whom."""
         account = self.records.accounts.get(self.records.key("", message.get("account_id") or ""))
         if reason == "already sent" or not message["id"] or account is None:
@@ -86,9 +93,9 @@ class CommandsDialect(Dialect):
         record.steps, record.deferred_ts = [error(reason)], None
         self.delivery.schedule(record)
 
-    def _accept(self, message: dict[str, Any], default_priority: int) -> None:
+    def accept(self, message: dict[str, Any], default_priority: int) -> None:
         priority = message.get("priority")
-        priority = default_priority if priority is None else _priority(priority)
+        priority = default_priority if priority is None else priority_of(priority)
         payload = {name: message[name] for name in _FIELDS if message.get(name) is not None}
         payload = {"content_type": "plain", **payload, "priority": priority}
         tenant_id = self.records.accounts[self.records.key("", message["account_id"])]["tenant_id"] or ""
@@ -99,9 +106,13 @@ class CommandsDialect(Dialect):
         self.delivery.run_now(request.parameter("tenant_id"))
         return {"ok": True}
 
-    def set_active(self, active: bool) -> Any:
+    def suspend(self, request: Request) -> Any:
         # Only its reports stop: the real one goes on sending.
-        self.delivery.active = active
+        self.delivery.active = False
+        return {"ok": True}
+
+    def activate(self, request: Request) -> Any:
+        self.delivery.active = True
         return {"ok": True}
 
     def delete_messages(self, request: Request) -> Any:
@@ -132,12 +143,15 @@ class CommandsDialect(Dialect):
     def get_tenant(self, request: Request, tenant_id: str) -> Any:
         with self.records.lock:
             tenant = self.records.tenants.get(tenant_id)
-            return _public(tenant) if tenant else _no_tenant(tenant_id)
+            return _public(tenant) if tenant else self.no_tenant(tenant_id)
+
+    def no_tenant(self, tenant_id: str) -> Answer:
+        return self.error(404, f"Tenant '{tenant_id}' not found")
 
     def update_tenant(self, request: Request, tenant_id: str) -> Any:
         with self.records.lock:
             if tenant_id not in self.records.tenants:
-                return _no_tenant(tenant_id)
+                return self.no_tenant(tenant_id)
             changes = {name: value for name, value in request.json().items() if value is not None}
             self.records.tenants[tenant_id].update(changes)
         self.delivery.run_now(None)
@@ -145,7 +159,7 @@ class CommandsDialect(Dialect):
 
     def delete_tenant(self, request: Request, tenant_id: str) -> Any:
         with self.records.lock:
-            return {"ok": True} if self.records.tenants.pop(tenant_id, None) else _no_tenant(tenant_id)
+            return {"ok": True} if self.records.tenants.pop(tenant_id, None) else self.no_tenant(tenant_id)
 
     def add_account(self, request: Request) -> Any:
         request.field("id"), request.field("host"), request.field("port", int)
@@ -165,43 +179,43 @@ class CommandsDialect(Dialect):
         with self.records.lock:
             account = self.records.accounts.get(self.records.key("", account_id))
             if account is None or account["tenant_id"] != tenant_id:
-                return Answer(status=400, body={"detail": "account not found or not owned by tenant"})
+                raise Refused(400, "account not found or not owned by tenant")
             del self.records.accounts[self.records.key("", account_id)]
         return {"ok": True}
 
 
-def _check_shape(index: int, message: Any) -> None:
+def _check_shape(index: int, message: Any, required_fields: tuple[str, ...]) -> None:
     """Raise `Invalid` where the API's own model would: for the whole submission, whatever else is in it."""
     at = ("body", "messages", index)
     if not isinstance(message, dict):
         raise Invalid(*at, problem="Input should be a valid dictionary", kind="model_attributes_type")
-    for name in ("id", "from", "to", "subject", "body"):
+    for name in required_fields:
         if name not in message:
             raise Invalid(*at, name)
     for name in ("id", "from", "subject", "body"):
-        _require(isinstance(message[name], str), *at, name)
-    _require(_are_addresses(message["to"]), *at, "to")
+        require(isinstance(message.get(name, ""), str), *at, name)
+    require(_are_addresses(message["to"]), *at, "to")
     for name in ("cc", "bcc"):
-        _require(message.get(name) is None or _are_addresses(message[name]), *at, name)
+        require(message.get(name) is None or _are_addresses(message[name]), *at, name)
     for name in _TEXT_FIELDS:
-        _require(isinstance(message.get(name, ""), str | None), *at, name)
-    _require(isinstance(message.get("headers"), dict | None), *at, "headers")
-    _require(message.get("deferred_ts") is None or _is_whole(message["deferred_ts"]), *at, "deferred_ts")
+        require(isinstance(message.get(name, ""), str | None), *at, name)
+    require(isinstance(message.get("headers"), dict | None), *at, "headers")
+    require(message.get("deferred_ts") is None or _is_whole(message["deferred_ts"]), *at, "deferred_ts")
     priority = message.get("priority")
-    _require(priority is None or priority in _LABELS or _is_whole(priority), *at, "priority")
+    require(priority is None or priority in _LABELS or _is_whole(priority), *at, "priority")
     attachments = message.get("attachments") or []
-    _require(isinstance(attachments, list), *at, "attachments")
+    require(isinstance(attachments, list), *at, "attachments")
     for number, attachment in enumerate(attachments):
-        _require(isinstance(attachment, dict), *at, "attachments", number)
+        require(isinstance(attachment, dict), *at, "attachments", number)
         for name in ("filename", "storage_path"):
-            _require(isinstance(attachment.get(name), str), *at, "attachments", number, name)
+            require(isinstance(attachment.get(name), str), *at, "attachments", number, name)
         for name in set(attachment) - _ATTACHMENT_FIELDS:
             raise Invalid(
                 *at, "attachments", number, name, problem="Extra inputs are not permitted", kind="extra_forbidden"
             )
 
 
-def _require(condition: bool, *location: str | int) -> None:
+def require(condition: bool, *location: str | int) -> None:
     if not condition:
         raise Invalid(*location, problem="Input should be of another type", kind="type_error")
 
@@ -217,7 +231,7 @@ def _is_whole(value: Any) -> bool:
         return False
 
 
-def _priority(value: Any) -> int:
+def priority_of(value: Any) -> int:
     return min(3, max(0, _LABELS[value] if value in _LABELS else int(value)))
 
 
@@ -242,7 +256,3 @@ def _listed(record: Record) -> dict[str, Any]:
 def _public(row: dict[str, Any]) -> dict[str, Any]:
     hidden = ("api_key", "password", "suspended_batches")
     return {name: value for name, value in row.items() if value is not None and name not in hidden}
-
-
-def _no_tenant(tenant_id: str) -> Answer:
-    return Answer(status=404, body={"detail": f"Tenant '{tenant_id}' not found"})

@@ -37,7 +37,8 @@ class FakeDelivery:
         self.repeat = 1
         self.reverse = False
         self.active = True
-        self.suspended: set[str] = set()
+        #: tenant → the batches of it that wait, `*` for all.
+        self.suspended: dict[str, set[str]] = {}
         self._client = httpx.Client(timeout=timeout_seconds, trust_env=False)
         self._timetable: list[tuple[float, int, int, Record]] = []
         self._serial = itertools.count()
@@ -68,12 +69,17 @@ class FakeDelivery:
             try:
                 delay = max(delay, record.deferred_ts - time.time())
             except TypeError:
-                return  # The entities API takes any nonsense for a time, and never sends the mail.
+                return  # 0.7.0 takes any nonsense for a time, and never sends the mail.
         with self._wake:
             record.generation += 1
             due = time.monotonic() + delay
             heapq.heappush(self._timetable, (due, next(self._serial), record.generation, record))
             self._wake.notify_all()
+
+    def take(self, record: Record, step: Step) -> None:
+        """Let a mail take a step now; it is reported with what is reported next."""
+        with self._wake:
+            self._take(record, step)
 
     def run_now(self, tenant_id: str | None) -> None:
         """Post what is pending at once, or an empty report to this tenant if nothing is."""
@@ -90,7 +96,7 @@ class FakeDelivery:
                 _, _, generation, record = heapq.heappop(self._timetable)
                 if record.generation != generation or not record.steps:
                     continue
-                if record.tenant_id in self.suspended:
+                if self._is_suspended(record):
                     # Looked at again in a while, with its turn in the timetable.
                     later = time.monotonic() + 0.05
                     heapq.heappush(self._timetable, (later, next(self._serial), generation, record))
@@ -132,6 +138,10 @@ class FakeDelivery:
         body = {"delivery_report": list(entries)}
         return self._client.post(url, json=body, headers=headers, auth=basic or httpx.USE_CLIENT_DEFAULT)
 
+    def _is_suspended(self, record: Record) -> bool:
+        batches = self.suspended.get(record.tenant_id, set())
+        return "*" in batches or record.batch_code in batches
+
     def _take(self, record: Record, step: Step) -> None:
         now = now_ts()
         if step.kind == "sent":
@@ -144,7 +154,7 @@ class FakeDelivery:
             record.deferred_ts = int(now + following)
         record.updated_at = now_text()
         record.history.append({"event_type": step.kind, "event_ts": now, "description": step.reason})
-        entry = report_entry(self.records.api, record.id, step, now)
+        entry = report_entry(self.records.profile, record.id, step, now, record.deferred_ts)
         if entry is not None:
             self.records.pending[record.tenant_id].append(Event(record=record, entry=entry, at=now))
             self._due = True
@@ -176,8 +186,8 @@ class FakeDelivery:
     def _is_acknowledged(self, tenant_id: str, entries: list[dict[str, Any]]) -> bool:
         try:
             answer = self.post(tenant_id, entries)
-            if self.records.api == "commands":
-                # The entities API looks for further reports at once, but makes no call without any.
+            if self.records.profile == "commands-0.5":
+                # The others look for further reports at once, but make no call without any.
                 while answer.is_success and _queued(answer) > 0 and not self._stopped:
                     answer = self.post(tenant_id, [])
         except (httpx.HTTPError, ValueError, RuntimeError):  # RuntimeError: the client was closed by stop()

@@ -1,4 +1,4 @@
-"""What both of the fake proxy's HTTP dialects share: requests, answers, routing, authentication."""
+"""What the fake proxy's HTTP dialects share: requests, answers, routing, authentication."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from celery_mailproxy.testing.fake.delivery import FakeDelivery
 from celery_mailproxy.testing.fake.records import FakeRecords
 
-__all__ = ["Answer", "Crash", "Dialect", "Invalid", "Request"]
+__all__ = ["Answer", "Crash", "Dialect", "Found", "Invalid", "Refused", "Request", "Route"]
 
 
 class Crash(Exception):
@@ -24,7 +24,16 @@ class Invalid(Exception):
 
     def __init__(self, *location: str | int, problem: str = "Field required", kind: str = "missing") -> None:
         super().__init__(problem)
-        self.detail = [{"type": kind, "loc": list(location), "msg": problem, "input": None}]
+        self.detail: list[dict[str, Any]] = [{"type": kind, "loc": list(location), "msg": problem, "input": None}]
+
+
+class Refused(Exception):
+    """An answer that is not a success, with what it says of the reason."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +81,12 @@ class Answer:
 
 Route = Callable[..., Any]
 
+#: A route of the path that was asked for: its method, the match with the parts of the path, its handler.
+Found = tuple[str, "re.Match[str]", Route]
+
 
 class Dialect:
-    """Base of both: `routes` maps `"GET /path/{name}"` to a method; what it returns is the body of a 200."""
+    """Base of them all: `routes` maps `"GET /path/{name}"` to a method; what it returns is the body of a 200."""
 
     submit_path = ""
     open_paths: tuple[str, ...] = ("/health", "/openapi.json")
@@ -101,11 +113,27 @@ class Dialect:
             if (match := pattern.fullmatch(request.path))
         ]
         if not found:
-            return Answer(status=404, body={"detail": "Not Found"})
+            return self.not_found(request)
         for method, match, handler in found:
             if method == request.method:
-                return self._call(handler, request, match.groupdict())
-        return Answer(status=405, body={"detail": "Method Not Allowed"})
+                return self.call(handler, request, match.groupdict())
+        return self.wrong_method(request, found)
+
+    def not_found(self, request: Request) -> Answer:
+        return self.error(404, "Not Found")
+
+    def wrong_method(self, request: Request, found: list[Found]) -> Answer:
+        return self.error(405, "Method Not Allowed")
+
+    def unauthorized(self) -> Answer:
+        return self.error(401, "Invalid or missing API token")
+
+    def error(self, status: int, detail: Any) -> Answer:
+        """What its server makes of an error, as FastAPI does."""
+        return Answer(status=status, body={"detail": detail})
+
+    def invalid(self, exc: Invalid) -> Answer:
+        return self.error(422, exc.detail)
 
     def is_known_token(self, token: str) -> bool:
         return secrets.compare_digest(token.encode(), self.token.encode())
@@ -132,13 +160,16 @@ class Dialect:
                 paths.setdefault(path, {})[method.lower()] = {}
         return {"openapi": "3.1.0", "info": {"title": "Async Mail Service", "version": "0.1.0"}, "paths": paths}
 
-    def _call(self, handler: Route, request: Request, parts: dict[str, str]) -> Answer:
+    def call(self, handler: Route, request: Request, parts: dict[str, str]) -> Answer:
+        """Call a handler for a request that may be made."""
         if request.path not in self.open_paths and not (request.token and self.is_known_token(request.token)):
-            return Answer(status=401, body={"detail": "Invalid or missing API token"})
+            return self.unauthorized()
         try:
             body = handler(request, **parts)
         except Invalid as exc:
-            return Answer(status=422, body={"detail": exc.detail})
+            return self.invalid(exc)
+        except Refused as exc:
+            return self.error(exc.status, exc.detail)
         return body if isinstance(body, Answer) else Answer(body=body)
 
 

@@ -1,4 +1,4 @@
-"""The entities API (genro-mail-proxy 0.7.0), faked."""
+"""genro-mail-proxy 0.7.0, faked."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class EntitiesDialect(Dialect):
             "GET /messages/list": self.list_messages,
             "GET /messages/get": self.get_message,
             "POST /messages/delete_batch": self.delete_messages,
+            "GET /instance/status": lambda request: {"ok": True, "active": True},
             "POST /instance/run_now": self.run_now,
             "POST /instance/suspend": lambda request: self.suspend(request, ["*"]),
             "POST /instance/activate": lambda request: self.suspend(request, []),
@@ -103,7 +104,7 @@ class EntitiesDialect(Dialect):
     def get_message(self, request: Request) -> Any:
         with self.records.lock:
             record = self.records.find(request.parameter("tenant_id"), request.parameter("message_id"))
-            return _listed(_found(record), history=False)
+            return _shown(_found(record))
 
     def delete_messages(self, request: Request) -> Any:
         tenant_id, ids = request.field("tenant_id"), request.field("ids", list)
@@ -117,7 +118,7 @@ class EntitiesDialect(Dialect):
 
     def suspend(self, request: Request, batches: list[str]) -> Any:
         tenant_id = request.field("tenant_id")
-        (self.delivery.suspended.add if batches else self.delivery.suspended.discard)(tenant_id)
+        self.delivery.suspended[tenant_id] = set(batches)
         self.delivery.run_now(None)
         return {"ok": True, "tenant_id": tenant_id, "suspended_batches": batches}
 
@@ -207,6 +208,13 @@ def _listed(record: Record, *, history: bool) -> dict[str, Any]:
             for event in record.history
         ]
     return row
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    """One message as it is got by its id: nothing tells one that ended as error from one that was sent."""
+    row = _listed(record, history=False)
+    del row["error_ts"], row["error"]
+    return {**row, "status": "sent" if row["status"] == "error" else row["status"]}
 
 
 def _public(tenant: dict[str, Any]) -> dict[str, Any]:

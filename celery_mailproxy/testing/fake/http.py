@@ -101,11 +101,15 @@ class FakeHTTPServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
-    def failure_for(self, path: str) -> Failure | None:
+    def failure_for(self, request: Request) -> Failure | None:
         with self._lock:
-            if self.failures and (self.failures[0].any_request or path == self.submit_path):
+            if self.failures and (self.failures[0].any_request or self._is_submission(request)):
                 return self.failures.popleft()
         return None
+
+    def _is_submission(self, request: Request) -> bool:
+        """Whether messages are submitted: a client submits none to see which API this is."""
+        return request.path == self.submit_path and request.content.replace(b" ", b"") != b'{"messages":[]}'
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             content=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
         )
         at = time.time()
-        failure = self.server.failure_for(url.path)
+        failure = self.server.failure_for(request)
         answer: Answer | None = None
         if failure is None or failure.accepted:
             answer = self._answer(request)

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
 from celery_mailproxy.testing.outcomes import Step, sent
+from celery_mailproxy.testing.proxy_admin import Profile
 
 __all__ = ["Event", "FakeRecords", "Plan", "Record", "recipients_of"]
 
-API = Literal["commands", "entities"]
 Plan = Callable[[dict[str, Any]], "Sequence[Step] | None"]
 
 #: What the proxies' mail builder says of them; the mail is accepted and then ends as an error.
@@ -68,8 +68,8 @@ class Record:
 class FakeRecords:
     """The tables. `lock` guards them all; whoever changes them holds it."""
 
-    def __init__(self, api: API) -> None:
-        self.api = api
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
         self.lock = threading.RLock()
         self.tenants: dict[str, dict[str, Any]] = {}
         self.accounts: dict[tuple[str, str], dict[str, Any]] = {}
@@ -80,8 +80,8 @@ class FakeRecords:
         self.delivered: list[dict[str, Any]] = []
 
     def key(self, tenant_id: str, item_id: str) -> tuple[str, str]:
-        """Ids of messages and accounts are unique per tenant; on the commands API, over all of them."""
-        return ("" if self.api == "commands" else tenant_id, item_id)
+        """Ids of messages and accounts are unique per tenant; on 0.5.0, over all of them."""
+        return ("" if self.profile == "commands-0.5" else tenant_id, item_id)
 
     def find(self, tenant_id: str, message_id: str) -> Record | None:
         record = self.messages.get(self.key(tenant_id, message_id))

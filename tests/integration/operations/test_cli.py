@@ -85,7 +85,7 @@ def test_check_of_a_sound_installation_finds_every_link_in_order(stack: MailStac
     result = run(stack.conf, "check", "--send-to", address, "--timeout", "180")
     assert result.returncode == 0, result.stdout + result.stderr
     outcomes = {line.split()[0] for line in result.stdout.splitlines() if not line.startswith(("Sending", " "))}
-    # The commands API does not tell whether it is active.
+    # 0.5.0 does not tell whether it is active.
     skipped = {"skipped"} if stack.tenant.proxy.api == "commands" else set()
     assert outcomes - {"16", "17"} == {"ok"} | skipped
     assert "through broker and worker; sent and reported" in result.stdout
@@ -128,7 +128,7 @@ def test_check_finds_what_is_wrong_with_the_tenant(
     stack: MailStack, tenant: dict[str, Any], link: str, words: str
 ) -> None:
     right = f"http://127.0.0.1:{stack.port}"
-    # The commands API keeps what is not given anew.
+    # 0.5.0 keeps what is not given anew.
     base = {"sync_path": "/mail-proxy/sync", "active": True}
     wrong = {**base, **tenant}
     stack.tenant.add(wrong.pop("url", right), **wrong)

@@ -27,7 +27,7 @@ def test_a_reference_arrives_as_its_content(
             Attachment(filename="own.txt", content=b"Mine\n"),
         ]
         if real_proxy.api == "entities":
-            # The commands API asks by POST, which nothing answers here.
+            # 0.5.0 asks by POST, which nothing answers here.
             attachments.append(Attachment.from_url(f"http://127.0.0.1:{stack.port}/health", filename="health.json"))
         result = stack.send(attachments=attachments, callbacks=False)
         (received,) = mail_sink.wait_for(1, timeout_seconds=PATIENCE_SECONDS)

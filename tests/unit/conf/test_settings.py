@@ -67,7 +67,12 @@ def test_variables_that_kubernetes_writes_are_passed_over() -> None:
         ("url", "http://proxy:port", "mail_proxy_url must be a URL"),
         ("url", "http://proxy/?a=1", "without '\\?'"),
         ("url", 8000, "mail_proxy_url must be a URL .* type int"),
-        ("api", "rest", "mail_proxy_api must be one of 'auto', 'commands', 'entities', got 'rest'"),
+        (
+            "api",
+            "rest",
+            "mail_proxy_api must be one of 'auto', 'commands', 'commands-0.5', 'commands-0.6', 'entities', 'v1', "
+            "got 'rest'",
+        ),
         ("chunk_size", 0, "mail_proxy_chunk_size must be from 1 to 1000, got 0"),
         ("chunk_size", 1001, "from 1 to 1000"),
         ("chunk_size", "many", "mail_proxy_chunk_size must be a whole number, got 'many'"),

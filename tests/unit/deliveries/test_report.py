@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_mailproxy.deliveries import report as reports
-from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, parse_reports
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, parse_reports, utcnow
+from celery_mailproxy.deliveries.stores.report_codec import pack_report, unpack_report
 from celery_mailproxy.errors import InvalidReport
 
 AT = datetime.fromtimestamp(1795324468, timezone.utc)
@@ -27,7 +28,7 @@ def test_public_names_are_sorted() -> None:
     assert reports.__all__ == sorted(reports.__all__)
 
 
-def test_entry_of_the_commands_api() -> None:
+def test_entry_of_0_5_0() -> None:
     entry = {"id": "m1", "sent_ts": 1795324468, "error_ts": None, "error": None}
     (report,) = parse_entry(entry)
     assert (report.kind, report.message_id, report.at, report.reason) == (Kind.SENT, "m1", AT, None)
@@ -52,10 +53,41 @@ def test_entry_of_the_commands_api() -> None:
         ),
     ],
 )
-def test_entry_of_the_entities_api(entry: dict[str, Any], kind: Kind, fields: dict[str, str]) -> None:
+def test_entry_of_the_later_releases(entry: dict[str, Any], kind: Kind, fields: dict[str, str]) -> None:
     (report,) = parse_entry({"id": "m", **entry}, tenant_id="t1")
     assert (report.kind, report.at, report.tenant_id) == (kind, AT, "t1")
     assert {name: getattr(report, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("entry", [{"deferred_reason": None}, {}])
+def test_deferral_with_the_moment_of_the_next_try_is_no_event_in_the_future(entry: dict[str, Any]) -> None:
+    before = utcnow()
+    next_try = int(before.timestamp()) + 300
+    entry = {"id": "m", "deferred_ts": next_try, **entry}
+    (report,) = parse_entry(entry)
+    assert before <= report.at <= utcnow()
+    assert report.retry_at == datetime.fromtimestamp(next_try, timezone.utc)
+    assert report.reason is None
+    # It may come twice, and is kept in between.
+    (again,) = parse_entry(entry)
+    kept = unpack_report(pack_report(report), Kind.DEFERRED, "m")
+    written = DeliveryReport.from_json(json.loads(json.dumps(report.to_json())))
+    assert report.key == again.key == kept.key == written.key == f"deferred:{next_try}"
+    assert report == kept == written
+    assert report.to_json()["retry_at"] == datetime.fromtimestamp(next_try, timezone.utc).isoformat()
+
+
+def test_deferral_that_comes_after_its_next_try_is_in_the_past() -> None:
+    (report,) = parse_entry({"id": "m", "deferred_ts": 1795324468, "deferred_reason": None})
+    assert report.retry_at == AT
+    assert report.at <= AT
+
+
+def test_deferral_with_a_reason_says_when_it_was_tried() -> None:
+    (report,) = parse_entry({"id": "m", "deferred_ts": 1795324468, "deferred_reason": "rate_limit"})
+    assert (report.at, report.retry_at) == (AT, None)
+    assert "retry_at" not in report.to_json()
+    assert DeliveryReport(kind=Kind.SENT, message_id="m", at=AT, raw={"deferred_ts": 5}).retry_at is None
 
 
 def test_entry_with_several_times_is_several_reports_oldest_first() -> None:

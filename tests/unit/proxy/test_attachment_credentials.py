@@ -1,4 +1,4 @@
-"""What is told to the entities API with each attachment that it is to fetch."""
+"""What is told to 0.7.0 with each attachment that it is to fetch."""
 
 from __future__ import annotations
 

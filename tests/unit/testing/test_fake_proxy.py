@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from tests.harness.report_sink import ReportSink
 from tests.harness.waiting import wait_until
 from tests.unit.testing.messages import kinds, message
 
-API = Literal["commands", "entities"]
+API = Literal["commands", "commands-0.6", "entities", "v1"]
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ class TestOutcomes:
         bounce = {"bounce_type": "hard", "bounce_code": "550", "bounce_reason": "no such user"}
         assert reports[4] == {"id": "m", "bounce_ts": reports[4]["bounce_ts"], **bounce}
 
-    def test_commands_api_reports_sent_and_error_only(self, report_sink: ReportSink) -> None:
+    def test_0_5_0_reports_sent_and_error_only(self, report_sink: ReportSink) -> None:
         with FakeProxy("commands") as proxy:
             proxy.report_to(report_sink.url)
             proxy.plan("m", deferred(), sent(), bounced())
@@ -76,6 +77,16 @@ class TestOutcomes:
             (report,) = report_sink.wait_for_reports(1)
             assert set(report) == {"id", "sent_ts", "error_ts", "error"}
             assert len(report_sink.requests) == 1
+
+    @pytest.mark.parametrize("api", ["commands-0.6", "v1"])
+    def test_deferred_mail_of_0_6_and_v1_is_reported_with_its_next_try(self, api: API, report_sink: ReportSink) -> None:
+        with FakeProxy(api) as proxy:
+            proxy.report_to(report_sink.url)
+            proxy.plan("m", deferred("451 later"), sent(delay_seconds=3600))
+            proxy.submit([message("m")])
+            (report,) = report_sink.wait_for_reports(1)
+            assert report.pop("deferred_ts") > time.time() + 3000
+            assert report == {"id": "m", "deferred_reason": None}
 
     def test_step_waits_for_its_delay(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
         proxy.plan("m", deferred(), sent(delay_seconds=0.3))
@@ -130,7 +141,7 @@ class TestReportsOnDemand:
         assert manual.send_reports(repeat=2, reverse=True) == 2
         assert [[report["id"] for report in request.reports] for request in report_sink.requests] == [["b", "a"]] * 2
 
-    @pytest.mark.parametrize("api", ["commands", "entities"])
+    @pytest.mark.parametrize("api", ["commands", "commands-0.6", "entities", "v1"])
     def test_any_entry_can_be_reported(self, api: API, report_sink: ReportSink) -> None:
         with FakeProxy(api) as proxy:
             proxy.report_to(report_sink.url, basic_auth=("user", "secret"))
@@ -141,7 +152,7 @@ class TestReportsOnDemand:
             assert request.reports[1] == {"nonsense": True}
             assert request.headers["Authorization"].startswith("Basic ")
 
-    def test_entry_that_the_api_never_reports_is_an_error(self) -> None:
+    def test_entry_that_a_release_never_reports_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="sent and error only, got 'deferred'"):
             FakeProxy("commands").entry("m", deferred())
 
@@ -196,7 +207,9 @@ class TestFailures:
     def test_other_requests_do_not_fail_unless_asked(self, proxy: FakeProxy) -> None:
         proxy.fail_next()
         assert proxy.messages(proxy.tenant_id) == []
-        proxy.submit([])
+        # Nothing is submitted: a client asks so which API this is.
+        assert proxy.submit([]).status_code == 200
+        assert proxy.submit([message("m")]).status_code == 503
         proxy.fail_next(status=500, any_request=True)
         with pytest.raises(httpx.HTTPStatusError):
             proxy.messages(proxy.tenant_id)

@@ -26,7 +26,7 @@ def test_check_of_a_whole_chain_is_green(run: Run, app: Celery, proxy: FakeProxy
     assert answer["ok"], answer
     assert result.exit_code == 0
     assert {name for name, outcome in links.items() if outcome == "ok"} == {
-        *("application", "settings", "mails", "proxy", "API", "token", "tenant", "account"),
+        *("application", "settings", "mails", "proxy", "API", "token", "sending", "tenant", "account"),
         *("callback URL", "callback token", "callback", "round trip"),
     }
     assert (links["broker"], links["workers"], links["store"]) == ("skipped", "skipped", "warning")

@@ -13,6 +13,7 @@ from celery_mailproxy.cli.check.links import Link, Outcome
 from celery_mailproxy.cli.check.proxy_links import ProxyProbe
 from celery_mailproxy.conf.settings import ServerSettings
 from celery_mailproxy.proxy.client import ProxyClient
+from celery_mailproxy.testing import FakeProxy
 from tests.unit.cli.shop import TOKEN
 
 
@@ -33,15 +34,20 @@ class WireProxy:
         path = request.url.path
         if path == "/health":
             return httpx.Response(200, json={"status": "ok"})
+        submit = "/messages/add_batch" if self.api == "entities" else "/commands/add-messages"
         if path == "/openapi.json":
-            submit = {"entities": "/messages/add_batch", "commands": "/commands/add-messages"}[self.api]
-            return httpx.Response(200, json={"paths": {submit: {}}})
+            key: dict[str, Any] = {"/tenant/{tenant_id}/api-key": {}} if self.api == "commands-0.6" else {}
+            return httpx.Response(200, json={"paths": {submit: {}, **key}})
+        if path in {"/messages/add_batch", "/commands/add-messages", "/mailproxy/v1/commands/add-messages"} - {submit}:
+            return httpx.Response(404, json={"detail": "Not Found"})
         if request.headers.get("X-API-Token") != TOKEN:
             return httpx.Response(401, json={"detail": "Invalid or missing API token"})
+        if path == submit:
+            return httpx.Response(200, json={"ok": True, "queued": 0, "rejected": []})
         if path in ("/accounts/list", "/accounts"):
             body = self.accounts if self.api == "entities" else {"ok": True, "accounts": self.accounts}
             return httpx.Response(200, json=body)
-        if path == "/instance/status":
+        if path in ("/instance/status", "/status"):
             return httpx.Response(200, json={"ok": True, "active": self.is_active})
         if not self.knows_tenant:
             return httpx.Response(500 if self.api == "entities" else 404, text="Internal Server Error")
@@ -57,11 +63,11 @@ def proxy_links(wire: WireProxy, server: ServerSettings = SERVER) -> dict[str, L
         return {link.name: link for link in probe.links()}
 
 
-@pytest.mark.parametrize("api", ["commands", "entities"])
+@pytest.mark.parametrize("api", ["commands-0.5", "commands-0.6", "entities"])
 def test_a_proxy_in_order_has_no_failed_link(api: str) -> None:
     links = proxy_links(WireProxy(api))
     outcomes = {name: link.outcome for name, link in links.items()}
-    assert outcomes.pop("sending") is (Outcome.OK if api == "entities" else Outcome.SKIPPED)
+    assert outcomes.pop("sending") is (Outcome.SKIPPED if api == "commands-0.5" else Outcome.OK)
     assert set(outcomes.values()) == {Outcome.OK}
     assert links["account"].found == "main: smtp.example.com:587, TLS"
     assert api in links["API"].found
@@ -83,13 +89,43 @@ def test_a_wrong_and_a_missing_token_are_told_apart() -> None:
     assert "is missing" in proxy_links(WireProxy(), replace(SERVER, token=None))["token"].found
 
 
-def test_an_api_that_is_set_wrongly_fails() -> None:
-    link = proxy_links(WireProxy("entities"), replace(SERVER, api="commands"))["API"]
+@pytest.mark.parametrize(
+    ("spoken", "configured"),
+    [("entities", "commands"), ("entities", "commands-0.6"), ("commands-0.5", "commands-0.6"), ("commands-0.6", "v1")],
+)
+def test_an_api_that_is_set_wrongly_fails(spoken: str, configured: Any) -> None:
+    link = proxy_links(WireProxy(spoken), replace(SERVER, api=configured))["API"]
     assert link.outcome is Outcome.FAILED
+    assert spoken in link.found
     assert link.remedy == "Set mail_proxy_api to 'auto'."
 
 
-@pytest.mark.parametrize("api", ["commands", "entities"])
+@pytest.mark.parametrize("spoken", ["commands-0.5", "commands-0.6"])
+def test_commands_is_right_for_whichever_release_has_it(spoken: str) -> None:
+    assert proxy_links(WireProxy(spoken), replace(SERVER, api="commands"))["API"].outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("profile", ["commands-0.5", "commands-0.6", "entities", "v1"])
+def test_the_release_is_named(profile: Any) -> None:
+    with FakeProxy(profile) as fake:
+        server = ServerSettings(
+            name="default", url=fake.url, token=fake.token, tenant=fake.tenant_id, account=fake.account_id
+        )
+        with ProxyProbe(server) as probe:
+            links = {link.name: link for link in probe.links()}
+    release = {"commands-0.5": "0.5.0", "commands-0.6": "0.5.8 to 0.6.10", "entities": "0.7.0", "v1": "development"}
+    assert profile in links["API"].found
+    assert release[profile] in links["API"].found
+    assert Outcome.FAILED not in {link.outcome for link in links.values()}
+
+
+def test_the_place_that_was_found_is_named() -> None:
+    with FakeProxy("v1") as fake, ProxyProbe(ServerSettings(name="default", url=fake.url, token=fake.token)) as probe:
+        links = {link.name: link for link in probe.links()}
+    assert "at /mailproxy/v1" in links["API"].found
+
+
+@pytest.mark.parametrize("api", ["commands-0.5", "entities"])
 def test_an_unknown_tenant_fails(api: str) -> None:
     wire = WireProxy(api)
     wire.knows_tenant = False

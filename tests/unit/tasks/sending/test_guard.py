@@ -64,7 +64,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "building": (runs, "one_outgoing"),
     "summary": (submitter, "summary_of"),
     "encoding": (handover, "encode"),
-    "asking": (handover, "_held"),
+    "asking": (handover, "held_before"),
 }
 
 

@@ -1,0 +1,133 @@
+"""`ProxyQueries`: what a proxy has, read: messages, tenants and accounts; and the few commands beside submitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..errors import ProxyRequestError, ProxyUnavailable
+from .answers import TooLong, concerns_all
+from .api import Call, row
+from .attachment_credentials import tenant_of
+from .caller import ProxyCaller
+from .held import HeldMessage, HeldState
+
+__all__ = ["ProxyQueries"]
+
+
+class ProxyQueries(ProxyCaller):
+    """Asks for what the proxy has. It raises what `ProxyClient` does."""
+
+    def find(self, message_id: str, tenant_id: str | None) -> HeldMessage | None:
+        """What the proxy says of a message; None where it does not have it, or no tenant is known to ask for."""
+        if not tenant_id:
+            return None
+        found, unsaid = self.find_each(tenant_id, [message_id])
+        for problem in unsaid.values():
+            raise problem
+        return found.get(message_id)
+
+    def find_each(
+        self, tenant_id: str, ids: Sequence[str], *, pending_only: bool = False
+    ) -> tuple[dict[str, HeldMessage], dict[str, ProxyUnavailable]]:
+        """What the proxy says of messages, by their ids, as far as it has them; and of which it does not say.
+
+        In one call where the API has only a list. Raises `ProxyUnavailable` where the trouble concerns them all, and
+        among it `TooLong`. With `pending_only` those may be missing that have ended.
+        """
+        found: dict[str, HeldMessage] = {}
+        unsaid: dict[str, ProxyUnavailable] = {}
+        for message_id in ids:
+            call = self.api.get_message(tenant_id, message_id)
+            if call is None:
+                return self._listed(tenant_id, frozenset(ids), pending_only=pending_only), {}
+            try:
+                held = self._get(call, message_id)
+            except ProxyUnavailable as exc:
+                if concerns_all(exc):
+                    raise
+                unsaid[message_id] = exc
+            else:
+                found |= {} if held is None else {message_id: held}
+        sent = frozenset(each.message_id for each in found.values() if each.state is HeldState.SENT)
+        if sent and self.api.get_hides_errors:
+            # In a list too long to read they are what they are said to be; their reports say otherwise in the end.
+            with suppress(TooLong):
+                found |= self._listed(tenant_id, sent, pending_only=False)
+        return found, unsaid
+
+    def holds(self, message_id: str, tenant_id: str | None) -> bool:
+        """Whether the proxy says that it has a message, whatever became of it."""
+        return self.find(message_id, tenant_id) is not None
+
+    def messages(self, tenant_id: str) -> list[dict[str, Any]]:
+        """The messages of a tenant that the proxy holds."""
+        return self._ask(self.api.list_messages(tenant_id), self.api.read_messages)
+
+    def delete_messages(self, tenant_id: str, ids: Sequence[str]) -> Any:
+        """Take messages out of the proxy's queue; its answer says how many."""
+        return self._ask(self.api.delete_messages(tenant_id, ids))
+
+    def tenant(self, tenant_id: str) -> dict[str, Any]:
+        """What the proxy knows of a tenant."""
+        return dict(self._ask(self.api.get_tenant(tenant_id), row))
+
+    def tenants(self) -> list[dict[str, Any]]:
+        """What the proxy knows of each tenant that the token may see."""
+        return self._ask(self.api.list_tenants(), self.api.read_tenants)
+
+    def find_tenant(self, tenant_id: str) -> dict[str, Any] | None:
+        """What the proxy knows of a tenant, its credential included, or None; for a token that may see them all."""
+
+        def read(body: Any) -> dict[str, Any] | None:
+            listed = self.api.read_tenants(body)
+            return next((tenant_of(each) for each in listed if each.get("id") == tenant_id), None)
+
+        # By the list: 0.7.0 answers 500 for one that it does not know.
+        return self._ask(self.api.list_tenants(), read)
+
+    def accounts(self, tenant_id: str | None) -> list[dict[str, Any]]:
+        """The SMTP accounts of a tenant."""
+        return self._ask(self.api.list_accounts(tenant_id), self.api.read_accounts)
+
+    def is_active(self) -> bool | None:
+        """Whether the proxy sends what it has taken; None for 0.5.0, which does not say."""
+        call = self.api.activity()
+        return None if call is None else bool(self._ask(call, row).get("active"))
+
+    def run_now(self, tenant_id: str) -> None:
+        """Wake the proxy's send and report loops."""
+        self._ask(self.api.run_now(tenant_id))
+
+    def suspend(self, tenant_id: str, batch_code: str | None = None) -> None:
+        """Stop sending for a tenant, or one of its batches. 0.5.0 stops for all tenants, and reports nothing either."""
+        self._ask(self.api.suspend(tenant_id, batch_code))
+
+    def activate(self, tenant_id: str, batch_code: str | None = None) -> None:
+        """Take up sending again: the inverse of `suspend`."""
+        self._ask(self.api.activate(tenant_id, batch_code))
+
+    def _get(self, call: Call, message_id: str) -> HeldMessage | None:
+        answer = self._send(call)
+        # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
+        if answer.status in (404, 500):
+            return None
+        try:
+            found = self._read(answer, call, row)
+        except ProxyRequestError as exc:
+            raise _unsaid(exc) from exc
+        return HeldMessage.of(found) if found.get("id") == message_id else None
+
+    def _listed(self, tenant_id: str, ids: frozenset[str], *, pending_only: bool) -> dict[str, HeldMessage]:
+        call = self.api.list_messages(tenant_id, pending_only=pending_only)
+        try:
+            listed = self._ask(call, self.api.read_messages)
+        except ProxyRequestError as exc:
+            raise _unsaid(exc) from exc
+        return {each["id"]: HeldMessage.of(each) for each in listed if each.get("id") in ids}
+
+
+def _unsaid(exc: ProxyRequestError) -> ProxyUnavailable:
+    """What was refused is our question, and not the mail."""
+    return ProxyUnavailable(exc.problem, status=exc.status)
