@@ -191,6 +191,7 @@ def delivery_report(report: DeliveryReport) -> None:
     assert_type(report.pec_event, str | None)
     assert_type(report.recipient, str | None)
     assert_type(report.event_id, str | None)
+    assert_type(report.retry_at, datetime | None)
     assert_type(report.tenant_id, str | None)
     assert_type(report.via, str)
     assert_type(report.raw, Mapping[str, Any])
