@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from celery.app.task import Context
@@ -24,6 +25,8 @@ _PAGE = 20
 
 #: Messages that nobody begins with are published less and less often, but at least once a day.
 _LONGEST_WAIT_SECONDS = 86400.0
+#: After so many copies that is reached, whatever `mail_proxy_outbox_seconds` is.
+_DOUBLINGS = 40
 
 #: What cannot be published for a reason of its own is looked at again after that time.
 _SET_ASIDE = timedelta(hours=1)
@@ -38,6 +41,8 @@ def relay(runtime: Runtime, go_on: Callable[[], bool]) -> int:
     number = 0
     while go_on():
         page = runtime.store.outbox.due(now=utcnow(), limit=_PAGE)
+        if page:
+            _reach_broker(runtime)
         number += sum(_relay_one(runtime, entry) for entry in page)
         if len(page) < _PAGE:
             break
@@ -56,33 +61,54 @@ def _relay_one(runtime: Runtime, entry: OutboxEntry) -> bool:
             logger.error("task %s is dropped from the outbox: no worker has begun with it", message.task_id)
             runtime.store.outbox.drop([message.task_id])
             return False
-        copies = entry.copies + 1
-        publish_kept(runtime, message, copy=copies)
+        # An id that is too long for the store comes back otherwise.
+        entry = replace(entry, task_id=message.task_id)
+        # Before the publication: a run may have begun since the page was read, and keeps the turn. Who dies in between
+        # has published once too little, and what waits is published later.
+        noted = runtime.store.outbox.republish(entry, due_at=now + _wait(runtime, entry.copies + 1))
+        if noted is None:
+            return False
+        entry = noted
+        publish_kept(runtime, message, copy=entry.copies)
     except StoreError:
         raise
     except Exception as exc:
-        if is_passing(exc):
+        is_due_again = is_passing(exc)
+        runtime.store.outbox.reschedule([entry], due_at=now if is_due_again else now + _SET_ASIDE)
+        if is_due_again:
             raise
         # One message must not hold up the others.
         logger.error("task %s cannot be published: %s", entry.task_id, redact(f"{type(exc).__name__}: {exc}"))
-        runtime.store.outbox.reschedule([entry.task_id], due_at=now + _SET_ASIDE)
         return False
-    # After the publication: who dies in between has published once too often, and not once too little.
-    wait_seconds = min(runtime.settings.outbox_seconds * 2**copies, _LONGEST_WAIT_SECONDS)
-    runtime.store.outbox.republished(message.task_id, copies=copies, due_at=now + timedelta(seconds=wait_seconds))
     return True
+
+
+def _wait(runtime: Runtime, copies: int) -> timedelta:
+    """How long after that copy the message is looked at again."""
+    seconds = runtime.settings.outbox_seconds * 2.0 ** min(copies, _DOUBLINGS)
+    return timedelta(seconds=min(seconds, _LONGEST_WAIT_SECONDS))
+
+
+def _reach_broker(runtime: Runtime) -> None:
+    """Raise where the broker is down, before a copy is counted that nobody gets: each makes the next one wait."""
+    with runtime.producers.acquire() as producer:
+        _ = producer.connection.default_channel
 
 
 def _end_expired(runtime: Runtime, message: KeptMessage) -> None:
     """End the mails as a worker does that finds the task expired; then nobody needs the message any more."""
     if (task := runtime.app.tasks.get(message.name)) is not None:
-        request = Context(
-            id=message.task_id,
-            args=message.args,
-            kwargs=message.kwargs,
-            group=message.options.get("group_id"),
-            delivery_info={},
-        )
-        end_revoked(sender=task, request=request, terminated=False, expired=True)
+        end_revoked(sender=task, request=_request(message), terminated=False, expired=True)
     logger.info("task %s has expired in the outbox", message.task_id)
     runtime.store.outbox.drop([message.task_id])
+
+
+def _request(message: KeptMessage) -> Context:
+    """The request of a run that nobody begins with."""
+    return Context(
+        id=message.task_id,
+        args=message.args,
+        kwargs=message.kwargs,
+        group=message.options.get("group_id"),
+        delivery_info={},
+    )
