@@ -13,6 +13,7 @@ from ..deliveries.report import utcnow
 from ..deliveries.stores.outbox import OutboxEntry
 from ..errors import StoreError, redact
 from ..runtime import Runtime
+from ..tasks.sending.guard import end_mails
 from ..tasks.sending.outbox import KeptMessage, is_passing, publish_kept, read_content
 from ..tasks.sending.revoked import end_revoked
 
@@ -58,8 +59,7 @@ def _relay_one(runtime: Runtime, entry: OutboxEntry) -> bool:
             _end_expired(runtime, message)
             return False
         if now - message.kept_at > timedelta(seconds=runtime.retention.pending_seconds):
-            logger.error("task %s is dropped from the outbox: no worker has begun with it", message.task_id)
-            runtime.store.outbox.drop([message.task_id])
+            _give_up(runtime, message)
             return False
         # An id that is too long for the store comes back otherwise.
         entry = replace(entry, task_id=message.task_id)
@@ -100,6 +100,20 @@ def _end_expired(runtime: Runtime, message: KeptMessage) -> None:
     if (task := runtime.app.tasks.get(message.name)) is not None:
         end_revoked(sender=task, request=_request(message), terminated=False, expired=True)
     logger.info("task %s has expired in the outbox", message.task_id)
+    runtime.store.outbox.drop([message.task_id])
+
+
+def _give_up(runtime: Runtime, message: KeptMessage) -> None:
+    """End the mails as `error`, so that everybody who waits for them is notified; then drop the message.
+
+    Raises `StoreError` and kombu's `OperationalError`.
+    """
+    days = runtime.retention.pending_seconds / 86400
+    task = runtime.app.tasks.get(message.name)
+    if hasattr(task, "addressees"):
+        reason = f"given up: its task has waited in the outbox for {days:.0f} days"
+        end_mails(runtime, task.addressees(_request(message)), reason, task_id=message.task_id)
+    logger.error("task %s is dropped from the outbox: no worker has finished it in %.0f days", message.task_id, days)
     runtime.store.outbox.drop([message.task_id])
 
 

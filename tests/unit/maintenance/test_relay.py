@@ -188,14 +188,45 @@ def test_a_mail_that_another_task_has_registered_does_not_end_with_this_one(work
     assert delivery.status is Status.NEW
 
 
-def test_what_nobody_begins_with_is_dropped_when_a_delivery_would_be(
+def in_61_days() -> Any:
+    return patch.object(module, "utcnow", lambda: utcnow() + timedelta(days=61))
+
+
+def test_what_nobody_begins_with_ends_as_error_when_a_delivery_would_be_forgotten(
     worker: MemoryWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_id = lost(worker)
-    with patch.object(module, "utcnow", lambda: utcnow() + timedelta(days=61)):
+    mail = {**MAIL, "on_error": worker.app.signature("shop.alert")}
+    result = worker.task("celery_mailproxy.send_via_proxy").delay(**mail)
+    worker.take()
+    make_due(worker, result.id)
+    with in_61_days():
         assert run(worker) == 0
     assert kept(worker) == []
-    assert f"task {task_id} is dropped from the outbox: no worker has begun with it" in caplog.text
+    assert [message.name for message in worker.take()] == ["shop.alert"]
+    delivery = worker.runtime.store.get(result.id)
+    assert delivery is not None
+    assert delivery.status is Status.ERROR
+    assert delivery.reason == "given up: its task has waited in the outbox for 60 days"
+    assert f"task {result.id} is dropped from the outbox: no worker has finished it in 60 days" in caplog.text
+
+
+def test_what_is_given_up_waits_for_the_broker(worker: MemoryWorker) -> None:
+    lost(worker)
+    down = OperationalError("refused")
+    with in_61_days():
+        with patch.object(module, "end_mails", side_effect=down), pytest.raises(OperationalError):
+            run(worker)
+        assert len(kept(worker)) == 1
+        assert run(worker) == 0
+    assert kept(worker) == []
+
+
+def test_a_task_that_this_process_does_not_know_is_given_up_without_its_mails(worker: MemoryWorker) -> None:
+    lost(worker)
+    del worker.app.tasks["celery_mailproxy.send_via_proxy"]
+    with in_61_days():
+        assert run(worker) == 0
+    assert kept(worker) == []
 
 
 def test_a_task_that_this_process_does_not_know_is_published_all_the_same(worker: MemoryWorker) -> None:
