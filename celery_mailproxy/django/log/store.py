@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from ...deliveries.sought_address import SoughtAddress
 from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Erased, Recording, Retention, count_span
 from ...deliveries.stores.erased_pages import PAGE
 from ...deliveries.stores.outbox import Outbox
-from ...deliveries.stores.row_store import Rows, RowStore, unique
+from ...deliveries.stores.row_store import Rows, RowStore, page_on, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
@@ -116,17 +116,21 @@ class DjangoStore(RowStore):
         return [loaded.deliveries.get(message_id) for message_id in message_ids]
 
     def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        events = EmailLogEvent.objects.using(log_alias()).filter(claimed_at__lt=before).order_by("claimed_at")
-        return self._find(events.values_list("log_id", flat=True)[:limit])
+        events = EmailLogEvent.objects.using(log_alias()).filter(claimed_at__lt=before).order_by("claimed_at", "pk")
+        return self._find(events.values_list("log_id", flat=True), limit)
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since")
-        return self._find(logs.values_list("pk", flat=True)[:limit])
+        logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since", "pk")
+        return self._find(logs.values_list("pk", flat=True), limit)
 
-    def _find(self, keys: QuerySet[Any, Any]) -> list[Delivery]:
-        loaded = self._run(lambda: read_keys(set(keys), log_alias()))
-        self._pass_over(loaded.damaged)
-        return list(loaded.deliveries.values())
+    def _find(self, rows: QuerySet[Any, Any], limit: int) -> list[Delivery]:
+        def read(start: int) -> tuple[int, Iterable[Delivery]]:
+            keys = self._run(lambda: list(rows[start : start + limit]))
+            loaded = self._run(lambda: read_keys(set(keys), log_alias()))
+            self._pass_over(loaded.damaged)
+            return len(keys), loaded.deliveries.values()
+
+        return page_on(read, limit)
 
     def failed(self, *, limit: int = 100) -> list[str]:
         def find() -> list[str]:
