@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from ...deliveries.stores.row_store import Rows, RowStore, page_on, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
-from .database import explain, is_lost, is_transient, note_use, own_connection, writing
+from .database import explain, is_lost, is_transient, note_use, own_connection, unix_seconds, writing
 from .erasing import erase_sources, in_dead_letters
 from .models import EmailLog, EmailLogEvent
 from .orphans import discard_orphans
@@ -228,6 +228,13 @@ class DjangoStore(RowStore):
             return f"{connection.display_name} {version}, Django's database {connection.alias!r}"
 
         return self._run(look)
+
+    def server_time(self) -> datetime | None:
+        def read() -> datetime | None:
+            seconds = unix_seconds(own_connection(log_alias()))
+            return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+        return self._run(read)
 
     def close(self) -> None:
         """Close this thread's connection, unless a transaction is open on it: that is the caller's."""
