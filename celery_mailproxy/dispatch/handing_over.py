@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from ..deliveries.recording import CLAIM_SECONDS, Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, utcnow
 from ..deliveries.stores.base import DeliveryStore, Recording
-from ..errors import DispatchError, StoreError
+from ..errors import DispatchError, StoreError, redact
 from .postponing import Postponer
-from .run import Run
+from .run import RUN_SECONDS, Run
 
 __all__ = ["HandOver", "Left"]
+
+logger = logging.getLogger(__name__)
 
 #: How long at most until a report is looked at again that another run is dispatching.
 _HELD_SECONDS = 60.0
@@ -26,6 +31,18 @@ _FAILED_SECONDS = 300.0
 
 #: How soon a run is marked whose store was away.
 _MARK_SECONDS = 1.0
+
+#: How long a run goes on trying where neither the store nor the broker takes the note of what it has dispatched.
+_PATIENCE_SECONDS = 60.0
+
+#: The same where it runs in a request.
+_BRIEF_SECONDS = 5.0
+
+#: The pause between two of its tries: short, for another run may begin with the report once the store is back.
+_BREATH_SECONDS = 0.5
+
+#: No longer than so in all: the hard limit of a dispatch task is a bit later (`tasks.DISPATCH_TIME_LIMITS`).
+_LONGEST_RUN_SECONDS = RUN_SECONDS + 195.0
 
 #: Claims that are let go of were renewed last so long ago.
 _LET_GO_SECONDS = -3600.0
@@ -41,6 +58,11 @@ class Left:
     failed: list[DeliveryReport] = field(default_factory=list)  #: these met an unforeseen error
     unmarked: list[Dispatched] = field(default_factory=list)  #: dispatched, but the store could not be told
     problem: Exception | None = None
+
+    @property
+    def is_but_unmarked(self) -> bool:
+        """Whether nothing else is left."""
+        return not (self.held or self.apart or self.rest or self.failed)
 
     def __bool__(self) -> bool:
         return bool(self.held or self.apart or self.rest or self.failed or self.unmarked or self.problem)
@@ -71,18 +93,22 @@ class HandOver:
         return self._postponer is not None and not self._app.conf.task_always_eager
 
     def leave(self, left: Left, run: Run) -> None:
-        """Publish a task for what is left. Raises `DispatchError` where there can be none, and `OperationalError`."""
+        """Publish a task for what is left. Raises `DispatchError` where there can be none, and `OperationalError`.
+
+        Where store and broker are away it waits for one of the two, for a minute at most: see `Run.unmarked`.
+        """
+        rest = left.rest
+        if left.unmarked:
+            is_marked = self._note(left, run)
+            if is_marked and left.is_but_unmarked:
+                return
+            rest = rest if is_marked else []
         postponer = self._postponer
         if postponer is None or not self.is_possible_for(run):
-            if postponer is not None and self._can_publish and left.unmarked:
-                # A note only, which any worker can take.
-                postponer.postpone([], dispatched=left.unmarked, countdown=_MARK_SECONDS)
             raise DispatchError("some reports were not dispatched, and have to come again") from left.problem
         claim = run.claim
-        if left.unmarked or left.rest:
-            # One task, for it has to mark before it goes on.
-            countdown = _MARK_SECONDS if left.unmarked else 0.0
-            postponer.postpone(left.rest, after=claim, dispatched=left.unmarked, countdown=countdown)
+        if rest:
+            postponer.postpone(rest, after=claim, countdown=0.0)
         for report in left.apart:
             postponer.postpone([report], after=claim)
         if left.failed:
@@ -91,6 +117,58 @@ class HandOver:
             postponer.postpone(left.failed, after=claim, countdown=countdown, tries=run.tries + 1)
         if left.held:
             postponer.postpone([each.report for each in left.held], countdown=self._seconds_held(left.held))
+
+    def _note(self, left: Left, run: Run) -> bool:
+        """Have what was dispatched marked: by a task, which gets the rest as well, or else here; whether it was here.
+
+        The handlers have run, and would run once more if nobody knew.
+        """
+        run.unmarked.extend(left.unmarked)
+        deadline = self._deadline(run)
+        is_logged = False
+        while True:
+            try:
+                self._postpone_note(left, run)
+                is_marked = False
+                break
+            except (DispatchError, OperationalError) as exc:
+                problem = exc
+            try:
+                self._store.mark_dispatched(left.unmarked)
+                is_marked = True
+                break
+            except StoreError as exc:
+                if time.monotonic() >= deadline:
+                    raise problem from exc
+            if not is_logged:
+                logger.warning(
+                    "reports were dispatched, and neither store nor broker takes note of it: %s", redact(str(problem))
+                )
+            is_logged = True
+            time.sleep(_BREATH_SECONDS)
+        run.unmarked.clear()
+        return is_marked
+
+    def _postpone_note(self, left: Left, run: Run) -> None:
+        if self._postponer is None or not self._can_publish:
+            raise DispatchError("reports were dispatched, and that could not be noted")
+        if run.hands_over:
+            # One task, for it has to mark before it goes on.
+            self._postponer.postpone(left.rest, after=run.claim, dispatched=left.unmarked, countdown=_MARK_SECONDS)
+        else:
+            # A note only, which any worker can take.
+            self._postponer.postpone([], dispatched=left.unmarked, countdown=_MARK_SECONDS)
+
+    def _deadline(self, run: Run) -> float:
+        """How long the run goes on trying to have that noted, by `time.monotonic`."""
+        now = time.monotonic()
+        if not self._can_publish:
+            # Nobody is to wait in the caller's process.
+            return now
+        if not run.hands_over:
+            # Somebody waits for the answer to a request.
+            return now + _BRIEF_SECONDS
+        return min(now + _PATIENCE_SECONDS, run.begun_at + _LONGEST_RUN_SECONDS)
 
     def let_go(self, reports: Sequence[DeliveryReport], run: Run, left: Left) -> None:
         """Give up the claims on these reports, but not on what has been dispatched: the next one gets them at once."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from uuid import uuid4
+
+from ..deliveries.recording import Dispatched
 
 __all__ = ["RUN_SECONDS", "Run"]
 
@@ -22,9 +25,14 @@ class Run:
 
     `after` is the claim of the run that has left these reports to this one, `tries` how often that was for an error.
     With `hands_over` what cannot be dispatched now is left to a dispatch task; else it is raised.
+
+    `unmarked` is what the run has dispatched and could neither note nor hand over, for store and broker were away: the
+    next run has to note it first (see `Dispatcher.mark`). `begun_at` is by `time.monotonic`.
     """
 
     claim: str = field(default_factory=_new_claim)
     after: str | None = None
     tries: int = 0
     hands_over: bool = True
+    unmarked: list[Dispatched] = field(default_factory=list)
+    begun_at: float = field(default_factory=time.monotonic)

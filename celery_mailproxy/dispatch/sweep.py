@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from ..deliveries.delivery import undispatched_entries
@@ -29,24 +30,47 @@ PAUSE_SECONDS = 5.0
 #: How long the sweep leaves alone what it has handed to a task.
 _HOLD_SECONDS = 300.0
 
+#: How many reports are handed over before `go_on` is asked.
+_AT_ONCE = 100
 
-def sweep(runtime: Runtime, *, now: datetime, limit: int) -> int:
+#: How many times `limit` is looked through at most for reports that are for a task.
+_LOOKED_THROUGH = 16
+
+
+def sweep(runtime: Runtime, *, now: datetime, limit: int, go_on: Callable[[], bool] = lambda: True) -> int:
     """Hand reports to dispatch tasks whose run is gone, of up to `limit` deliveries; how many reports.
 
     A run is gone where its process was killed, or met a hard time limit, and the broker has not given its task back: on
     Redis it does so after an hour only, and after a time limit never. Safe to run at any time and in any number: of
-    several sweeps one takes a report over. Raises `StoreError` and kombu's `OperationalError`; what is left over then
-    is found by a later sweep.
+    several sweeps one takes a report over. Between two portions `go_on` says whether there is time for the next. Raises
+    `StoreError` and kombu's `OperationalError`; what is left over then is found by a later sweep.
     """
-    before = now - PATIENCE
-    reports = [
-        entry.report
-        for delivery in runtime.store.undispatched(before=before, limit=limit)
-        for entry in undispatched_entries(delivery, before=before)
-        if _is_for_a_task(runtime, entry.report)
-    ]
-    if not reports:
-        return 0
+    reports = _left_over(runtime, before=now - PATIENCE, limit=limit)
+    number = 0
+    for start in range(0, len(reports), _AT_ONCE):
+        if start and not go_on():
+            break
+        number += _take_over(runtime, reports[start : start + _AT_ONCE])
+    return number
+
+
+def _left_over(runtime: Runtime, *, before: datetime, limit: int) -> list[DeliveryReport]:
+    """The reports, of up to `limit` deliveries, that a task may dispatch."""
+    asked = limit
+    while True:
+        found = runtime.store.undispatched(before=before, limit=asked)
+        reports = [
+            [each.report for each in undispatched_entries(one, before=before) if _is_for_a_task(runtime, each.report)]
+            for one in found
+        ]
+        of_each = [each for each in reports if each][:limit]
+        # What is not for a task must not hide what is.
+        if len(of_each) == limit or len(found) < asked or asked >= limit * _LOOKED_THROUGH:
+            return [report for each in of_each for report in each]
+        asked *= 2
+
+
+def _take_over(runtime: Runtime, reports: Sequence[DeliveryReport]) -> int:
     run = Run()
     taken = runtime.store.record(reports, claim=run.claim, how=Recording(hold_seconds=_HOLD_SECONDS))
     swept = [each.report for each in taken if each.verdict is Verdict.AGAIN]

@@ -37,12 +37,13 @@ class Duty:
 
 
 def _sweep(runtime: Runtime, go_on: GoOn) -> int:
-    return sweep(runtime, now=utcnow(), limit=_SWEPT_AT_ONCE)
+    return sweep(runtime, now=utcnow(), limit=_SWEPT_AT_ONCE, go_on=go_on)
 
 
 def _resume(runtime: Runtime, go_on: GoOn) -> int:
     lease_seconds = runtime.retention.lease_seconds
-    return sum(move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=_RESUMED_AT_ONCE).values())
+    moved = move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=_RESUMED_AT_ONCE, go_on=go_on)
+    return sum(moved.values())
 
 
 def _bounces(runtime: Runtime, go_on: GoOn) -> int:

@@ -71,7 +71,8 @@ class Maintenance:
             return
         self._leads = False
         try:
-            get_runtime(self._app).store.take_lease(_LEASE, self._holder, seconds=0)
+            with without_forks():
+                get_runtime(self._app).store.take_lease(_LEASE, self._holder, seconds=0)
         except Exception as exc:
             self._log_problem("giving back the lease", exc)
 
@@ -83,7 +84,9 @@ class Maintenance:
         for duty in self._duties:
             if not self._is_due(runtime, duty, board):
                 continue
-            if not self._go_on(runtime):
+            with without_forks():
+                goes_on = self._go_on(runtime)
+            if not goes_on:
                 break
             done = self._do(runtime, duty)
             board = board.noted(duty.name, done)

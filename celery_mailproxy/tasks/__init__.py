@@ -192,6 +192,11 @@ def dispatch_reports(
             _park(runtime, unknown, parked_seconds)
     except Exception as exc:
         # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are dispatched.
+        if run.unmarked:
+            # The handlers of these have run: the next run notes that first.
+            notes = [*dispatched, *(each.to_json() for each in run.unmarked)]
+            kwargs = {**(self.request.kwargs or {}), "after": run.claim, "dispatched": notes}
+            raise retry_in(self, exc, _MARK_AGAIN_SECONDS, kwargs=kwargs) from exc
         if dispatched:
             raise retry_in(self, exc, _MARK_AGAIN_SECONDS) from exc
         if isinstance(exc, StoreError):

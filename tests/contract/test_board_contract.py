@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.stores import DeliveryStore
 from tests.harness.waiting import PATIENCE_SECONDS
 
@@ -129,3 +130,16 @@ def test_of_many_who_want_a_lease_at_once_one_gets_it(make_store: MakeStore) -> 
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert len(got) == 1
+
+
+def test_the_time_where_the_store_is_is_the_time(store: DeliveryStore) -> None:
+    before = utcnow()
+    there = store.server_time()
+    if there is not None:
+        # It is on this machine.
+        assert before - timedelta(milliseconds=1) <= there <= utcnow() + timedelta(milliseconds=1)
+
+
+def test_a_store_on_a_server_says_what_time_it_is_in_redis(store: DeliveryStore) -> None:
+    has_server = "Redis" in repr(store)
+    assert (store.server_time() is not None) == has_server

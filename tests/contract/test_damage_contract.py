@@ -56,6 +56,24 @@ def test_the_others_are_marked_read_and_listed(store: DeliveryStore, clock: Cloc
     assert {"good", "fine"} <= set(store.failed())
 
 
+@pytest.mark.parametrize("number", [3, 7])
+def test_damaged_records_do_not_use_up_the_limit(damage_store: DamageStore, clock: Clock, number: int) -> None:
+    store = damage_store.store
+    bad, good = [f"bad{n}" for n in range(number)], ["good1", "good2", "good3", "good4"]
+    for message_id in (*bad, *good):
+        suspension = Suspension(owner=message_id, since=clock.now, message="{}")
+        store.register([delivery(message_id, suspension=suspension)])
+        store.record([report(message_id, Kind.DEFERRED)], claim="c1")
+        # The damaged ones come first.
+        clock.advance(1)
+    for message_id in bad:
+        damage_store.damage(message_id)
+    clock.advance(3600 * 3)
+    before = clock.now - timedelta(hours=1)
+    assert {each.message_id for each in store.undispatched(before=before, limit=3)} == set(good[:3])
+    assert {each.message_id for each in store.stalled(before=before, limit=3)} == set(good[:3])
+
+
 def test_it_is_named_where_there_is_no_answer_without_it(store: DeliveryStore) -> None:
     for call in (
         lambda: store.get("bad"),

@@ -18,8 +18,8 @@ from tests.harness.waiting import PATIENCE_SECONDS
 from .store_values import RETENTION, START, MakeStore, ids
 
 
-def entry(task_id: str, second: float = 0, content: str = "content") -> OutboxEntry:
-    return OutboxEntry(task_id=task_id, content=content, due_at=at(second))
+def entry(task_id: str, second: float = 0, content: str = "content", copies: int = 0) -> OutboxEntry:
+    return OutboxEntry(task_id=task_id, content=content, due_at=at(second), copies=copies)
 
 
 def at(second: float) -> datetime:
@@ -74,8 +74,8 @@ def test_what_is_dropped_is_gone_and_may_come_again(outbox: Outbox) -> None:
 
 
 def test_what_is_not_there_stays_so(outbox: Outbox) -> None:
-    outbox.republished("t1", copies=1, due_at=at(0))
-    outbox.reschedule(["t1"], due_at=at(0))
+    assert outbox.republish(entry("t1"), due_at=at(0)) is None
+    outbox.reschedule([entry("t1")], due_at=at(0))
     assert outbox.begin("t1", 0, due_at=at(0)) is Turn.GONE
     assert due(outbox, 1000) == []
     assert outbox.overdue(now=at(1000)) == 0
@@ -94,18 +94,57 @@ def test_the_first_copy_that_begins_has_the_turn_through_its_retries(outbox: Out
 def test_after_another_copy_whoever_begins_first_has_the_turn(outbox: Outbox) -> None:
     outbox.put([entry("t1", 10)])
     outbox.begin("t1", 0, due_at=at(20))
-    outbox.republished("t1", copies=1, due_at=at(30))
+    noted = outbox.republish(entry("t1", 20), due_at=at(30))
     assert outbox.due(now=at(29), limit=9) == []
     (kept,) = outbox.due(now=at(30), limit=9)
     assert (kept.copies, kept.content) == (1, "content")
+    assert noted == kept
     assert outbox.begin("t1", 1, due_at=at(40)) is Turn.MINE
     assert outbox.begin("t1", 0, due_at=at(40)) is Turn.OTHERS
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_what_a_run_has_begun_since_it_was_read_is_neither_republished_nor_moved(outbox: Outbox, copy: int) -> None:
+    outbox.put([entry("t1", 10)])
+    (read,) = outbox.due(now=at(10), limit=9)
+    outbox.begin("t1", copy, due_at=at(50))
+    assert outbox.republish(read, due_at=at(30)) is None
+    outbox.reschedule([read], due_at=at(0))
+    assert due(outbox, 49) == []
+    (kept,) = outbox.due(now=at(50), limit=9)
+    assert kept.copies == 0
+    # It has the turn still.
+    assert outbox.begin("t1", 1 - copy, due_at=at(60)) is Turn.OTHERS
+    assert outbox.begin("t1", copy, due_at=at(60)) is Turn.MINE
+
+
+def test_of_two_who_have_read_it_one_publishes_it(make_store: MakeStore) -> None:
+    one, other = make_store().outbox, make_store().outbox
+    one.put([entry("t1", 10)])
+    (read,) = one.due(now=at(10), limit=9)
+    noted = one.republish(read, due_at=at(30))
+    assert noted is not None
+    assert other.republish(read, due_at=at(31)) is None
+    # The broker did not take it: it is due again, and the number of that copy is not used a second time.
+    one.reschedule([noted], due_at=at(12))
+    (again,) = other.due(now=at(12), limit=9)
+    assert again.copies == 1
+    assert other.republish(again, due_at=at(40)) == entry("t1", 40, copies=2)
+    assert due(one, 39) == []
+
+
+def test_many_moments_can_be_changed_at_once(outbox: Outbox) -> None:
+    entries = [entry(f"t{number}", 100 + number) for number in range(250)]
+    outbox.put(entries)
+    outbox.begin("t7", 0, due_at=at(500))
+    outbox.reschedule(entries, due_at=at(1))
+    assert len(due(outbox, 1, limit=300)) == 249
 
 
 def test_a_moment_can_be_changed(outbox: Outbox) -> None:
     outbox.put([entry("t1", 100), entry("t2", 100), entry("t3", 100)])
     outbox.begin("t1", 0, due_at=at(100))
-    outbox.reschedule(["t1", "t2"], due_at=at(1))
+    outbox.reschedule([entry("t1", 100), entry("t2", 100)], due_at=at(1))
     assert sorted(due(outbox, 1)) == ["t1", "t2"]
     # Nothing else is changed by it.
     assert outbox.begin("t1", 1, due_at=at(5)) is Turn.OTHERS
@@ -130,6 +169,7 @@ def test_odd_ids_are_their_own(outbox: Outbox, task_id: str) -> None:
     outbox.put([entry(task_id), entry("other")])
     assert outbox.begin(task_id, 0, due_at=at(0)) is Turn.MINE
     assert set(due(outbox, 0)) == {task_id, "other"}
+    assert outbox.republish(entry(task_id, 0), due_at=at(0)) == entry(task_id, 0, copies=1)
     outbox.drop([task_id])
     assert due(outbox, 0) == ["other"]
 

@@ -227,6 +227,10 @@ class MailStack:
     def kill_worker(self) -> None:
         """SIGKILL to all of the worker; what it had is given out again, by Redis as if the time for that had passed."""
         self.worker.kill()
+        self.give_out_again()
+
+    def give_out_again(self) -> None:
+        """Let a Redis give out what workers have, as if the time for that had passed."""
         if self.conf["broker_url"].startswith("redis"):
             with redis.Redis.from_url(self.conf["broker_url"]) as client:
                 for tag in client.zrange("unacked_index", 0, -1):

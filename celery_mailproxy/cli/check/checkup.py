@@ -24,6 +24,7 @@ from .app_links import (
     secrets_of,
 )
 from .callback_links import CallbackProbe
+from .clock_links import check_clock
 from .links import Link, Outcome, failed, guarded, hide_secrets, skipped
 from .maintenance_links import check_maintenance
 from .proxy_links import ProxyProbe
@@ -78,6 +79,8 @@ class Checkup:
         if not self._has_failed("broker") and (queues := self._queues_link()) is not None:
             yield self._note(queues)
         yield self._note(guarded("store", partial(check_store, self._runtime)))
+        if not self._has_failed("store"):
+            yield self._note(guarded("clock", partial(check_clock, self._runtime)))
         yield self._note(self._maintenance_link())
         for name in self._server_names():
             yield from (self._note(replace(link, server=name)) for link in self._server_links(name))

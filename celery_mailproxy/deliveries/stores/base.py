@@ -272,6 +272,10 @@ class DeliveryStore(ABC):
     def check(self) -> str:
         """Reach the store and say in a few words what it is, without secrets. Raises `StoreError` if it fails."""
 
+    def server_time(self) -> datetime | None:
+        """What time it is where the store is; None where it has no clock of its own. Raises `StoreError`."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of connections. The store may be used again afterwards."""

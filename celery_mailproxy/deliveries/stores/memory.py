@@ -193,11 +193,14 @@ class _MemoryOutbox(Outbox):
             due = [entry for entry in self._shelf.outbox.values() if entry.due_at <= now]
         return sorted(due, key=lambda entry: entry.due_at)[:limit]
 
-    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
+    def republish(self, entry: OutboxEntry, *, due_at: datetime) -> OutboxEntry | None:
+        after = replace(entry, copies=entry.copies + 1, due_at=due_at)
         with self._shelf.lock:
-            if (entry := self._shelf.outbox.get(task_id)) is not None:
-                self._shelf.outbox[task_id] = replace(entry, copies=copies, due_at=due_at)
-                self._shelf.turns.pop(task_id, None)
+            if not self._is_as_read(entry):
+                return None
+            self._shelf.outbox[entry.task_id] = after
+            self._shelf.turns.pop(entry.task_id, None)
+        return after
 
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         with self._shelf.lock:
@@ -208,11 +211,14 @@ class _MemoryOutbox(Outbox):
             self._shelf.outbox[task_id] = replace(entry, due_at=due_at)
             return Turn.MINE
 
-    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
+    def reschedule(self, entries: Sequence[OutboxEntry], *, due_at: datetime) -> None:
         with self._shelf.lock:
-            for task_id in task_ids:
-                if (entry := self._shelf.outbox.get(task_id)) is not None:
-                    self._shelf.outbox[task_id] = replace(entry, due_at=due_at)
+            for entry in filter(self._is_as_read, entries):
+                self._shelf.outbox[entry.task_id] = replace(entry, due_at=due_at)
+
+    def _is_as_read(self, entry: OutboxEntry) -> bool:
+        # Whoever begins with it, or publishes it, gives it another moment.
+        return self._shelf.outbox.get(entry.task_id) == entry
 
     def drop(self, task_ids: Sequence[str]) -> None:
         with self._shelf.lock:

@@ -60,16 +60,24 @@ class Outbox(ABC):
         """Up to `limit` entries whose moment has come, those that have waited longest first."""
 
     @abstractmethod
-    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
-        """Note that one more copy is on the broker, and when to look again. Whoever begins next has the turn."""
+    def republish(self, entry: OutboxEntry, *, due_at: datetime) -> OutboxEntry | None:
+        """Note, before it is done, that one more copy is published, and when to look again: the entry as it is then.
+
+        Whoever begins next has the turn. None, and nothing is noted, where the entry is not as it was read any more: a
+        run has begun with it or has dropped it, or somebody else publishes it.
+        """
 
     @abstractmethod
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         """A run of that copy begins, or will at another try: it is not published again before `due_at`."""
 
     @abstractmethod
-    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
-        """Let these be due at another moment: the broker did not take them."""
+    def reschedule(self, entries: Sequence[OutboxEntry], *, due_at: datetime) -> None:
+        """Let these be due at another moment: the broker did not take them.
+
+        Those that are not as they were read any more are left alone: the broker had taken one after all, say, and a run
+        has begun with it.
+        """
 
     @abstractmethod
     def drop(self, task_ids: Sequence[str]) -> None:

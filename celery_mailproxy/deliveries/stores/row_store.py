@@ -29,7 +29,10 @@ from .base import AS_USUAL, Advanced, DeliveryStore, Erased, Kept, Recording, Re
 from .damage import note_damaged
 from .erased_pages import in_outbox
 
-__all__ = ["Loaded", "RowStore", "Rows", "unique"]
+__all__ = ["Loaded", "RowStore", "Rows", "page_on", "unique"]
+
+#: How many pages are looked through for records that can be read.
+_PAGES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,22 @@ def _one(rows: Rows, message_id: str) -> Delivery | None:
     loaded = rows.load([message_id])
     loaded.refuse_damage()
     return loaded.deliveries.get(message_id)
+
+
+def page_on(read: Callable[[int], tuple[int, Iterable[Delivery]]], limit: int) -> list[Delivery]:
+    """Up to `limit` deliveries. Records that cannot be read do not count, so it may take more than one page.
+
+    `read(start)` answers how many rows there are from there on, `limit` at most, and their deliveries.
+    """
+    found: dict[str, Delivery] = {}
+    start = 0
+    for _ in range(_PAGES):
+        number, deliveries = read(start)
+        found.update((each.message_id, each) for each in deliveries)
+        start += number
+        if number < limit or len(found) >= limit:
+            break
+    return list(found.values())[:limit]
 
 
 def unique(message_ids: Iterable[str]) -> list[str]:

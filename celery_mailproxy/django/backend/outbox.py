@@ -119,7 +119,7 @@ class _Rest:
 def _leave(runtime: Runtime, kept: Sequence[KeptPublication]) -> None:
     """Leave these to the relay, which takes them at its next round."""
     try:
-        runtime.store.outbox.reschedule([each.entry.task_id for each in kept], due_at=utcnow())
+        runtime.store.outbox.reschedule([each.entry for each in kept], due_at=utcnow())
     except MailProxyError as exc:
         # They are due a bit later.
         logger.debug("the outbox was not told that its emails are due: %s", exc)

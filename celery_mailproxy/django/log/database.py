@@ -13,7 +13,7 @@ from django.db.models import Model
 
 from ...errors import StoreError, redact
 
-__all__ = ["explain", "is_lost", "is_transient", "note_use", "own_connection", "writing"]
+__all__ = ["explain", "is_lost", "is_transient", "note_use", "own_connection", "unix_seconds", "writing"]
 
 # SQLSTATE of PostgreSQL: serialization failure, deadlock, unique violation (two begin one row).
 _TRANSIENT_STATES = frozenset({"40001", "40P01", "23505"})
@@ -21,6 +21,12 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "23505"})
 _TRANSIENT_NUMBERS = frozenset({1020, 1062, 1205, 1213})
 
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+# Whatever its time zone is.
+_TIME_QUERIES = {
+    "postgresql": "SELECT EXTRACT(EPOCH FROM CLOCK_TIMESTAMP())",
+    "mysql": "SELECT UNIX_TIMESTAMP(NOW(6))",
+}
 
 # Closing a connection that a fork copied would end it for the parent, too: such ones are kept for good, untouched.
 _inherited: list[Any] = []
@@ -115,6 +121,16 @@ def _is_read_committed(connection: Any) -> bool:
 def _execute(connection: Any, statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def unix_seconds(connection: Any) -> float | None:
+    """What time it is by the database server's clock; None where it has none of its own, or is not known to us."""
+    query = _TIME_QUERIES.get(connection.vendor)
+    if query is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return float(cursor.fetchone()[0])
 
 
 def is_transient(error: Error, connection: Any) -> bool:

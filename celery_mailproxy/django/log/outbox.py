@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Q
@@ -22,6 +24,8 @@ __all__ = ["DjangoOutbox", "insert"]
 
 # SQLite takes no more than 999 parameters in older builds.
 _IDS_AT_ONCE = 500
+# Each entry takes three of them, and SQLite's expressions are no deeper than 1000.
+_ENTRIES_AT_ONCE = 200
 
 
 class DjangoOutbox(Outbox):
@@ -47,9 +51,11 @@ class DjangoOutbox(Outbox):
         found: list[OutboxEntry] = self._run(lambda: [_entry(row) for row in rows])
         return found
 
-    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
-        row = _all().filter(task_id=exact(task_id))
-        self._run(lambda: row.update(copies=copies, due_at=due_at, begun=None))
+    def republish(self, entry: OutboxEntry, *, due_at: datetime) -> OutboxEntry | None:
+        after = replace(entry, copies=entry.copies + 1, due_at=due_at)
+        row = _all().filter(_as_read(entry))
+        is_as_read = self._run(lambda: row.update(copies=after.copies, due_at=due_at, begun=None))
+        return after if is_as_read else None
 
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         row = _all().filter(task_id=exact(task_id))
@@ -63,9 +69,10 @@ class DjangoOutbox(Outbox):
         turn: Turn = self._run(begin)
         return turn
 
-    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
-        for rows in _batches(task_ids):
-            self._run(partial(rows.update, due_at=due_at))
+    def reschedule(self, entries: Sequence[OutboxEntry], *, due_at: datetime) -> None:
+        for start in range(0, len(entries), _ENTRIES_AT_ONCE):
+            as_read = reduce(or_, map(_as_read, entries[start : start + _ENTRIES_AT_ONCE]))
+            self._run(partial(_all().filter(as_read).update, due_at=due_at))
 
     def drop(self, task_ids: Sequence[str]) -> None:
         for rows in _batches(task_ids):
@@ -94,6 +101,11 @@ def insert(entries: Sequence[OutboxEntry]) -> None:
 
 def _all() -> Any:
     return OutboxMessage.objects.using(log_alias())
+
+
+def _as_read(entry: OutboxEntry) -> Q:
+    # Whoever begins with an entry, or publishes it, gives it another moment.
+    return Q(task_id=exact(entry.task_id), copies=entry.copies, due_at=entry.due_at)
 
 
 def _batches(task_ids: Sequence[str]) -> Any:

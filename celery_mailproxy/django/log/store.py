@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,11 +22,11 @@ from ...deliveries.sought_address import SoughtAddress
 from ...deliveries.stores.base import AS_USUAL, COUNTS_KEPT, Advanced, Erased, Recording, Retention, count_span
 from ...deliveries.stores.erased_pages import PAGE
 from ...deliveries.stores.outbox import Outbox
-from ...deliveries.stores.row_store import Rows, RowStore, unique
+from ...deliveries.stores.row_store import Rows, RowStore, page_on, unique
 from ...deliveries.suspension import Step
 from ...errors import ConfigurationError
 from ...runtime import get_runtime
-from .database import explain, is_lost, is_transient, note_use, own_connection, writing
+from .database import explain, is_lost, is_transient, note_use, own_connection, unix_seconds, writing
 from .erasing import erase_sources, in_dead_letters
 from .models import EmailLog, EmailLogEvent
 from .orphans import discard_orphans
@@ -116,17 +116,21 @@ class DjangoStore(RowStore):
         return [loaded.deliveries.get(message_id) for message_id in message_ids]
 
     def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        events = EmailLogEvent.objects.using(log_alias()).filter(claimed_at__lt=before).order_by("claimed_at")
-        return self._find(events.values_list("log_id", flat=True)[:limit])
+        events = EmailLogEvent.objects.using(log_alias()).filter(claimed_at__lt=before).order_by("claimed_at", "pk")
+        return self._find(events.values_list("log_id", flat=True), limit)
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since")
-        return self._find(logs.values_list("pk", flat=True)[:limit])
+        logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since", "pk")
+        return self._find(logs.values_list("pk", flat=True), limit)
 
-    def _find(self, keys: QuerySet[Any, Any]) -> list[Delivery]:
-        loaded = self._run(lambda: read_keys(set(keys), log_alias()))
-        self._pass_over(loaded.damaged)
-        return list(loaded.deliveries.values())
+    def _find(self, rows: QuerySet[Any, Any], limit: int) -> list[Delivery]:
+        def read(start: int) -> tuple[int, Iterable[Delivery]]:
+            keys = self._run(lambda: list(rows[start : start + limit]))
+            loaded = self._run(lambda: read_keys(set(keys), log_alias()))
+            self._pass_over(loaded.damaged)
+            return len(keys), loaded.deliveries.values()
+
+        return page_on(read, limit)
 
     def failed(self, *, limit: int = 100) -> list[str]:
         def find() -> list[str]:
@@ -224,6 +228,13 @@ class DjangoStore(RowStore):
             return f"{connection.display_name} {version}, Django's database {connection.alias!r}"
 
         return self._run(look)
+
+    def server_time(self) -> datetime | None:
+        def read() -> datetime | None:
+            seconds = unix_seconds(own_connection(log_alias()))
+            return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+        return self._run(read)
 
     def close(self) -> None:
         """Close this thread's connection, unless a transaction is open on it: that is the caller's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from celery import states
@@ -26,14 +27,24 @@ logger = logging.getLogger(__name__)
 OUTCOMES = ("resumed", "submitted", "waiting", "given_up", "revoked")
 
 
-def move_on_stalled(runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int) -> dict[str, int]:
+#: How many are moved on before `go_on` is asked.
+_AT_ONCE = 100
+
+
+def move_on_stalled(
+    runtime: Runtime, *, now: datetime, lease_seconds: float, limit: int, go_on: Callable[[], bool] = lambda: True
+) -> dict[str, int]:
     """Publish again what has been silent for the length of a lease; how many of each of `OUTCOMES`.
 
     Safe to run at any time and in any number: of several janitors one takes the step, of several copies of a message
-    one wins its claim. Raises `StoreError` and kombu's `OperationalError`; what is left over is found by the next run.
+    one wins its claim. Between two portions `go_on` says whether there is time for the next. Raises `StoreError` and
+    kombu's `OperationalError`; what is left over is found by the next run.
     """
     counts = Counter(dict.fromkeys(OUTCOMES, 0))
-    for delivery in runtime.store.stalled(before=now - timedelta(seconds=lease_seconds), limit=limit):
+    stalled = runtime.store.stalled(before=now - timedelta(seconds=lease_seconds), limit=limit)
+    for index, delivery in enumerate(stalled):
+        if index and index % _AT_ONCE == 0 and not go_on():
+            break
         try:
             outcome = _move_on(runtime, delivery, now)
         except Exception as exc:

@@ -228,6 +228,10 @@ def test_hour_that_comes_twice_is_told_apart_without_time_zones(settings: Any, m
     assert store.prune(now=START + timedelta(days=31)) == 2
 
 
+def test_the_clock_is_that_of_the_database_server(store: DeliveryStore) -> None:
+    assert (store.server_time() is None) == (connection.vendor == "sqlite")
+
+
 # --- what the settings switch off
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
 
 from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.dispatch import handing_over
 from celery_mailproxy.dispatch.dispatcher import Dispatcher
 from celery_mailproxy.dispatch.notifying import Notifier
 from celery_mailproxy.dispatch.run import RUN_SECONDS, Run
 from celery_mailproxy.dispatch.signals import mail_sent
 from celery_mailproxy.errors import DispatchError, StoreError
+from celery_mailproxy.tasks import DISPATCH_TIME_LIMITS
 
 NOW = datetime.now(timezone.utc)
 IDS = ("m0", "m1", "m2")
@@ -48,8 +52,12 @@ class Postponed:
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = []
+        self.refusals = 0
 
     def postpone(self, reports: Sequence[DeliveryReport], **options: Any) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OperationalError("the broker is away")
         self.tasks.append({"reports": list(reports), **options})
 
     def ids(self) -> list[list[str]]:
@@ -277,6 +285,131 @@ def test_where_nothing_can_be_handed_over_it_is_raised_and_let_go_of(
         dispatcher.dispatch(sent("m0", "m1"), run=Run(hands_over=is_eager))
     assert handler.heard == ["m0", "m1"]
     postponed.run_all(dispatcher)
+
+
+@pytest.fixture
+def breaths(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What happens in each pause of a run that tries to leave a note; after these its patience is over."""
+    acts: list[Callable[[], None]] = []
+    moment = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal moment
+        if not acts:
+            moment += 1000
+        else:
+            acts.pop(0)()
+
+    monkeypatch.setattr(handing_over, "time", SimpleNamespace(monotonic=lambda: moment, sleep=sleep))
+    return acts
+
+
+def away(dispatcher: Dispatcher, postponed: Postponed, store: Store, handler: Handler) -> None:
+    """Let store and broker fail together, in the handler of the first."""
+
+    def fail() -> None:
+        store.takes_marks = False
+        postponed.refusals = 1000
+
+    handler.acts["m0"] = fail
+
+
+def come_back(store: Store, postponed: Postponed, *, takes_marks: bool) -> Callable[[], None]:
+    def act() -> None:
+        store.takes_marks = takes_marks
+        postponed.refusals = 0
+
+    return act
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("hands_over", [True, False])
+def test_where_store_and_broker_are_away_a_run_waits_for_one_of_them(
+    dispatcher: Dispatcher,
+    postponed: Postponed,
+    handler: Handler,
+    store: Store,
+    breaths: list[Callable[[], None]],
+    hands_over: bool,
+) -> None:
+    away(dispatcher, postponed, store, handler)
+    breaths += [nothing, nothing, come_back(store, postponed, takes_marks=False)]
+    run = Run(hands_over=hands_over, begun_at=0.0)
+    if hands_over:
+        dispatcher.dispatch(sent(*IDS), run=run)
+    else:
+        with pytest.raises(DispatchError):
+            dispatcher.dispatch(sent(*IDS), run=run)
+    assert (breaths, run.unmarked) == ([], [])
+    assert postponed.ids() == [["m1", "m2"] if hands_over else []]
+    store.takes_marks = True
+    store.now += timedelta(hours=1)
+    postponed.run_all(dispatcher)
+    # What the proxy repeats.
+    dispatcher.dispatch(sent(*IDS), run=Run(hands_over=False))
+    assert handler.heard == list(IDS)
+
+
+def test_a_store_that_comes_back_before_the_broker_gets_the_mark(
+    dispatcher: Dispatcher, postponed: Postponed, handler: Handler, store: Store, breaths: list[Callable[[], None]]
+) -> None:
+    away(dispatcher, postponed, store, handler)
+
+    def store_is_back() -> None:
+        store.takes_marks = True
+
+    breaths.append(store_is_back)
+    run = Run(begun_at=0.0)
+    with pytest.raises(OperationalError):
+        dispatcher.dispatch(sent(*IDS), run=run)
+    assert run.unmarked == []
+    postponed.refusals = 0
+    dispatcher.dispatch(sent(*IDS), run=Run(after=run.claim))
+    assert handler.heard == list(IDS)
+
+
+def test_a_run_whose_note_nobody_takes_keeps_it_for_the_next_one(
+    dispatcher: Dispatcher, postponed: Postponed, handler: Handler, store: Store, breaths: list[Callable[[], None]]
+) -> None:
+    away(dispatcher, postponed, store, handler)
+    run = Run(begun_at=0.0)
+    with pytest.raises(OperationalError):
+        dispatcher.dispatch(sent(*IDS), run=run)
+    assert [each.message_id for each in run.unmarked] == ["m0"]
+    store.takes_marks, postponed.refusals = True, 0
+    dispatcher.mark(run.unmarked)
+    dispatcher.dispatch(sent(*IDS), run=Run(after=run.claim))
+    assert handler.heard == list(IDS)
+
+
+def test_a_run_that_is_near_its_time_limit_tries_once(
+    dispatcher: Dispatcher, postponed: Postponed, handler: Handler, store: Store, breaths: list[Callable[[], None]]
+) -> None:
+    away(dispatcher, postponed, store, handler)
+    breaths.append(nothing)
+    with pytest.raises(OperationalError):
+        dispatcher.dispatch(sent(*IDS), run=Run(begun_at=-RUN_SECONDS - 195.0))
+    assert breaths == [nothing]
+
+
+def test_the_longest_run_ends_before_the_hard_limit_of_its_task() -> None:
+    assert DISPATCH_TIME_LIMITS["time_limit"] > handing_over._LONGEST_RUN_SECONDS + 10
+
+
+def test_an_inline_run_that_marks_after_all_has_left_nothing(
+    dispatcher: Dispatcher, postponed: Postponed, handler: Handler, store: Store, breaths: list[Callable[[], None]]
+) -> None:
+    away(dispatcher, postponed, store, handler)
+
+    def store_is_back() -> None:
+        store.takes_marks = True
+
+    breaths.append(store_is_back)
+    dispatcher.dispatch(sent("m0"), run=Run(hands_over=False, begun_at=0.0))
+    assert store.undispatched(before=store.now + timedelta(days=1)) == []
 
 
 def test_what_nobody_listens_to_is_marked_together_and_needs_no_task(

@@ -124,6 +124,33 @@ def test_inline_what_the_proxy_reported_is_left_to_the_proxy() -> None:
         installation.app.close()
 
 
+def test_inline_what_is_left_to_the_proxy_hides_nothing() -> None:
+    installation = Installation(mail_proxy_dispatch="inline")
+    try:
+        installation.record(*(f"m{number}" for number in range(7)))
+        installation.now += timedelta(seconds=1)
+        for number in range(4):
+            own = DeliveryReport(kind=Kind.ERROR, message_id=f"own{number}", at=START)
+            registered = Delivery(message_id=own.message_id, created_at=START, updated_at=START)
+            installation.store.register([registered])
+            installation.store.record([own], claim="a sending task")
+            installation.now += timedelta(seconds=1)
+        assert installation.sweep(after=61, limit=3) == 3
+        assert [ids for ids, _ in installation.published()] == [["own0"], ["own1"], ["own2"]]
+    finally:
+        forget_runtime(installation.app)
+        installation.app.close()
+
+
+def test_between_two_portions_it_asks_whether_there_is_time(installation: Installation) -> None:
+    installation.record(*(f"m{number}" for number in range(250)))
+    installation.now += timedelta(seconds=61)
+    turns = iter([True, False])
+    assert sweep(installation.runtime, now=installation.now, limit=1000, go_on=lambda: next(turns)) == 200
+    # The rest is nobody's: the next sweep takes it at once.
+    assert installation.sweep(after=0, limit=1000) == 50
+
+
 def test_the_task_sweeps(installation: Installation) -> None:
     # The task has the real clock.
     installation.now = datetime.now(timezone.utc) - timedelta(seconds=100)

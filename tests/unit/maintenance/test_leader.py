@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
@@ -11,9 +12,13 @@ from unittest.mock import patch
 import pytest
 
 from celery_mailproxy.conf.settings import Settings
+from celery_mailproxy.deliveries.delivery import Delivery
+from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.deliveries.suspension import Suspension, SuspensionState
 from celery_mailproxy.dispatch.sweep import PATIENCE, PAUSE_SECONDS
 from celery_mailproxy.errors import StoreError
+from celery_mailproxy.maintenance import leader
 from celery_mailproxy.maintenance.board import Board, Done, lease_seconds, read_board, write_board
 from celery_mailproxy.maintenance.duties import DUTIES, Duty
 from celery_mailproxy.maintenance.leader import Maintenance
@@ -208,6 +213,63 @@ def test_who_is_stopping_begins_nothing_more(installation: Installation) -> None
     duties = (installation.duty("one"), installation.duty("two"))
     installation.process("w1", *duties, is_stopping=lambda: next(stops)).round()
     assert installation.done == ["one"]
+
+
+def test_the_store_is_asked_for_the_lease_while_nobody_forks(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depth = 0
+    asked: list[int] = []
+
+    @contextmanager
+    def without_forks() -> Iterator[None]:
+        nonlocal depth
+        depth += 1
+        try:
+            yield
+        finally:
+            depth -= 1
+
+    def take_lease(*arguments: Any, **options: Any) -> bool:
+        asked.append(depth)
+        return True
+
+    monkeypatch.setattr(leader, "without_forks", without_forks)
+    monkeypatch.setattr(installation.store, "take_lease", take_lease)
+    # Each time the lease is due to be renewed.
+    moments = iter(range(0, 100_000, 1000))
+    monkeypatch.setattr("celery_mailproxy.maintenance.leader.time.monotonic", lambda: float(next(moments)))
+
+    def do(runtime: Runtime, go_on: Callable[[], bool]) -> int:
+        return int(go_on())
+
+    one = installation.process("w1", Duty(name="one", do=do), Duty(name="two", do=do))
+    assert one.round() == {"one": 1, "two": 1}
+    one.resign()
+    # Never outside, and never one within another.
+    assert asked == [1] * 6
+
+
+@pytest.mark.parametrize("name", ["reports", "results"])
+def test_duties_that_publish_much_keep_the_lease(installation: Installation, name: str) -> None:
+    (duty,) = (each for each in DUTIES if each.name == name)
+    suspended = [Suspension(owner=f"m{n}", since=START, state=SuspensionState.EARLY) for n in range(250)]
+    for each in suspended:
+        known = Delivery(message_id=each.owner, created_at=START, updated_at=START, suspension=each)
+        installation.store.register([known])
+        report = DeliveryReport(kind=Kind.DEFERRED, message_id=each.owner, at=START)
+        installation.store.record([report], claim="a run that is gone")
+    installation.now = utcnow()
+    asked: list[int] = []
+
+    def go_on() -> bool:
+        asked.append(len(asked))
+        return len(asked) < 2
+
+    published = patch("celery_mailproxy.dispatch.resumer.Resumer.publish")
+    with published, patch("celery_mailproxy.dispatch.postponing.Postponer.postpone"):
+        assert duty.do(installation.runtime, go_on) == 200
+    assert asked == [0, 1]
 
 
 def test_each_duty_has_a_name_of_its_own() -> None:

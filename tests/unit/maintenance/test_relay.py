@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.report import utcnow
-from celery_mailproxy.deliveries.stores.outbox import OutboxEntry
+from celery_mailproxy.deliveries.stores.outbox import OutboxEntry, Turn
 from celery_mailproxy.dispatch.resumer import OUTBOX_HEADER
 from celery_mailproxy.maintenance import relay as module
 from celery_mailproxy.maintenance.relay import relay
@@ -37,7 +38,8 @@ def lost(worker: MemoryWorker, **options: Any) -> str:
 
 
 def make_due(worker: MemoryWorker, *task_ids: str) -> None:
-    worker.runtime.store.outbox.reschedule(task_ids, due_at=utcnow() - timedelta(seconds=1))
+    entries = [each for each in kept(worker) if each.task_id in task_ids]
+    worker.runtime.store.outbox.reschedule(entries, due_at=utcnow() - timedelta(seconds=1))
 
 
 def run(worker: MemoryWorker) -> int:
@@ -89,13 +91,63 @@ def test_who_has_no_time_stops_between_pages(worker: MemoryWorker) -> None:
 def test_a_broker_that_is_down_leaves_all_as_it_is(worker: MemoryWorker) -> None:
     lost(worker)
     before = kept(worker)
-    with (
-        patch.object(module, "publish_kept", side_effect=OperationalError("refused")),
-        pytest.raises(OperationalError),
-    ):
+    down = OperationalError("refused")
+    with patch.object(module, "_reach_broker", side_effect=down), pytest.raises(OperationalError):
         run(worker)
     assert kept(worker) == before
     assert run(worker) == 1
+
+
+def test_what_the_broker_does_not_take_is_due_at_once_under_another_number(worker: MemoryWorker) -> None:
+    lost(worker)
+    down = OperationalError("refused")
+    with patch.object(module, "publish_kept", side_effect=down), pytest.raises(OperationalError):
+        run(worker)
+    # Perhaps it has taken it after all, and two copies of one number would both run.
+    assert run(worker) == 1
+    (message,) = worker.take()
+    assert message.headers[OUTBOX_HEADER] == 2
+
+
+def test_a_run_that_begins_after_the_page_was_read_keeps_the_turn(worker: MemoryWorker) -> None:
+    send = worker.task("celery_mailproxy.send_via_proxy")
+    result = send.delay(**MAIL)
+    (first,) = worker.take()
+    make_due(worker, result.id)
+    outbox = worker.runtime.store.outbox
+
+    def begin(*arguments: Any) -> None:
+        outbox.begin(result.id, 0, due_at=FAR)
+
+    with patch.object(module, "_reach_broker", begin):
+        assert run(worker) == 0
+    assert worker.take() == []
+    assert outbox.begin(first.task_id, 1, due_at=FAR) is Turn.OTHERS
+    assert outbox.begin(first.task_id, 0, due_at=FAR) is Turn.MINE
+
+
+def test_a_run_that_begins_while_its_publication_seems_to_fail_keeps_the_turn(worker: MemoryWorker) -> None:
+    task_id = lost(worker)
+    outbox = worker.runtime.store.outbox
+
+    def publish(*arguments: Any, copy: int) -> None:
+        outbox.begin(task_id, copy, due_at=FAR)
+        raise OperationalError("no confirmation")
+
+    with patch.object(module, "publish_kept", publish), pytest.raises(OperationalError):
+        run(worker)
+    assert run(worker) == 0
+    assert outbox.begin(task_id, 1, due_at=FAR) is Turn.MINE
+
+
+def test_many_copies_wait_no_longer_than_a_day(worker: MemoryWorker) -> None:
+    task_id = lost(worker)
+    (entry,) = kept(worker)
+    worker.runtime.store.outbox.drop([task_id])
+    worker.runtime.store.outbox.put([replace(entry, copies=5000)])
+    assert run(worker) == 1
+    (entry,) = kept(worker)
+    assert entry.due_at <= utcnow() + timedelta(days=1)
 
 
 def test_one_bad_entry_does_not_hold_up_the_others(worker: MemoryWorker, caplog: pytest.LogCaptureFixture) -> None:
@@ -136,14 +188,45 @@ def test_a_mail_that_another_task_has_registered_does_not_end_with_this_one(work
     assert delivery.status is Status.NEW
 
 
-def test_what_nobody_begins_with_is_dropped_when_a_delivery_would_be(
+def in_61_days() -> Any:
+    return patch.object(module, "utcnow", lambda: utcnow() + timedelta(days=61))
+
+
+def test_what_nobody_begins_with_ends_as_error_when_a_delivery_would_be_forgotten(
     worker: MemoryWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_id = lost(worker)
-    with patch.object(module, "utcnow", lambda: utcnow() + timedelta(days=61)):
+    mail = {**MAIL, "on_error": worker.app.signature("shop.alert")}
+    result = worker.task("celery_mailproxy.send_via_proxy").delay(**mail)
+    worker.take()
+    make_due(worker, result.id)
+    with in_61_days():
         assert run(worker) == 0
     assert kept(worker) == []
-    assert f"task {task_id} is dropped from the outbox: no worker has begun with it" in caplog.text
+    assert [message.name for message in worker.take()] == ["shop.alert"]
+    delivery = worker.runtime.store.get(result.id)
+    assert delivery is not None
+    assert delivery.status is Status.ERROR
+    assert delivery.reason == "given up: its task has waited in the outbox for 60 days"
+    assert f"task {result.id} is dropped from the outbox: no worker has finished it in 60 days" in caplog.text
+
+
+def test_what_is_given_up_waits_for_the_broker(worker: MemoryWorker) -> None:
+    lost(worker)
+    down = OperationalError("refused")
+    with in_61_days():
+        with patch.object(module, "end_mails", side_effect=down), pytest.raises(OperationalError):
+            run(worker)
+        assert len(kept(worker)) == 1
+        assert run(worker) == 0
+    assert kept(worker) == []
+
+
+def test_a_task_that_this_process_does_not_know_is_given_up_without_its_mails(worker: MemoryWorker) -> None:
+    lost(worker)
+    del worker.app.tasks["celery_mailproxy.send_via_proxy"]
+    with in_61_days():
+        assert run(worker) == 0
+    assert kept(worker) == []
 
 
 def test_a_task_that_this_process_does_not_know_is_published_all_the_same(worker: MemoryWorker) -> None:

@@ -9,6 +9,7 @@ The sorted set is the index. In a cluster it lies elsewhere than most hashes, so
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,7 +19,7 @@ from ..erased_pages import PAGE
 from ..outbox import Outbox, OutboxEntry, Turn
 from ..packing import pack_text, pack_time, unpack_text, unpack_time
 from .scripts import Script
-from .trips import Command, RedisTrips
+from .trips import Command, RedisTrips, ScriptCall
 
 __all__ = ["RedisOutbox"]
 
@@ -30,13 +31,19 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 """)
 
-#: KEYS: entry. ARGV: copies, due.
-_REPUBLISHED = Script("""
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'copies', ARGV[1], 'due', ARGV[2])
-  redis.call('HDEL', KEYS[1], 'begun')
-end
-""")
+#: Whoever begins with an entry, or publishes it, gives it another moment.
+#: Where it is already what is to be made of it, the answer to a first try was lost.
+_IF_AS_READ = """
+local copies, due, later = unpack(ARGV)
+local kept = redis.call('HMGET', KEYS[1], 'copies', 'due')
+local after = copies + added
+if tonumber(kept[1] or -1) == after and kept[2] == later then return 1 end
+if kept[1] ~= copies or kept[2] ~= due then return 0 end
+redis.call('HSET', KEYS[1], 'copies', after, 'due', later)
+"""
+
+#: KEYS: entry. ARGV: copies and due as they were read, due. Answers whether it was as it was read (1 or 0).
+_REPUBLISH = Script(f"local added = 1{_IF_AS_READ}redis.call('HDEL', KEYS[1], 'begun')\nreturn 1")
 
 #: KEYS: entry. ARGV: copy, due. Answers whose turn it is.
 _BEGIN = Script(f"""
@@ -47,10 +54,8 @@ redis.call('HSET', KEYS[1], 'begun', ARGV[1], 'due', ARGV[2])
 return '{Turn.MINE.value}'
 """)
 
-#: KEYS: entry. ARGV: due.
-_RESCHEDULE = Script("""
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'due', ARGV[1]) end
-""")
+#: The same.
+_RESCHEDULE = Script(f"local added = 0{_IF_AS_READ}return 1")
 
 
 class RedisOutbox(Outbox):
@@ -87,9 +92,13 @@ class RedisOutbox(Outbox):
             self._trips.run(wrong)
         return found
 
-    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
-        call = (_REPUBLISHED, self._key(task_id), [copies, pack_time(due_at)])
-        self._trips.run_scripts([call], after=[self._moved(task_id, due_at)])
+    def republish(self, entry: OutboxEntry, *, due_at: datetime) -> OutboxEntry | None:
+        (is_as_read,) = self._trips.run_scripts([self._changing(_REPUBLISH, entry, due_at)])
+        if not is_as_read:
+            return None
+        # The index may say too early a moment, but none too late: it follows.
+        self._trips.run([self._moved(entry.task_id, due_at)])
+        return replace(entry, copies=entry.copies + 1, due_at=due_at)
 
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         call = (_BEGIN, self._key(task_id), [copy, pack_time(due_at)])
@@ -97,9 +106,13 @@ class RedisOutbox(Outbox):
         (answer,) = self._trips.run_scripts([call], after=[self._moved(task_id, due_at)])
         return Turn(answer.decode())
 
-    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
-        calls = [(_RESCHEDULE, self._key(task_id), [pack_time(due_at)]) for task_id in task_ids]
-        self._trips.run_scripts(calls, after=[self._moved(task_id, due_at) for task_id in task_ids])
+    def reschedule(self, entries: Sequence[OutboxEntry], *, due_at: datetime) -> None:
+        answers = self._trips.run_scripts([self._changing(_RESCHEDULE, each, due_at) for each in entries])
+        changed = [each for each, is_as_read in zip(entries, answers, strict=True) if is_as_read]
+        self._trips.run([self._moved(each.task_id, due_at) for each in changed])
+
+    def _changing(self, script: Script, entry: OutboxEntry, due_at: datetime) -> ScriptCall:
+        return script, self._key(entry.task_id), [entry.copies, pack_time(entry.due_at), pack_time(due_at)]
 
     def drop(self, task_ids: Sequence[str]) -> None:
         commands: list[Command] = [("DEL", self._key(task_id)) for task_id in task_ids]

@@ -15,7 +15,7 @@ from hashlib import sha1
 
 from .lua import ADVANCED, COMMON, RUN
 
-__all__ = ["ADVANCE", "DAMAGED", "MARK_DISPATCHED", "RECORD", "REGISTER", "Damage", "Script"]
+__all__ = ["ADVANCE", "DAMAGED", "MARK_DISPATCHED", "RECORD", "REGISTER", "TIME", "Damage", "Script"]
 
 #: How the error begins that a script answers where the record cannot be read.
 DAMAGED = "DAMAGED"
@@ -185,6 +185,9 @@ end
 """
     + RUN
 )
+
+#: KEYS: any: without one, a cluster does not know whom to ask. Answers the server's time, in seconds and microseconds.
+TIME = Script("return redis.call('TIME')")
 
 #: KEYS: record. ARGV: step, token (empty: none), now, lease in microseconds.
 #: Answers nothing where there is no record, else whether the step is allowed (1 or 0), and the value that is kept.

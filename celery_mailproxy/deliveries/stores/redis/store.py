@@ -16,7 +16,7 @@ else is kept of one message shares its cluster slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ....errors import DamagedRecord
@@ -36,7 +36,7 @@ from .counts import RedisCounts
 from .erasing import RedisEraser
 from .outbox import RedisOutbox
 from .records import advanced_of, decode_record, encode_record, keys_of, recorded_of, report_arguments
-from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, Damage
+from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, TIME, Damage
 from .trips import Command, RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
 from .watchlist import Watchlist
@@ -255,6 +255,10 @@ class RedisStore(DeliveryStore):
         self._trips.run([("SET", f"{self._prefix}check", "1", "PX", 1000)])
         self._trips.run_scripts([(MARK_DISPATCHED, self._key(""), [])])
         return f"Redis, {self._trips.shown_url}"
+
+    def server_time(self) -> datetime | None:
+        ((seconds, microseconds),) = self._trips.run_scripts([(TIME, self._values_key, [])])
+        return datetime.fromtimestamp(int(seconds), timezone.utc).replace(microsecond=int(microseconds))
 
     def close(self) -> None:
         self._trips.close()

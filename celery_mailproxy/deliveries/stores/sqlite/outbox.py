@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 from ..erased_pages import PAGE
 from ..outbox import Outbox, OutboxEntry, Turn
@@ -12,10 +13,15 @@ from .file import SQLiteFile
 
 __all__ = ["SQLiteOutbox"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 _PUT = "INSERT INTO outbox (task_id, content, due_ms, copies) VALUES (?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
 _DUE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
 _PAGE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE task_id > ? ORDER BY task_id LIMIT ?"
-_REPUBLISHED = "UPDATE outbox SET copies = ?, due_ms = ?, begun = NULL WHERE task_id = ?"
+# Whoever begins with an entry, or publishes it, gives it another moment.
+_AS_READ = "WHERE task_id = ? AND copies = ? AND due_ms = ?"
+_REPUBLISH = f"UPDATE outbox SET copies = copies + 1, due_ms = ?, begun = NULL {_AS_READ}"  # noqa: S608
+_RESCHEDULE = f"UPDATE outbox SET due_ms = ? {_AS_READ}"  # noqa: S608
 _BEGIN = "UPDATE outbox SET begun = ?, due_ms = ? WHERE task_id = ? AND (begun IS NULL OR begun = ?)"
 
 
@@ -35,9 +41,10 @@ class SQLiteOutbox(Outbox):
             rows = connection.execute(_DUE, (_milliseconds(now), limit)).fetchall()
         return [_entry(*row) for row in rows]
 
-    def republished(self, task_id: str, *, copies: int, due_at: datetime) -> None:
+    def republish(self, entry: OutboxEntry, *, due_at: datetime) -> OutboxEntry | None:
         with self._file.writing() as connection:
-            connection.execute(_REPUBLISHED, (copies, _milliseconds(due_at), pack_text(task_id)))
+            is_as_read = connection.execute(_REPUBLISH, (_milliseconds(due_at), *_as_read(entry))).rowcount
+        return replace(entry, copies=entry.copies + 1, due_at=due_at) if is_as_read else None
 
     def begin(self, task_id: str, copy: int, *, due_at: datetime) -> Turn:
         key = pack_text(task_id)
@@ -47,12 +54,10 @@ class SQLiteOutbox(Outbox):
             is_there = connection.execute("SELECT 1 FROM outbox WHERE task_id = ?", (key,)).fetchone()
         return Turn.OTHERS if is_there else Turn.GONE
 
-    def reschedule(self, task_ids: Sequence[str], *, due_at: datetime) -> None:
+    def reschedule(self, entries: Sequence[OutboxEntry], *, due_at: datetime) -> None:
         moment = _milliseconds(due_at)
         with self._file.writing() as connection:
-            connection.executemany(
-                "UPDATE outbox SET due_ms = ? WHERE task_id = ?", [(moment, pack_text(each)) for each in task_ids]
-            )
+            connection.executemany(_RESCHEDULE, [(moment, *_as_read(each)) for each in entries])
 
     def drop(self, task_ids: Sequence[str]) -> None:
         with self._file.writing() as connection:
@@ -75,9 +80,14 @@ class SQLiteOutbox(Outbox):
 
 
 def _entry(task_id: str, content: str, due_ms: int, copies: int) -> OutboxEntry:
-    due_at = datetime.fromtimestamp(due_ms / 1000, timezone.utc)
+    due_at = _EPOCH + timedelta(milliseconds=due_ms)
     return OutboxEntry(task_id=unpack_text(task_id), content=content, due_at=due_at, copies=copies)
 
 
+def _as_read(entry: OutboxEntry) -> tuple[str, int, int]:
+    return pack_text(entry.task_id), entry.copies, _milliseconds(entry.due_at)
+
+
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    # Exact, as a float is not: what was read is to be found by it.
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

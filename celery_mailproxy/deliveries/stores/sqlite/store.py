@@ -19,7 +19,7 @@ from ..codec import decode_delivery, encode_delivery, encode_suspension
 from ..erased_pages import PAGE
 from ..outbox import Outbox
 from ..packing import pack_text, unpack_text
-from ..row_store import Loaded, Rows, RowStore, unique
+from ..row_store import Loaded, Rows, RowStore, page_on, unique
 from .file import SQLiteFile, is_public
 from .outbox import SQLiteOutbox
 
@@ -111,18 +111,21 @@ class SQLiteStore(RowStore):
         return [loaded.deliveries.get(message_id) for message_id in message_ids]
 
     def undispatched(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        query = "SELECT message_id FROM deliveries WHERE undispatched_ms < ? ORDER BY undispatched_ms LIMIT ?"
+        query = "SELECT message_id FROM deliveries WHERE undispatched_ms < ? ORDER BY undispatched_ms, rowid"
         return self._find(query, before, limit)
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
-        return self._find(
-            "SELECT message_id FROM deliveries WHERE silent_ms < ? ORDER BY silent_ms LIMIT ?", before, limit
-        )
+        query = "SELECT message_id FROM deliveries WHERE silent_ms < ? ORDER BY silent_ms, rowid"
+        return self._find(query, before, limit)
 
     def _find(self, query: str, before: datetime, limit: int) -> list[Delivery]:
-        with self._file.connection() as connection:
-            rows = connection.execute(query, (_milliseconds(before), limit)).fetchall()
-        return [each for each in self.get_many([unpack_text(row[0]) for row in rows]) if each is not None]
+        def read(start: int) -> tuple[int, list[Delivery]]:
+            with self._file.connection() as connection:
+                rows = connection.execute(f"{query} LIMIT ? OFFSET ?", (_milliseconds(before), limit, start)).fetchall()
+            found = self.get_many([unpack_text(row[0]) for row in rows])
+            return len(rows), [each for each in found if each is not None]
+
+        return page_on(read, limit)
 
     def _load(self, message_ids: Sequence[str]) -> Loaded:
         with self._file.connection() as connection:

@@ -266,7 +266,8 @@ def test_a_copy_runs_where_the_one_before_has_been_silent(worker: MemoryWorker) 
     outbox = worker.runtime.store.outbox
     outbox.begin(result.id, 0, due_at=utcnow())
     again = republished(worker)
-    outbox.republished(result.id, copies=1, due_at=FAR)
+    (entry,) = entries(worker)
+    assert outbox.republish(entry, due_at=FAR)
     assert [worker.run(again), worker.run(first)] == ["SUCCESS", "IGNORED"]
 
 
@@ -352,7 +353,7 @@ def test_a_store_away_at_the_end_leaves_a_copy_that_ends_in_peace(
     assert "could not be dropped from the outbox" in caplog.text
     (entry,) = entries(worker)
     again = republished(worker)
-    worker.runtime.store.outbox.republished(entry.task_id, copies=1, due_at=FAR)
+    assert worker.runtime.store.outbox.republish(entry, due_at=FAR)
     assert worker.run(again) == "SUCCESS"
     assert entries(worker) == []
     assert len(proxy.received) == 1
