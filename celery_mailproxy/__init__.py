@@ -21,6 +21,7 @@ _PUBLIC = {
         "InvalidMessage",
         "InvalidReport",
         "MailProxyError",
+        "MessageIdInUse",
         "MessageRejected",
         "MessageTooLarge",
         "ProxyRequestError",

@@ -11,6 +11,7 @@ from .errors import DeliveryError as DeliveryError
 from .errors import InvalidMessage as InvalidMessage
 from .errors import InvalidReport as InvalidReport
 from .errors import MailProxyError as MailProxyError
+from .errors import MessageIdInUse as MessageIdInUse
 from .errors import MessageRejected as MessageRejected
 from .errors import MessageTooLarge as MessageTooLarge
 from .errors import ProxyRequestError as ProxyRequestError

@@ -127,6 +127,10 @@ class MessageRejected(MailProxyError):
         return f"{type(self).__name__}({self.message_id!r}, {redact(self.reason)!r})"
 
 
+class MessageIdInUse(MailProxyError):
+    """A task may not send its mail: the message id belongs to the mail of another task. Retrying cannot help."""
+
+
 class DeliveryError(MailProxyError):
     """A mail was not delivered. `args` are `(reason, code, message_id)`, which survive every result backend.
 

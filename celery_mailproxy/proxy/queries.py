@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,9 @@ from .caller import ProxyCaller
 from .held import HeldMessage, HeldState
 
 __all__ = ["ProxyQueries"]
+
+#: How long a proxy is asked for one message after another.
+_ASKED_SECONDS = 60.0
 
 
 class ProxyQueries(ProxyCaller):
@@ -38,7 +42,12 @@ class ProxyQueries(ProxyCaller):
         """
         found: dict[str, HeldMessage] = {}
         unsaid: dict[str, ProxyUnavailable] = {}
+        deadline = time.monotonic() + _ASKED_SECONDS
         for message_id in ids:
+            if time.monotonic() > deadline:
+                # What has been found out must not be lost with the time limit of the task.
+                unsaid[message_id] = ProxyUnavailable("the proxy is slow to say which messages it has")
+                continue
             call = self.api.get_message(tenant_id, message_id)
             if call is None:
                 return self._listed(tenant_id, frozenset(ids), pending_only=pending_only), {}

@@ -40,6 +40,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "Kind",
         "MailMessage",
         "MailProxyError",
+        "MessageIdInUse",
         "MessageRejected",
         "MessageTooLarge",
         "Priority",

@@ -17,7 +17,16 @@ from ...deliveries.suspension import Step, Suspension, SuspensionState
 from ...dispatch.events import events_of
 from ...dispatch.joining import Joiner
 from ...dispatch.resumer import RESUME_HEADER, capture_message
-from ...errors import ID_IN_USE, DamagedRecord, DeliveryError, MailProxyError, StoreError, UnforeseenError, visible
+from ...errors import (
+    ID_IN_USE,
+    DamagedRecord,
+    DeliveryError,
+    MailProxyError,
+    MessageIdInUse,
+    StoreError,
+    UnforeseenError,
+    visible,
+)
 from ...runtime import Runtime, get_runtime
 from ..sending.base_tasks import SendTask
 from ..sending.guard import guarded
@@ -87,7 +96,7 @@ class DeliverTask(SendTask):
         """Register the message with this task's message beside it.
 
         The answer's suspension is `new`: submit; or `early`: only take the outcome. Raises `Ignore` where the message
-        is on its way already (this is a redelivery), and `MailProxyError` where its id belongs to another task.
+        is on its way already (this is a redelivery), and `MessageIdInUse` where its id belongs to another task.
         """
         suspension = self._capture()
         (kept,) = submitter_of(self._runtime).register(
@@ -124,7 +133,7 @@ class DeliverTask(SendTask):
     def _mine(self, kept: Delivery, suspension: Suspension) -> Delivery:
         """What the store has kept, where it is still this task's to go on with."""
         if kept.suspension is None or kept.suspension.owner != self.request.id:
-            raise MailProxyError(f"message {kept.message_id!r} is not sent: {ID_IN_USE}")
+            raise MessageIdInUse(f"message {kept.message_id!r} is not sent: {ID_IN_USE}")
         is_mine = kept.suspension.state is SuspensionState.RUNNING and kept.suspension.token == self.request.id
         if kept.suspension.state not in (SuspensionState.NEW, SuspensionState.EARLY) and not is_mine:
             raise Ignore

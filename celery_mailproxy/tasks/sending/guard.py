@@ -13,7 +13,16 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from ...deliveries.delivery import Delivery, Status
 from ...dispatch.dispatcher import dispatcher_of
-from ...errors import DispatchError, MailProxyError, UnforeseenError
+from ...errors import (
+    DeliveryError,
+    InvalidMessage,
+    MailProxyError,
+    MessageIdInUse,
+    MessageRejected,
+    ProxyRequestError,
+    ProxyUnavailable,
+    UnforeseenError,
+)
 from ...runtime import Runtime, get_runtime
 from .callbacks import Callbacks
 from .retrying import MISCONFIGURED_SECONDS, RETRYABLE, retries_left, retry_in, retry_later
@@ -25,6 +34,18 @@ __all__ = ["Addressees", "end_mails", "guarded"]
 
 #: Message id → its callbacks, as far as they can be read.
 Addressees = Mapping[str, Callbacks]
+
+
+#: What a run raises of ours once its mails have ended, or may not be sent by this task.
+_OWN_ENDS = (
+    InvalidMessage,
+    MessageRejected,
+    DeliveryError,
+    MessageIdInUse,
+    ProxyRequestError,
+    ProxyUnavailable,
+    UnforeseenError,
+)
 
 
 def guarded(
@@ -43,7 +64,7 @@ def guarded(
     except RETRYABLE as exc:
         raise retry_later(task, exc) from exc
     except MailProxyError as exc:
-        if task.request.called_directly or not isinstance(exc, DispatchError):
+        if task.request.called_directly or isinstance(exc, _OWN_ENDS):
             raise
         error = UnforeseenError(str(exc))
     except SoftTimeLimitExceeded:

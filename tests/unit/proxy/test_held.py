@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 from celery_mailproxy.conf.settings import ServerSettings
 from celery_mailproxy.errors import ProxyUnavailable
-from celery_mailproxy.proxy import connection
+from celery_mailproxy.proxy import connection, queries
 from celery_mailproxy.proxy.client import ProxyClient
 from celery_mailproxy.proxy.held import HeldMessage, HeldState
 
@@ -84,6 +85,15 @@ def test_nothing_is_asked_where_nothing_is_doubtful() -> None:
     proxy = Proxy("entities", SENT)
     assert proxy.client().submit([MAILS[1]]).accepted == ("new",)
     assert proxy.paths == ["/messages/add_batch"]
+
+
+def test_a_slow_proxy_is_not_asked_until_the_time_limit_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy("entities", SENT)
+    moments = iter(range(0, 1000, 25))
+    monkeypatch.setattr(queries, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    found, unsaid = proxy.client().find_each("acme", ["old", "m2", "m3", "m4", "m5"])
+    assert (set(found), set(unsaid)) == ({"old"}, {"m3", "m4", "m5"})
+    assert proxy.paths.count("/messages/get") == 2
 
 
 def test_a_mail_without_a_tenant_cannot_be_asked_for() -> None:

@@ -17,6 +17,7 @@ from celery_mailproxy.errors import (
     DamagedRecord,
     DeliveryError,
     InvalidMessage,
+    MailProxyError,
     ProxyUnavailable,
     StoreError,
     UnforeseenError,
@@ -431,3 +432,13 @@ def test_a_server_without_its_certificates_takes_no_others_mail_down(one: Sendin
     delivery = one.delivery("t-1")
     assert delivery is not None
     assert delivery.status is Status.NEW
+
+
+def test_an_error_of_ours_that_is_no_mails_end_is_tried_again(one: SendingApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the way of `deliver_via_proxy` it would be its result, with a mail that nobody ends."""
+    monkeypatch.setattr(deliver_task.DeliverTask, "reserve", failing(MailProxyError("odd")))
+    assert one.run(task_names.DELIVER, **MAIL)[0] == "RETRY"
+    one.run_to_the_end(task_names.DELIVER, **MAIL, **ON_ERROR)
+    delivery = one.delivery("t")
+    assert delivery is not None
+    assert delivery.status is Status.ERROR
