@@ -7,6 +7,7 @@ import gc
 import socket
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
@@ -17,11 +18,12 @@ from celery_mailproxy.deliveries.report import Kind
 from celery_mailproxy.deliveries.sought_address import SoughtAddress
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_store
 from celery_mailproxy.deliveries.stores.base import Recording
+from celery_mailproxy.deliveries.stores.outbox import OutboxEntry
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
 from celery_mailproxy.deliveries.suspension import Suspension
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.testing.ports import free_port
-from tests.contract.store_values import delivery, new_id, report
+from tests.contract.store_values import START, delivery, new_id, report
 from tests.harness.services import RedisCluster, RedisSentinel, RedisServer
 
 pytestmark = pytest.mark.integration
@@ -49,6 +51,15 @@ def go_through_all(store: DeliveryStore) -> None:
     """Each method once, over keys of many slots."""
     ids = [new_id() for _ in range(60)]
     assert store.check()
+    assert store.server_time() is not None
+    outbox = store.outbox
+    outbox.put([OutboxEntry(task_id=each, content="{}", due_at=START) for each in ids])
+    entries = outbox.due(now=START, limit=100)
+    noted = [outbox.republish(each, due_at=START + timedelta(hours=1)) for each in entries]
+    assert [outbox.republish(each, due_at=START) for each in entries] == [None] * len(ids)
+    outbox.reschedule([each for each in noted if each is not None], due_at=START)
+    assert {each.copies for each in outbox.due(now=START, limit=100)} == {1}
+    outbox.drop(ids)
     assert store.register([delivery(each) for each in ids]) == [delivery(each) for each in ids]
     assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-1")} == {Verdict.NEW}
     assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-2")} == {Verdict.HELD}
