@@ -16,8 +16,11 @@ _PUBLIC = {
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),
     "errors": (
+        "CancelSend",
         "ConfigurationError",
+        "DeliveryCancelled",
         "DeliveryError",
+        "DeliveryExpired",
         "InvalidMessage",
         "InvalidReport",
         "MailProxyError",

@@ -6,8 +6,11 @@ from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport
 from .deliveries.report import Kind as Kind
 from .dispatch import signals as signals
+from .errors import CancelSend as CancelSend
 from .errors import ConfigurationError as ConfigurationError
+from .errors import DeliveryCancelled as DeliveryCancelled
 from .errors import DeliveryError as DeliveryError
+from .errors import DeliveryExpired as DeliveryExpired
 from .errors import InvalidMessage as InvalidMessage
 from .errors import InvalidReport as InvalidReport
 from .errors import MailProxyError as MailProxyError

@@ -33,6 +33,8 @@ class Status(str, Enum):
     ERROR = "error"  #: given up
     BOUNCED = "bounced"  #: taken, then returned
     REJECTED = "rejected"  #: the proxy never took it
+    CANCELLED = "cancelled"  #: withdrawn by the application before it was sent
+    EXPIRED = "expired"  #: not sent by the moment after which it should not be
 
     def __str__(self) -> str:
         return self.value
@@ -43,7 +45,7 @@ class Status(str, Enum):
         return self in _ENDS
 
 
-_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED})
+_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ _OUTCOMES: Mapping[Kind, str] = {
     Kind.SENT: "sent",
     Kind.ERROR: "error",
     Kind.REJECTED: "error",
+    Kind.EXPIRED: "error",
     Kind.DEFERRED: "deferred",
     Kind.BOUNCED: "bounced",
 }

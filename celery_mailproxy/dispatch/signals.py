@@ -20,9 +20,11 @@ __all__ = [
     "MailSignal",
     "delivery_reported",
     "mail_bounced",
+    "mail_cancelled",
     "mail_complained",
     "mail_deferred",
     "mail_error",
+    "mail_expired",
     "mail_pec",
     "mail_queued",
     "mail_rejected",
@@ -93,6 +95,10 @@ mail_deferred = _signal("mail_deferred")
 mail_bounced = _signal("mail_bounced")
 #: A recipient called the mail spam.
 mail_complained = _signal("mail_complained")
+#: The mail was withdrawn before it was sent.
+mail_cancelled = _signal("mail_cancelled")
+#: The mail was not sent by its `expires_at`.
+mail_expired = _signal("mail_expired")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
 #: Any of the above but `mail_queued`, after the particular signal.
@@ -106,6 +112,8 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.DEFERRED: (mail_deferred, delivery_reported),
     Kind.BOUNCED: (mail_bounced, delivery_reported),
     Kind.COMPLAINED: (mail_complained, delivery_reported),
+    Kind.CANCELLED: (mail_cancelled, delivery_reported),
+    Kind.EXPIRED: (mail_expired, delivery_reported),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

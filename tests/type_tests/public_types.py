@@ -62,9 +62,11 @@ def tasks() -> None:
 def mail_signals() -> None:
     assert_type(signals.delivery_reported, signals.MailSignal)
     assert_type(signals.mail_bounced, signals.MailSignal)
+    assert_type(signals.mail_cancelled, signals.MailSignal)
     assert_type(signals.mail_deferred, signals.MailSignal)
     assert_type(signals.mail_error, signals.MailSignal)
     assert_type(signals.mail_complained, signals.MailSignal)
+    assert_type(signals.mail_expired, signals.MailSignal)
     assert_type(signals.mail_pec, signals.MailSignal)
     assert_type(signals.mail_queued, signals.MailSignal)
     assert_type(signals.mail_rejected, signals.MailSignal)
@@ -165,6 +167,8 @@ def status(status: Status) -> None:
     assert_type(status.ERROR, Literal[Status.ERROR])
     assert_type(status.BOUNCED, Literal[Status.BOUNCED])
     assert_type(status.REJECTED, Literal[Status.REJECTED])
+    assert_type(status.CANCELLED, Literal[Status.CANCELLED])
+    assert_type(status.EXPIRED, Literal[Status.EXPIRED])
     assert_type(status.value, str)
     assert_type(status.is_end, bool)
 
@@ -177,6 +181,8 @@ def kind(kind: Kind) -> None:
     assert_type(kind.DEFERRED, Literal[Kind.DEFERRED])
     assert_type(kind.BOUNCED, Literal[Kind.BOUNCED])
     assert_type(kind.COMPLAINED, Literal[Kind.COMPLAINED])
+    assert_type(kind.CANCELLED, Literal[Kind.CANCELLED])
+    assert_type(kind.EXPIRED, Literal[Kind.EXPIRED])
     assert_type(kind.PEC, Literal[Kind.PEC])
     assert_type(kind.value, str)
 

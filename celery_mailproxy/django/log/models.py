@@ -83,6 +83,8 @@ class EmailLog(models.Model):
         ERROR = deliveries.Status.ERROR.value, pgettext_lazy("mail status", "error")
         BOUNCED = deliveries.Status.BOUNCED.value, pgettext_lazy("mail status", "bounced")
         REJECTED = deliveries.Status.REJECTED.value, pgettext_lazy("mail status", "rejected")
+        CANCELLED = deliveries.Status.CANCELLED.value, pgettext_lazy("mail status", "cancelled")
+        EXPIRED = deliveries.Status.EXPIRED.value, pgettext_lazy("mail status", "expired")
 
     class Priority(models.IntegerChoices):  # type: ignore[metaclass]
         """In which order the proxy sends; see `messages.Priority`."""
@@ -196,6 +198,8 @@ class EmailLogEvent(models.Model):
         DEFERRED = reports.Kind.DEFERRED.value, pgettext_lazy("mail report", "deferred")
         BOUNCED = reports.Kind.BOUNCED.value, pgettext_lazy("mail report", "bounced")
         COMPLAINED = reports.Kind.COMPLAINED.value, pgettext_lazy("mail report", "complained")
+        CANCELLED = reports.Kind.CANCELLED.value, pgettext_lazy("mail report", "cancelled")
+        EXPIRED = reports.Kind.EXPIRED.value, pgettext_lazy("mail report", "expired")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.
