@@ -94,7 +94,9 @@ class LegacyMail:
         now = utcnow()
         fields: dict[str, Any] = {"server": LEGACY}
         if (out := self._outgoing) is not None:
-            fields |= {"callbacks": out.callbacks, "batch_code": out.message.batch_code}
+            message = out.message
+            fields |= {"callbacks": out.callbacks, "batch_code": message.batch_code, "metadata": message.metadata}
+            fields |= {"tags": message.tags, "expires_at": message.expires_moment}
             if self._runtime.settings.store_summary:
                 fields["summary"] = summary_of(out.message, keeps_envelope=self._runtime.store.keeps_envelope)
         return Delivery(message_id=self.message_id, created_at=now, updated_at=now, task_id=self._task_id, **fields)
