@@ -47,6 +47,7 @@ _PUBLIC = {
         "send_via_proxy",
     ),
     "tasks.results.campaign": ("deliver_many_via_proxy",),
+    "tasks.sending.gate": ("Submission",),
 }
 
 _MODULES = {name: f".{module}" for module, names in _PUBLIC.items() for name in names}

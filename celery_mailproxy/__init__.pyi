@@ -36,3 +36,4 @@ from .tasks import resume_stalled as resume_stalled
 from .tasks import send_many_via_proxy as send_many_via_proxy
 from .tasks import send_via_proxy as send_via_proxy
 from .tasks.results.campaign import deliver_many_via_proxy as deliver_many_via_proxy
+from .tasks.sending.gate import Submission as Submission

@@ -29,6 +29,7 @@ __all__ = [
     "mail_queued",
     "mail_rejected",
     "mail_sent",
+    "mail_submitting",
     "signals_of",
 ]
 
@@ -59,6 +60,11 @@ class MailSignal(Signal):  # type: ignore[misc]
         for name in sorted(missing):
             logger.error("mail handler %s is not connected in this process", name)
         return failed + sorted(missing)
+
+    def ask(self, sender: Any, **named: Any) -> None:
+        """Call every handler in turn. What one raises is raised, and those behind it are not called."""
+        for handler in self._handlers(sender):
+            handler(signal=self, sender=sender, **named)
 
     def _handlers(self, sender: Any) -> list[Callable[..., Any]]:
         live = []
@@ -103,6 +109,10 @@ mail_expired = _signal("mail_expired")
 mail_pec = _signal("mail_pec")
 #: Any of the above but `mail_queued`, after the particular signal.
 delivery_reported = _signal("delivery_reported")
+
+#: The mail is about to leave for the proxy. Handlers get `submission` (a `Submission`), may change the mail by it, and
+#: may raise `CancelSend`. It is sent before each attempt, so that a mail that is submitted again meets them again.
+mail_submitting = MailSignal(name="mail_submitting", providing_args={"submission"})
 
 _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.QUEUED: (mail_queued,),

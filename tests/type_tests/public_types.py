@@ -24,6 +24,7 @@ from celery_mailproxy import (
     ProxyUnavailable,
     ReportReceiver,
     Status,
+    Submission,
     UnforeseenError,
     __version__,
     attachment_resolver,
@@ -71,6 +72,7 @@ def mail_signals() -> None:
     assert_type(signals.mail_queued, signals.MailSignal)
     assert_type(signals.mail_rejected, signals.MailSignal)
     assert_type(signals.mail_sent, signals.MailSignal)
+    assert_type(signals.mail_submitting, signals.MailSignal)
     assert_type(signals.signals_of(Kind.SENT), tuple[signals.MailSignal, ...])
 
 
@@ -248,6 +250,12 @@ def delivery(delivery: Delivery) -> None:
     if delivery.suspension is not None:
         assert_type(delivery.suspension.owner, str)
         assert_type(delivery.suspension.since, datetime)
+
+
+def submission(submission: Submission) -> None:
+    assert_type(submission.message, MailMessage)
+    assert_type(submission.delivery, Delivery)
+    submission.replace(to="ann@example.com", cc=[], bcc=[], subject="s", headers={"X-Old": None})
 
 
 def report_receiver(receiver: ReportReceiver, request: Any, accept: Callable[[Sequence[DeliveryReport]], None]) -> None:

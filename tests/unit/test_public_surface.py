@@ -53,6 +53,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "ReportReceiver",
         "Status",
         "StoreError",
+        "Submission",
         "UnforeseenError",
         "UnsupportedMessage",
         "__version__",
