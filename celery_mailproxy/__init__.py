@@ -16,8 +16,11 @@ _PUBLIC = {
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),
     "errors": (
+        "CancelSend",
         "ConfigurationError",
+        "DeliveryCancelled",
         "DeliveryError",
+        "DeliveryExpired",
         "InvalidMessage",
         "InvalidReport",
         "MailProxyError",
@@ -44,6 +47,7 @@ _PUBLIC = {
         "send_via_proxy",
     ),
     "tasks.results.campaign": ("deliver_many_via_proxy",),
+    "tasks.sending.gate": ("Submission",),
 }
 
 _MODULES = {name: f".{module}" for module, names in _PUBLIC.items() for name in names}

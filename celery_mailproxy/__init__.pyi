@@ -6,8 +6,11 @@ from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport
 from .deliveries.report import Kind as Kind
 from .dispatch import signals as signals
+from .errors import CancelSend as CancelSend
 from .errors import ConfigurationError as ConfigurationError
+from .errors import DeliveryCancelled as DeliveryCancelled
 from .errors import DeliveryError as DeliveryError
+from .errors import DeliveryExpired as DeliveryExpired
 from .errors import InvalidMessage as InvalidMessage
 from .errors import InvalidReport as InvalidReport
 from .errors import MailProxyError as MailProxyError
@@ -33,3 +36,4 @@ from .tasks import resume_stalled as resume_stalled
 from .tasks import send_many_via_proxy as send_many_via_proxy
 from .tasks import send_via_proxy as send_via_proxy
 from .tasks.results.campaign import deliver_many_via_proxy as deliver_many_via_proxy
+from .tasks.sending.gate import Submission as Submission

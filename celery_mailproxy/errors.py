@@ -151,6 +151,25 @@ class DeliveryError(MailProxyError):
         return f"{type(self).__name__}({redact(self.reason or '')!r}, {self.code!r}, {self.message_id!r})"
 
 
+class DeliveryCancelled(DeliveryError):
+    """A mail was withdrawn before it was sent: by `cancel`, or by a `mail_submitting` handler."""
+
+
+class DeliveryExpired(DeliveryError):
+    """A mail was not sent by its `expires_at`."""
+
+
+class CancelSend(MailProxyError):
+    """Raise it in a `mail_submitting` handler to withdraw the mail. `reason` is for its report, and quotes no address.
+
+    The mail ends as `cancelled`: see `signals.mail_cancelled`.
+    """
+
+    def __init__(self, reason: str = "cancelled by a handler") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ProxyRequestError(MailProxyError):
     """The proxy refused a call for what is in it (400, 413, 422): no retry fixes that. `args` are `(problem, status)`.
 

@@ -39,6 +39,8 @@ STYLES = {
     "bounced": "red",
     "rejected": "red",
     "complained": "red",
+    "cancelled": "dim",
+    "expired": "yellow",
     "pec": "magenta",
 }
 

@@ -119,6 +119,40 @@ def url_path(key: str, value: Any) -> str:
     return path.rstrip("/") or "/"
 
 
+def address_list(key: str, value: Any) -> tuple[str, ...]:
+    """`"a@example.com"`, `"a@example.com, b@example.com"`, or a list."""
+    addresses = _texts(key, value)
+    for address in addresses:
+        local, _, domain = address.rpartition("@")
+        if not local or not domain or any(character in address for character in "<> \t\r\n"):
+            raise ConfigurationError(f"{key} must be bare addresses like 'qa@example.com', got {address!r}.")
+    return addresses
+
+
+def recipient_patterns(key: str, value: Any) -> tuple[str, ...]:
+    """Addresses, and domains as `"@example.com"`; lower case."""
+    patterns = tuple(pattern.lower() for pattern in _texts(key, value))
+    for pattern in patterns:
+        if pattern.count("@") != 1 or pattern.endswith("@") or any(character in pattern for character in "<>* \t\r\n"):
+            raise ConfigurationError(
+                f"{key} must be addresses like 'qa@example.com' and domains like '@example.com', got {pattern!r}."
+            )
+    return patterns
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in given):
+        raise ConfigurationError(
+            f"{key} must be a text or a list of texts, got a value of type {type(value).__name__}."
+        )
+    found = tuple(each.strip() for each in given)
+    if not found or not all(found):
+        # An empty list would switch the guard off: that is done by leaving the setting out.
+        raise ConfigurationError(f"{key} must name at least one address, and no empty one. Leave it out for none.")
+    return found
+
+
 def one_of(*choices: str) -> Callable[[str, Any], str]:
     def read(key: str, value: Any) -> str:
         if value not in choices:

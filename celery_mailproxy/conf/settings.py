@@ -88,6 +88,8 @@ class Settings:
     trust_env: bool = _setting(False, types.boolean)
     servers: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"read": types.mapping})
     from_email: str | None = _setting(None, types.text)
+    redirect_to: tuple[str, ...] = _setting((), types.address_list)
+    allowed_recipients: tuple[str, ...] = _setting((), types.recipient_patterns)
     chunk_size: int = _setting(100, types.positive_integer(maximum=1000))
     max_retries: int = _setting(300, types.natural_integer)
     retry_max_seconds: int = _setting(600, types.positive_integer())

@@ -33,6 +33,8 @@ class Status(str, Enum):
     ERROR = "error"  #: given up
     BOUNCED = "bounced"  #: taken, then returned
     REJECTED = "rejected"  #: the proxy never took it
+    CANCELLED = "cancelled"  #: withdrawn by the application before it was sent
+    EXPIRED = "expired"  #: not sent by the moment after which it should not be
 
     def __str__(self) -> str:
         return self.value
@@ -43,7 +45,7 @@ class Status(str, Enum):
         return self in _ENDS
 
 
-_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED})
+_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Delivery:
     called (see `erasing`). `summary` is a small dict for people (subject, number of recipients). `is_known` is False
     where only reports have been seen: the message was submitted by another application, or its record has expired.
 
+    `metadata` and `tags` are the application's own. `expires_at` is when the mail must not be sent any more.
+
     `members` are the recipients of a mail that went to each of them as a message of its own (`per_recipient`): this
     delivery is then their parent, which is no message itself. `parent_id` is what such a message belongs to.
     """
@@ -89,11 +93,20 @@ class Delivery:
     account_id: str | None = None
     server: str = "default"
     batch_code: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()
+    expires_at: datetime | None = None
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_known: bool = True
     suspension: Suspension | None = None
     members: tuple[str, ...] = field(default=(), repr=False)
     parent_id: str | None = None
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """`metadata` and `tags` as JSON has them, each where the application has given any."""
+        own = {"metadata": dict(self.metadata), "tags": list(self.tags)}
+        return {name: value for name, value in own.items() if value}
 
     @property
     def member_ids(self) -> tuple[str, ...]:

@@ -35,10 +35,10 @@ class Fate(str, Enum):
 def erase(delivery: Delivery, sought: SoughtAddress) -> tuple[Fate, Delivery]:
     """What becomes of a delivery, and the delivery as it is to be kept then.
 
-    Reasons and the proxy's entries get `<address>` in place of the address, as summaries do; a recipient goes with the
-    name beside it, and where a mail had no other, so does its subject. A callback with the address among its arguments
-    is never called any more, and cannot be replayed: with another argument it might do anything. Handlers that failed
-    can be replayed, and get the report without the address.
+    Reasons, metadata, tags and the proxy's entries get `<address>` in place of the address, as summaries do; a
+    recipient goes with the name beside it, and where a mail had no other, so does its subject. A callback with the
+    address among its arguments is never called any more, and cannot be replayed: with another argument it might do
+    anything. Handlers that failed can be replayed, and get the report without the address.
     """
     erased = _erased(delivery, sought)
     is_in_id = sought.is_in([delivery.message_id, delivery.task_id, delivery.parent_id, delivery.batch_code])
@@ -96,6 +96,8 @@ def _erased(delivery: Delivery, sought: SoughtAddress) -> Delivery:
         delivery,
         history=tuple(_erased_entry(entry, sought, dropped) for entry in delivery.history),
         callbacks=callbacks,
+        metadata=sought.erased_from(delivery.metadata),
+        tags=tuple(sought.erased_from(tag) for tag in delivery.tags),
         summary=_erased_summary(delivery.summary, sought),
         members=tuple(_erased_member(each, index, sought) for index, each in enumerate(delivery.members)),
     )

@@ -38,10 +38,16 @@ class Kind(str, Enum):
     DEFERRED = "deferred"  #: tried in vain for now; the proxy will try again
     BOUNCED = "bounced"  #: came back after it had been sent (see `bounces`; and the proxy's Enterprise edition)
     COMPLAINED = "complained"  #: a recipient called it spam (ours: see `bounces`)
+    CANCELLED = "cancelled"  #: withdrawn by the application before it was sent (ours)
+    EXPIRED = "expired"  #: not sent by the moment after which it should not be (ours)
     PEC = "pec"  #: an event of Italian certified mail (the proxy's Enterprise edition)
 
     def __str__(self) -> str:
         return self.value
+
+
+#: What happens to a mail once at most, and is found out by us.
+_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +93,7 @@ class DeliveryReport:
         What a submission came to has no time of its own, so it is the same however often it is found out.
         """
         is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
-        if is_own or self.kind in (Kind.QUEUED, Kind.REJECTED):
+        if is_own or self.kind in _ONCE_A_MAIL:
             return str(self.kind.value)
         if self.event_id:
             return f"{self.kind.value}:{self.event_id}"

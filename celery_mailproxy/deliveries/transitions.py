@@ -2,6 +2,7 @@
 
     new → queued → deferred* → sent | error        and after sent: bounced
     new → rejected
+    new | queued | deferred → cancelled | expired
 
 A late `deferred` never undoes an end; a bounce after sent is legal. A complaint says nothing of the way: it is news in
 every status but `rejected`, and changes none.
@@ -23,6 +24,8 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         Kind.SENT: Status.SENT,
         Kind.ERROR: Status.ERROR,
         Kind.BOUNCED: Status.BOUNCED,
+        Kind.CANCELLED: Status.CANCELLED,
+        Kind.EXPIRED: Status.EXPIRED,
     }
     table = {
         Status.NEW: {
@@ -45,6 +48,8 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
             Kind.PEC: Status.BOUNCED,
         },
         Status.REJECTED: {},
+        Status.CANCELLED: {Kind.QUEUED: Status.CANCELLED},
+        Status.EXPIRED: {Kind.QUEUED: Status.EXPIRED},
     }
     for status, row in table.items():
         if row:

@@ -24,6 +24,7 @@ _OUTCOMES: Mapping[Kind, str] = {
     Kind.SENT: "sent",
     Kind.ERROR: "error",
     Kind.REJECTED: "error",
+    Kind.EXPIRED: "error",
     Kind.DEFERRED: "deferred",
     Kind.BOUNCED: "bounced",
 }
@@ -77,7 +78,7 @@ class CallbackPublisher:
         # Not by a producer: a callback that is a chain passes none on.
         get_runtime(self._app).producers.confirm_all()
         signature(dict(callback), app=self._app).apply_async(
-            (report.to_json(),),
+            ({**report.to_json(), **(delivery.labels if delivery else {})},),
             task_id=callback_task_id(report, index),
             # Celery logs the arguments' repr at debug level, and a reason may quote an address.
             argsrepr=f"(<report {report.kind} of {report.message_id}>,)",

@@ -89,6 +89,7 @@ class Notifier:
             "via": report.via,
             "task_id": delivery.task_id if delivery else None,
             "status": delivery.status.value if delivery else None,
+            **(delivery.labels if delivery else {}),
         }
         self._emit(f"mail-{report.kind}", fields)
 

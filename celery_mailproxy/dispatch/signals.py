@@ -20,13 +20,16 @@ __all__ = [
     "MailSignal",
     "delivery_reported",
     "mail_bounced",
+    "mail_cancelled",
     "mail_complained",
     "mail_deferred",
     "mail_error",
+    "mail_expired",
     "mail_pec",
     "mail_queued",
     "mail_rejected",
     "mail_sent",
+    "mail_submitting",
     "signals_of",
 ]
 
@@ -57,6 +60,11 @@ class MailSignal(Signal):  # type: ignore[misc]
         for name in sorted(missing):
             logger.error("mail handler %s is not connected in this process", name)
         return failed + sorted(missing)
+
+    def ask(self, sender: Any, **named: Any) -> None:
+        """Call every handler in turn. What one raises is raised, and those behind it are not called."""
+        for handler in self._handlers(sender):
+            handler(signal=self, sender=sender, **named)
 
     def _handlers(self, sender: Any) -> list[Callable[..., Any]]:
         live = []
@@ -93,10 +101,18 @@ mail_deferred = _signal("mail_deferred")
 mail_bounced = _signal("mail_bounced")
 #: A recipient called the mail spam.
 mail_complained = _signal("mail_complained")
+#: The mail was withdrawn before it was sent.
+mail_cancelled = _signal("mail_cancelled")
+#: The mail was not sent by its `expires_at`.
+mail_expired = _signal("mail_expired")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
 #: Any of the above but `mail_queued`, after the particular signal.
 delivery_reported = _signal("delivery_reported")
+
+#: The mail is about to leave for the proxy. Handlers get `submission` (a `Submission`), may change the mail by it, and
+#: may raise `CancelSend`. It is sent before each attempt, so that a mail that is submitted again meets them again.
+mail_submitting = MailSignal(name="mail_submitting", providing_args={"submission"})
 
 _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.QUEUED: (mail_queued,),
@@ -106,6 +122,8 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.DEFERRED: (mail_deferred, delivery_reported),
     Kind.BOUNCED: (mail_bounced, delivery_reported),
     Kind.COMPLAINED: (mail_complained, delivery_reported),
+    Kind.CANCELLED: (mail_cancelled, delivery_reported),
+    Kind.EXPIRED: (mail_expired, delivery_reported),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

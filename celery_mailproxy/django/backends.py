@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,9 +30,9 @@ _SMTP_ARGUMENTS = ("username", "password")
 class EmailBackend(BaseEmailBackend):
     """Hands mails over to Celery, which submits them to the proxy.
 
-    Options: `account_id, batch_code, priority, return_path, server, tenant_id` hold for mails whose `mail_proxy` says
-    nothing else; `on_commit` (by default MAIL_PROXY_ON_COMMIT) publishes when the transaction of `database` (by default
-    "default") is committed, if there is one.
+    Options: `account_id, batch_code, priority, return_path, server, tags, tenant_id` hold for mails whose `mail_proxy`
+    says nothing else; `on_commit` (by default MAIL_PROXY_ON_COMMIT) publishes when the transaction of `database` (by
+    default "default") is committed, if there is one.
 
     A mail that is sent alone is one task, whose id is the mail's. Several together go in tasks of
     CELERY_EMAIL_CHUNK_SIZE (10) mails, and fewer where they are large: each still has an id, callbacks and an end of
@@ -49,6 +49,7 @@ class EmailBackend(BaseEmailBackend):
         priority: int | str | None = None,
         return_path: str | None = None,
         server: str | None = None,
+        tags: Sequence[str] | None = None,
         tenant_id: str | None = None,
         on_commit: bool | None = None,
         database: str = DEFAULT_DB_ALIAS,
@@ -64,7 +65,7 @@ class EmailBackend(BaseEmailBackend):
         self.database = database
         check_backend(on_commit=on_commit, database=database, server=server, alias=alias)
         own = {"account_id": account_id, "batch_code": batch_code, "priority": priority, "return_path": return_path}
-        self._defaults = backend_defaults({**own, "server": server, "tenant_id": tenant_id}, alias=alias)
+        self._defaults = backend_defaults({**own, "server": server, "tags": tags, "tenant_id": tenant_id}, alias=alias)
 
     def send_messages(self, email_messages: Iterable[Any]) -> Any:
         """Hand the messages over; their number. Those without recipients are passed over, and not counted.

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .log.models import EmailLog, EmailLogEvent, EmailLogRelation
+from .log.models import EmailLog, EmailLogEvent, EmailLogRelation, EmailLogTag
 from .log.values import MailCount, OperatorValue, OutboxMessage
 
-__all__ = ["EmailLog", "EmailLogEvent", "EmailLogRelation", "MailCount", "OperatorValue", "OutboxMessage"]
+__all__ = [
+    "EmailLog",
+    "EmailLogEvent",
+    "EmailLogRelation",
+    "EmailLogTag",
+    "MailCount",
+    "OperatorValue",
+    "OutboxMessage",
+]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
+import time
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -20,6 +23,13 @@ __all__ = ["ARGUMENTS", "normalise_arguments"]
 
 #: 9999-12-31T23:59:59Z: a Date header of a later moment cannot be written.
 _LAST_SECOND = 253_402_300_799
+
+_MAX_METADATA_BYTES = 4096
+_MAX_TAGS = 20
+_MAX_TAG_LENGTH = 64
+
+#: Three years. What is more is a moment, and no time from now: 10⁸ unix seconds were over in 1973.
+_LONGEST_SECONDS = 100_000_000
 
 
 def normalise_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +99,46 @@ def _headers(name: str, value: object) -> dict[str, str]:
     return headers
 
 
+def _metadata(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidMessage(name, f"must be a dict with texts as keys, got {type(value).__name__}")
+    try:
+        text = json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidMessage(name, f"must hold only what JSON can express: {exc}") from exc
+    if len(text.encode()) > _MAX_METADATA_BYTES:
+        raise InvalidMessage(name, f"must be at most {_MAX_METADATA_BYTES:,} bytes as JSON, got {len(text.encode()):,}")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def _tags(name: str, value: object) -> list[str]:
+    if isinstance(value, (str, UserString)) or not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        value = [value]
+    items = sorted(value) if isinstance(value, (set, frozenset)) else value
+    tags = list(dict.fromkeys(_text(f"{name}[{index}]", item).strip() for index, item in enumerate(items)))
+    for index, tag in enumerate(tags):
+        if not 0 < len(tag) <= _MAX_TAG_LENGTH or not tag.isprintable() or "," in tag:
+            raise InvalidMessage(
+                f"{name}[{index}]", f"must be 1 to {_MAX_TAG_LENGTH} visible characters without a comma, got {tag!r}"
+            )
+    if len(tags) > _MAX_TAGS:
+        raise InvalidMessage(name, f"must be at most {_MAX_TAGS} tags, got {len(tags)}")
+    return tags
+
+
+def _expires_at(name: str, value: object) -> int:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_SECONDS:
+        # As `expires` of a task: so long from now.
+        return math.ceil(time.time() + value)
+    return _moment(name, value, "must be seconds from now, unix seconds or an aware datetime")
+
+
 def _send_at(name: str, value: object) -> int:
-    remedy = "must be unix seconds or an aware datetime"
+    return _moment(name, value, "must be unix seconds or an aware datetime")
+
+
+def _moment(name: str, value: object, remedy: str) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None or value.utcoffset() is None:
             raise InvalidMessage(name, f"{remedy}: add a timezone, as datetime.now(timezone.utc) has, got {value!r}")
@@ -118,7 +166,10 @@ _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "account_id": _identifier,
     "tenant_id": _identifier,
     "batch_code": _identifier,
+    "metadata": _metadata,
+    "tags": _tags,
     "send_at": _send_at,
+    "expires_at": _expires_at,
     "message_id": _identifier,
     "server": _text,
     "raw": lambda name, value: raw_text(value),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
 from typing import Any
 
 from .arguments import normalise_arguments
@@ -20,9 +21,10 @@ class MailMessage:
 
     Addresses are as they stand in a header (`Jané <j@example.com>`, domains in punycode). `from_email` is the visible
     sender; the envelope's is `return_path`, else the address in `from_email`. `headers` are the remaining ones,
-    decoded. `send_at` is in unix seconds. `raw` is a whole message as text: then `body` and `attachments` are empty,
-    and what its headers say stands in the other fields. `envelope` names who gets the mail where that is not simply
-    everybody in `to`, `cc` and `bcc`.
+    decoded. `send_at` and `expires_at` are in unix seconds; from the latter on the mail must not be sent. `raw` is a
+    whole message as text: then `body` and `attachments` are empty, and what its headers say stands in the other fields.
+    `envelope` names who gets the mail where that is not simply everybody in `to`, `cc` and `bcc`. `metadata` and `tags`
+    are the application's own, and go to no proxy.
     """
 
     message_id: str
@@ -43,13 +45,21 @@ class MailMessage:
     tenant_id: str | None = None
     batch_code: str | None = None
     send_at: int | None = None
+    expires_at: int | None = None
     server: str = "default"
     raw: str | None = field(default=None, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()
 
     @property
     def recipients(self) -> tuple[str, ...]:
         """Who gets the mail: to, cc and bcc, or the envelope."""
         return self.envelope or self.to + self.cc + self.bcc
+
+    @property
+    def expires_moment(self) -> datetime | None:
+        """`expires_at` as an aware time."""
+        return None if self.expires_at is None else datetime.fromtimestamp(self.expires_at, timezone.utc)
 
     @classmethod
     def from_arguments(
@@ -70,7 +80,7 @@ class MailMessage:
         plain: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
-            if value != one.default:
+            if value != one.default and not (one.name == "metadata" and not value):
                 plain[one.name] = list(value) if isinstance(value, tuple) else value
         plain["priority"] = int(self.priority)
         plain["attachments"] = [attachment.to_json() for attachment in self.attachments]

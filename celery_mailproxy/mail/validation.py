@@ -39,12 +39,14 @@ def compose(arguments: Mapping[str, Any], *, default_from: str | None) -> dict[s
         "message_id": _identifier(arguments, "message_id"),
         "server": arguments.get("server", "default"),
         "send_at": arguments.get("send_at"),
+        "expires_at": _expires_at(arguments),
         "raw": arguments.get("raw"),
         "body": _body(arguments, "body"),
         "html_body": _body(arguments, "html_body"),
         "subject": _subject(arguments, headers),
         "attachments": _attachments(arguments),
     }
+    composed |= {"metadata": arguments.get("metadata", {}), "tags": tuple(arguments.get("tags", ()))}
     for name in ("account_id", "tenant_id", "batch_code"):
         if name in arguments:
             composed[name] = _identifier(arguments, name)
@@ -53,6 +55,14 @@ def compose(arguments: Mapping[str, Any], *, default_from: str | None) -> dict[s
     composed.update(_recipients(arguments, headers, raw))
     composed["headers"] = tuple(headers.values())
     return composed
+
+
+def _expires_at(arguments: Mapping[str, Any]) -> int | None:
+    expires_at: int | None = arguments.get("expires_at")
+    send_at: int | None = arguments.get("send_at")
+    if expires_at is not None and send_at is not None and expires_at <= send_at:
+        raise InvalidMessage("expires_at", f"must be later than send_at, {send_at}, got {expires_at}")
+    return expires_at
 
 
 def _raw(arguments: Mapping[str, Any]) -> RawMessage | None:

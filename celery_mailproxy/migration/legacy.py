@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,12 @@ from kombu.exceptions import OperationalError
 from ..deliveries.delivery import Delivery, Status, is_undispatched
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
-from ..errors import MailProxyError, redact
+from ..errors import DeliveryCancelled, DeliveryError, DeliveryExpired, InvalidMessage, MailProxyError, redact
+from ..mail.message import MailMessage
 from ..mail.summary import summary_of
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
+from ..tasks.sending.gate import Withheld, gate_of
 from ..tasks.sending.outgoing import Outgoing
 from .routing import LEGACY
 
@@ -94,7 +96,9 @@ class LegacyMail:
         now = utcnow()
         fields: dict[str, Any] = {"server": LEGACY}
         if (out := self._outgoing) is not None:
-            fields |= {"callbacks": out.callbacks, "batch_code": out.message.batch_code}
+            message = out.message
+            fields |= {"callbacks": out.callbacks, "batch_code": message.batch_code, "metadata": message.metadata}
+            fields |= {"tags": message.tags, "expires_at": message.expires_moment}
             if self._runtime.settings.store_summary:
                 fields["summary"] = summary_of(out.message, keeps_envelope=self._runtime.store.keeps_envelope)
         return Delivery(message_id=self.message_id, created_at=now, updated_at=now, task_id=self._task_id, **fields)
@@ -105,15 +109,17 @@ def send_legacy(
     *,
     message_id: str,
     task_id: str,
-    transport: Callable[[], Any],
+    transport: Callable[[MailMessage | None], Any],
     outgoing: Outgoing | None = None,
     is_last_try: bool = False,
 ) -> LegacyAnswer:
     """Send a mail by `transport`, which returns where SMTP has accepted it and raises where not; and report on it.
 
-    A mail that has ended is not sent again. On the last try what would be DEFERRED is an ERROR. Celery's own `Retry`,
-    `Ignore` and `Reject` pass through: a retry is dispatched as DEFERRED. Raises `StoreError`, and kombu's
-    `OperationalError`, before the mail is sent only.
+    `transport` is given the mail as it may leave (see `Gate`), or None where it could not be made. A mail that must not
+    leave ends as it would on its way to the proxy; one that could not be made must not where not everybody may get
+    mail. A mail that has ended is not sent again. On the last try what would be DEFERRED is an ERROR. Celery's own
+    `Retry`, `Ignore` and `Reject` pass through: a retry is dispatched as DEFERRED. Raises `StoreError`, kombu's
+    `OperationalError`, and what handlers of `mail_submitting` raise, before the mail is sent only.
     """
     mail = LegacyMail(runtime, message_id=message_id, task_id=task_id, outgoing=outgoing)
     kept = mail.begin()
@@ -121,7 +127,16 @@ def send_legacy(
         is_sent = kept.status in (Status.SENT, Status.BOUNCED)
         return LegacyAnswer(kind=Kind.SENT if is_sent else Kind.ERROR, is_news=False)
     try:
-        value = transport()
+        message = _passed(runtime, outgoing, kept)
+    except Withheld as exc:
+        mail.report(exc.kind, exc.reason)
+        return LegacyAnswer(kind=Kind.ERROR, error=_WITHHELD[exc.kind](exc.reason, None, message_id))
+    except InvalidMessage as exc:
+        refusal = exc.redacted()
+        mail.report(Kind.ERROR, str(refusal))
+        return LegacyAnswer(kind=Kind.ERROR, error=refusal)
+    try:
+        value = transport(message)
     except Retry as exc:
         mail.report(Kind.DEFERRED, *_explained(exc.exc or exc))
         raise
@@ -135,6 +150,21 @@ def send_legacy(
         return LegacyAnswer(kind=kind, error=exc)
     mail.report(Kind.SENT)
     return LegacyAnswer(kind=Kind.SENT, value=value)
+
+
+_WITHHELD: Mapping[Kind, type[DeliveryError]] = {Kind.CANCELLED: DeliveryCancelled, Kind.EXPIRED: DeliveryExpired}
+
+
+def _passed(runtime: Runtime, outgoing: Outgoing | None, kept: Delivery) -> MailMessage | None:
+    """The mail as it may leave; None where it is not known. Raises as `Gate.pass_through`."""
+    gate = gate_of(runtime)
+    if outgoing is not None:
+        return gate.pass_through(outgoing.message, kept)
+    if gate.restricts:
+        raise InvalidMessage(
+            "to", "must be known with mail_proxy_allowed_recipients or mail_proxy_redirect_to: see to_message's error"
+        )
+    return None
 
 
 def judge(error: Exception) -> Kind:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ProxyUnavailable, UnforeseenError
+from ..mail.message import MailMessage
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
 from ..tasks.sending.outgoing import Outgoing
@@ -100,7 +101,9 @@ class MigrationRun:
         """Note that the mail falls back, before it is sent: a next run is to know. Raises as `LegacyMail.begin`."""
         LegacyMail(self._runtime, message_id=mail.message_id, task_id=self._task_id, outgoing=mail.outgoing).begin()
 
-    def send_legacy(self, mail: RunMail, transport: Callable[[], Any], *, is_last_try: bool) -> LegacyAnswer:
+    def send_legacy(
+        self, mail: RunMail, transport: Callable[[MailMessage | None], Any], *, is_last_try: bool
+    ) -> LegacyAnswer:
         """See `legacy.send_legacy`."""
         return send_legacy(
             self._runtime,

@@ -13,6 +13,7 @@ from ..dispatch.events import events_of
 from ..errors import MailProxyError, redact
 from ..mail.payload import encode
 from ..runtime import Runtime
+from ..tasks.sending.gate import gate_of
 from ..tasks.sending.outgoing import Outgoing
 
 __all__ = ["shadow", "shadow_failed"]
@@ -98,6 +99,8 @@ def _encode_and_submit(runtime: Runtime, outgoing: Outgoing) -> None:
     client = runtime.client(message.server)
     # An id of its own: the mail itself may come to the proxy later, when the share is raised.
     own_id = f"shadow-{message.message_id}"[:255]
+    # Also a sandbox may send.
+    payload = encode(gate_of(runtime).restricted(message), now=datetime.now(timezone.utc))
     copy = {**payload, "id": own_id, "tenant_id": settings.shadow_tenant}
     if message.account_id is None and client.server.account is not None:
         copy.setdefault("account_id", client.server.account)

@@ -13,6 +13,7 @@ from celery import Task
 from ..conf.migration import share as read_share
 from ..deliveries.report import Kind
 from ..errors import ConfigurationError, DeliveryError, InvalidMessage, redact
+from ..mail.message import MailMessage
 from ..runtime import Runtime, get_runtime
 from ..tasks.sending.arguments import dump_arguments, one_outgoing
 from ..tasks.sending.guard import guarded
@@ -179,8 +180,12 @@ class _Call:
     def _through_legacy(self, *, with_shadow: bool) -> Any:
         begun = False
 
-        def transport() -> Any:
+        def transport(message: MailMessage | None) -> Any:
             nonlocal begun
+            outgoing = self._mail.outgoing
+            if message is not None and outgoing is not None and message.recipients != outgoing.message.recipients:
+                # The body knows nothing of it, and would send to those that the mail is for.
+                raise InvalidMessage("to", "must not be changed on its way to a migrated task's own body")
             begun = True
             return self._body()
 

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..errors import MessageRejected, ProxyRequestError, ProxyUnavailable, UnforeseenError
+from ..deliveries.report import Kind
+from ..errors import (
+    DeliveryCancelled,
+    DeliveryError,
+    DeliveryExpired,
+    MessageRejected,
+    ProxyRequestError,
+    ProxyUnavailable,
+    UnforeseenError,
+)
 
 __all__ = ["ALREADY_SENT", "Call", "ProxyAPI", "SubmitAnswer", "UnreadableAnswer", "listed_of", "row", "rows"]
 
@@ -32,11 +41,12 @@ class SubmitAnswer:
 
     `accepted`: the proxy has it (now, or since an earlier submission). `rejected`: id → reason, for good.
     `failed`: id → the proxy's refusal of a call with this message alone, which no retry fixes. `unsettled`: id → error;
-    submit those again later, with the same id.
+    submit those again later, with the same id. `kinds`: how those end among the rejected that we ourselves held back.
     """
 
     accepted: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     failed: Mapping[str, ProxyRequestError] = field(default_factory=dict)
     unsettled: Mapping[str, ProxyUnavailable | UnforeseenError] = field(default_factory=dict)
 
@@ -44,17 +54,27 @@ class SubmitAnswer:
         return SubmitAnswer(
             accepted=self.accepted + other.accepted,
             rejected={**self.rejected, **other.rejected},
+            kinds={**self.kinds, **other.kinds},
             failed={**self.failed, **other.failed},
             unsettled={**self.unsettled, **other.unsettled},
         )
 
     def raise_for(self, message_id: str) -> None:
-        """Raise what became of a message, unless it was accepted: `MessageRejected`, or the error of its call."""
+        """Raise what became of a message, unless it was accepted.
+
+        `MessageRejected`, `DeliveryCancelled`, `DeliveryExpired`, or the error of its call.
+        """
         if message_id in self.rejected:
-            raise MessageRejected(message_id, self.rejected[message_id])
+            reason = self.rejected[message_id]
+            if (held_back := _HELD_BACK.get(self.kinds.get(message_id, Kind.REJECTED))) is not None:
+                raise held_back(reason, None, message_id)
+            raise MessageRejected(message_id, reason)
         error = self.failed.get(message_id) or self.unsettled.get(message_id)
         if error is not None:
             raise error
+
+
+_HELD_BACK: Mapping[Kind, type[DeliveryError]] = {Kind.CANCELLED: DeliveryCancelled, Kind.EXPIRED: DeliveryExpired}
 
 
 class ProxyAPI(ABC):

@@ -55,6 +55,9 @@ def test_registered_delivery_comes_back_whole(store: DeliveryStore) -> None:
         server="marketing",
         batch_code="b-1",
         task_id="task-9",
+        metadata={"order": 7, "notes": ["für Jané", None, 0.5]},
+        tags=("receipt", "vip 👋"),
+        expires_at=START + timedelta(hours=1),
         summary={"subject": "Grüße 👋", "recipients": 2},
     )
     assert store.register([given_]) == [given_]

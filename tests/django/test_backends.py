@@ -326,13 +326,13 @@ def test_the_task_config_holds_for_the_tasks_of_a_worker(settings: Any) -> None:
 
 
 def test_extra_attributes_that_are_options_count(tasks: list[Published], settings: Any) -> None:
-    settings.CELERY_EMAIL_MESSAGE_EXTRA_ATTRIBUTES = ["priority", "tags", "batch_code"]
+    settings.CELERY_EMAIL_MESSAGE_EXTRA_ATTRIBUTES = ["priority", "colour", "batch_code"]
     mail = message()
-    mail.priority, mail.tags = 3, ["a"]  # type: ignore[attr-defined]
+    mail.priority, mail.colour = 3, "red"  # type: ignore[attr-defined]
     mail.mail_proxy = {"batch_code": "b"}  # type: ignore[attr-defined]
     EmailBackend().send_messages([mail])
     assert (tasks[0].kwargs["priority"], tasks[0].kwargs["batch_code"]) == (3, "b")
-    assert "tags" not in tasks[0].kwargs
+    assert "colour" not in tasks[0].kwargs
 
 
 @pytest.mark.parametrize(

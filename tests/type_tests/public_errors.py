@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing_extensions import assert_type
 
 from celery_mailproxy import (
+    CancelSend,
     ConfigurationError,
+    DeliveryCancelled,
     DeliveryError,
+    DeliveryExpired,
     InvalidMessage,
     InvalidReport,
     MailProxyError,
@@ -23,6 +26,7 @@ from celery_mailproxy import (
 
 def errors_form_one_tree() -> None:
     tree: list[type[MailProxyError]] = [
+        CancelSend,
         ConfigurationError,
         DeliveryError,
         InvalidMessage,
@@ -39,7 +43,14 @@ def errors_form_one_tree() -> None:
     value_errors: list[type[ValueError]] = [InvalidMessage, InvalidReport]
     invalid: type[InvalidMessage] = UnsupportedMessage
     root: type[Exception] = MailProxyError
-    print(tree, value_errors, invalid, root)
+    undelivered: list[type[DeliveryError]] = [DeliveryCancelled, DeliveryExpired]
+    print(tree, value_errors, invalid, root, undelivered)
+
+
+def cancel_send(error: CancelSend) -> None:
+    CancelSend()
+    CancelSend("unsubscribed")
+    assert_type(error.reason, str)
 
 
 def invalid_message(error: InvalidMessage) -> None:

@@ -24,6 +24,7 @@ from celery_mailproxy import (
     ProxyUnavailable,
     ReportReceiver,
     Status,
+    Submission,
     UnforeseenError,
     __version__,
     attachment_resolver,
@@ -62,13 +63,16 @@ def tasks() -> None:
 def mail_signals() -> None:
     assert_type(signals.delivery_reported, signals.MailSignal)
     assert_type(signals.mail_bounced, signals.MailSignal)
+    assert_type(signals.mail_cancelled, signals.MailSignal)
     assert_type(signals.mail_deferred, signals.MailSignal)
     assert_type(signals.mail_error, signals.MailSignal)
     assert_type(signals.mail_complained, signals.MailSignal)
+    assert_type(signals.mail_expired, signals.MailSignal)
     assert_type(signals.mail_pec, signals.MailSignal)
     assert_type(signals.mail_queued, signals.MailSignal)
     assert_type(signals.mail_rejected, signals.MailSignal)
     assert_type(signals.mail_sent, signals.MailSignal)
+    assert_type(signals.mail_submitting, signals.MailSignal)
     assert_type(signals.signals_of(Kind.SENT), tuple[signals.MailSignal, ...])
 
 
@@ -141,6 +145,10 @@ def mail_message(message: MailMessage) -> None:
     assert_type(message.tenant_id, str | None)
     assert_type(message.batch_code, str | None)
     assert_type(message.send_at, int | None)
+    assert_type(message.expires_at, int | None)
+    assert_type(message.expires_moment, datetime | None)
+    assert_type(message.metadata, Mapping[str, Any])
+    assert_type(message.tags, tuple[str, ...])
     assert_type(message.server, str)
     assert_type(message.raw, str | None)
     assert_type(message.to_json(), dict[str, Any])
@@ -165,6 +173,8 @@ def status(status: Status) -> None:
     assert_type(status.ERROR, Literal[Status.ERROR])
     assert_type(status.BOUNCED, Literal[Status.BOUNCED])
     assert_type(status.REJECTED, Literal[Status.REJECTED])
+    assert_type(status.CANCELLED, Literal[Status.CANCELLED])
+    assert_type(status.EXPIRED, Literal[Status.EXPIRED])
     assert_type(status.value, str)
     assert_type(status.is_end, bool)
 
@@ -177,6 +187,8 @@ def kind(kind: Kind) -> None:
     assert_type(kind.DEFERRED, Literal[Kind.DEFERRED])
     assert_type(kind.BOUNCED, Literal[Kind.BOUNCED])
     assert_type(kind.COMPLAINED, Literal[Kind.COMPLAINED])
+    assert_type(kind.CANCELLED, Literal[Kind.CANCELLED])
+    assert_type(kind.EXPIRED, Literal[Kind.EXPIRED])
     assert_type(kind.PEC, Literal[Kind.PEC])
     assert_type(kind.value, str)
 
@@ -211,6 +223,10 @@ def delivery(delivery: Delivery) -> None:
     assert_type(delivery.account_id, str | None)
     assert_type(delivery.server, str)
     assert_type(delivery.batch_code, str | None)
+    assert_type(delivery.metadata, Mapping[str, Any])
+    assert_type(delivery.tags, tuple[str, ...])
+    assert_type(delivery.labels, dict[str, Any])
+    assert_type(delivery.expires_at, datetime | None)
     assert_type(delivery.summary, Mapping[str, Any])
     assert_type(delivery.is_known, bool)
     assert_type(delivery.members, tuple[str, ...])
@@ -234,6 +250,12 @@ def delivery(delivery: Delivery) -> None:
     if delivery.suspension is not None:
         assert_type(delivery.suspension.owner, str)
         assert_type(delivery.suspension.since, datetime)
+
+
+def submission(submission: Submission) -> None:
+    assert_type(submission.message, MailMessage)
+    assert_type(submission.delivery, Delivery)
+    submission.replace(to="ann@example.com", cc=[], bcc=[], subject="s", headers={"X-Old": None})
 
 
 def report_receiver(receiver: ReportReceiver, request: Any, accept: Callable[[Sequence[DeliveryReport]], None]) -> None:

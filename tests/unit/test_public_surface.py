@@ -31,9 +31,12 @@ def test_each_name_can_be_imported(name: str) -> None:
 def test_dir_shows_the_surface_and_nothing_else() -> None:
     assert dir(celery_mailproxy) == [
         "Attachment",
+        "CancelSend",
         "ConfigurationError",
         "Delivery",
+        "DeliveryCancelled",
         "DeliveryError",
+        "DeliveryExpired",
         "DeliveryReport",
         "InvalidMessage",
         "InvalidReport",
@@ -50,6 +53,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "ReportReceiver",
         "Status",
         "StoreError",
+        "Submission",
         "UnforeseenError",
         "UnsupportedMessage",
         "__version__",

@@ -36,8 +36,17 @@ _STATIC = {
     "m": "summary",
     "p": "parent_id",
     "j": "members",
+    "d": "metadata",
+    "g": "tags",
 }
-_STATIC_DEFAULTS: Mapping[str, Any] = {"callbacks": {}, "server": "default", "summary": {}, "members": ()}
+_STATIC_DEFAULTS: Mapping[str, Any] = {
+    "callbacks": {},
+    "server": "default",
+    "summary": {},
+    "members": (),
+    "metadata": {},
+    "tags": (),
+}
 
 
 def encode_delivery(delivery: Delivery) -> tuple[str, str]:
@@ -84,8 +93,7 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
         status, updated, is_known, tenant, *entries = json.loads(head)
         members = json.loads(static)
         suspended = decode_suspension(suspension, message_id)
-        if "j" in members:
-            members["j"] = tuple(members["j"])
+        members |= {name: tuple(members[name]) for name in ("g", "j") if name in members}
         return Delivery(
             message_id=message_id,
             status=Status(status),
@@ -94,6 +102,7 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
             tenant_id=unpack_text(tenant),
             history=tuple(_decode_entry(entry, message_id) for entry in entries),
             created_at=unpack_time(members["c"]),
+            expires_at=unpack_time(members["e"]) if "e" in members else None,
             # A result can join a message that another task has registered, and that part is written only once.
             task_id=suspended.owner if suspended else members.get("t", message_id),
             suspension=suspended,
@@ -119,6 +128,8 @@ def _encode_static(delivery: Delivery) -> str:
     members: dict[str, Any] = {"c": pack_time(delivery.created_at)}
     if delivery.task_id != delivery.message_id:
         members["t"] = delivery.task_id
+    if delivery.expires_at is not None:
+        members["e"] = pack_time(delivery.expires_at)
     for short, name in _STATIC.items():
         value = getattr(delivery, name)
         if value != _STATIC_DEFAULTS.get(name):

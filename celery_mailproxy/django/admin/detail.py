@@ -40,6 +40,9 @@ _FACTS = (
     "account_id",
     "server",
     "batch_code",
+    "tags",
+    "metadata",
+    "not_after",
     "message_id",
     "task_id",
     "expires_at",
@@ -104,8 +107,12 @@ def _facts(mail: EmailLog) -> Iterator[tuple[str, Any]]:
         value = getattr(mail, name)
         if value is None or value == "":
             continue
-        if name.endswith("_at"):
+        if isinstance(value, datetime):
             value = local_time(value, "DATETIME_FORMAT")
+        elif name == "tags":
+            value = ", ".join(json.loads(value))
+        elif name == "metadata":
+            value = json.dumps(json.loads(value), ensure_ascii=False, indent=1)
         elif name == "priority":
             value = mail.get_priority_display()
         yield str(EmailLog._meta.get_field(name).verbose_name), localize(value)  # type: ignore[union-attr]

@@ -15,6 +15,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 
+from ..log.models import EmailLogTag
+from ..log.row_texts import exact
 from .narrowing import choose
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "FailedFilter",
     "PeriodFilter",
     "StatusFilter",
+    "TagFilter",
     "TenantFilter",
     "known_values",
     "period_begin",
@@ -169,7 +172,11 @@ class _ValueFilter(_ParametersFilter):
 
     def __init__(self, request: Any, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
-        self.values = known_values(model._default_manager.all(), self.field_name, limit=CHOICES_LIMIT)
+        self.values = self.known(model)
+
+    def known(self, model: Any) -> list[str] | None:
+        """See `known_values`."""
+        return known_values(model._default_manager.all(), self.field_name, limit=CHOICES_LIMIT)
 
     def has_output(self) -> bool:
         # One value divides nothing.
@@ -202,6 +209,24 @@ class AccountFilter(_ValueFilter):
     title = _("account")
     parameters = ("account_id",)
     field_name = "account_id"
+
+
+class TagFilter(_ValueFilter):
+    title = _("tag")
+    parameters = ("tag",)
+    field_name = "tag"
+
+    def known(self, model: Any) -> list[str] | None:
+        return known_values(EmailLogTag.objects.all(), self.field_name, limit=CHOICES_LIMIT)
+
+    def has_output(self) -> bool:
+        # Many mails have none: also one value divides them.
+        return self.values != []
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if value := self.value(self.field_name):
+            choose(request, "tag_rows__tag", exact(value))
+        return queryset
 
 
 class FailedFilter(_ParametersFilter):

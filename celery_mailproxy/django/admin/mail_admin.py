@@ -25,7 +25,7 @@ from . import preview
 from .actions import ACTION_LIMIT, MailActions
 from .counts import count_by_status
 from .detail import badge, describe, local_time
-from .filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TenantFilter
+from .filters import AccountFilter, FailedFilter, PeriodFilter, StatusFilter, TagFilter, TenantFilter
 from .narrowing import choices_of, choosing, narrowed
 from .paging import CappedPaginator
 
@@ -59,7 +59,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
         "shown_place",
     )
     list_display_links = ("shown_subject",)
-    list_filter = (StatusFilter, PeriodFilter, TenantFilter, AccountFilter, FailedFilter)
+    list_filter = (StatusFilter, PeriodFilter, TenantFilter, AccountFilter, TagFilter, FailedFilter)
     list_per_page = 50
     search_fields = ("message_id", "recipients", "sender", "subject")
     search_help_text = gettext_lazy("Message id, recipient, sender or subject")
@@ -96,7 +96,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[EmailLog]:
         queryset = super().get_queryset(request)
-        found: QuerySet[EmailLog] = queryset.defer("content", "callbacks", "members", "suspension")
+        found: QuerySet[EmailLog] = queryset.defer("content", "callbacks", "members", "metadata", "suspension")
         return found
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

@@ -29,7 +29,9 @@ MESSAGE_OPTIONS = frozenset(
     {
         "account_id",
         "batch_code",
+        "expires_at",
         "message_id",
+        "metadata",
         "on_bounced",
         "on_deferred",
         "on_error",
@@ -39,12 +41,16 @@ MESSAGE_OPTIONS = frozenset(
         "return_path",
         "send_at",
         "server",
+        "tags",
         "tenant_id",
     }
 )
 
+#: Attributes of a message that mean to django-anymail what the options of these names mean here.
+_ANYMAIL_ATTRIBUTES = ("metadata", "tags", "send_at")
+
 #: Those of them that make sense for every mail of a backend.
-BACKEND_OPTIONS = frozenset({"account_id", "batch_code", "priority", "return_path", "server", "tenant_id"})
+BACKEND_OPTIONS = frozenset({"account_id", "batch_code", "priority", "return_path", "server", "tags", "tenant_id"})
 
 
 def backend_defaults(options: Mapping[str, Any], *, alias: str | None) -> dict[str, Any]:
@@ -75,7 +81,8 @@ def check_backend(*, on_commit: Any, database: Any, server: Any, alias: str | No
 def message_options(message: Any, *, legacy: CeleryEmailSettings) -> dict[str, Any]:
     """What stands in the message's `mail_proxy`; what is None is left out. Raises `InvalidMessage`.
 
-    An attribute that CELERY_EMAIL_MESSAGE_EXTRA_ATTRIBUTES names counts too, if its name is one of these options'.
+    An attribute that CELERY_EMAIL_MESSAGE_EXTRA_ATTRIBUTES names counts too, if its name is one of these options'; and
+    so do those that django-anymail reads, https://anymail.dev/en/stable/sending/anymail_additions/.
     """
     own = getattr(message, "mail_proxy", None)
     if own is None:
@@ -85,7 +92,8 @@ def message_options(message: Any, *, legacy: CeleryEmailSettings) -> dict[str, A
     for name in own:
         if name not in MESSAGE_OPTIONS:
             raise InvalidMessage(f"mail_proxy[{name!r}]", f"is not an option of an email; {_hint(name)}")
-    extra = {name: getattr(message, name, None) for name in legacy.extra_attributes if name in MESSAGE_OPTIONS}
+    names = {*(name for name in legacy.extra_attributes if name in MESSAGE_OPTIONS), *_ANYMAIL_ATTRIBUTES}
+    extra = {name: getattr(message, name, None) for name in names}
     return {name: value for name, value in {**extra, **own}.items() if value is not None}
 
 

@@ -129,6 +129,8 @@ class _Copy:
         options = {
             "message_id": message_id,
             "return_path": mail.return_path,
+            "metadata": json.loads(mail.metadata) if mail.metadata else None,
+            "tags": json.loads(mail.tags) if mail.tags else None,
             "related": [each for each in related if each is not None],
             **{name: getattr(mail, name) for name in _OPTIONS},
             # Without those that an erased address has left empty.

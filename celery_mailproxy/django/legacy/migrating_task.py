@@ -7,7 +7,6 @@ import smtplib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -190,9 +189,8 @@ class _Chunk:
                 self._run.begin_fallback(mail.in_run)
         with closing(LegacyTransport(settings.legacy)) as transport:
             for mail in mails:
-                send = partial(transport.send, mail.outgoing.message)
                 try:
-                    answer = self._run.send_legacy(mail.in_run, send, is_last_try=not self._run.has_retries)
+                    answer = self._run.send_legacy(mail.in_run, transport.send, is_last_try=not self._run.has_retries)
                 except FORESEEN:
                     raise
                 except Exception as exc:

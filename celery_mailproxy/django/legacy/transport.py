@@ -43,8 +43,10 @@ class LegacyTransport:
         _try_out(self._make, backend)
         self._backend: Any = None
 
-    def send(self, message: MailMessage) -> None:
-        """Send the mail. Raises whatever the backend raises, and `NotSent`."""
+    def send(self, message: MailMessage | None) -> None:
+        """Send the mail, to the recipients that it names. Raises whatever the backend raises, and `NotSent`."""
+        if message is None:
+            raise ConfigurationError("a mail for the legacy transport must be known")
         backend = self._opened()
         try:
             # None is what backends return that do not count.

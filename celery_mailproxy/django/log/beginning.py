@@ -19,6 +19,7 @@ from .outbox import insert
 from .routing import log_alias
 from .row_codec import envelope_columns
 from .row_texts import exact, shown
+from .tags import write_tags
 from .unpublished import is_unpublished
 
 __all__ = ["begin"]
@@ -49,6 +50,13 @@ def begin(entries: Sequence[LogEntry], *, settings: Settings, messages: Sequence
                 found[row.message_id] = _begun_anew(old, row, alias)
         # A row that another has begun at the same moment may be out of a transaction's sight; it is there all the same.
         kept = [found.get(row.message_id, row) for row in rows]
+        begun = {row.message_id for row in rows if (old := found.get(row.message_id)) and old.tags == row.tags}
+        tagged = {
+            row.message_id: (found[row.message_id].pk, entry.tags)
+            for row, entry in zip(rows, entries, strict=True)
+            if entry.tags and row.message_id in begun
+        }
+        write_tags(tagged.values(), alias=alias)
         relations = [
             EmailLogRelation(log=row, content_type_id=_content_type_id(related), object_id=exact(str(related.pk)))
             for row, entry in zip(kept, entries, strict=True)

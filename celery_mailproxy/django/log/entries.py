@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from ...conf.settings import DEFAULT_SERVER
 from ...mail.message import Priority
@@ -21,7 +22,8 @@ class LogEntry:
 
     `recipients` are all of them, as they stand in headers. `related` are saved objects that the mail is about.
     `return_path` is the envelope's sender. `content` is its source (RFC 5322); `content_name` the name of a file to be
-    deleted when the mail has ended. `resent_from_id` is the key of the row that this one repeats.
+    deleted when the mail has ended. `resent_from_id` is the key of the row that this one repeats. `expires_at` is when
+    the mail must not be sent any more.
     """
 
     message_id: str
@@ -33,6 +35,9 @@ class LogEntry:
     account_id: str | None = None
     server: str = DEFAULT_SERVER
     batch_code: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tags: Sequence[str] = ()
+    expires_at: datetime | None = None
     task_id: str | None = None
     parent_id: str | None = None
     related: Sequence[Model] = ()

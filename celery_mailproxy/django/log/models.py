@@ -24,7 +24,7 @@ from .fields import ExactCharField, MomentField, ShownTextField
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .row_texts import exact, inexact
 
-__all__ = ["EmailLog", "EmailLogEvent", "EmailLogQuerySet", "EmailLogRelation"]
+__all__ = ["EmailLog", "EmailLogEvent", "EmailLogQuerySet", "EmailLogRelation", "EmailLogTag"]
 
 _LENGTH = 255
 
@@ -83,6 +83,8 @@ class EmailLog(models.Model):
         ERROR = deliveries.Status.ERROR.value, pgettext_lazy("mail status", "error")
         BOUNCED = deliveries.Status.BOUNCED.value, pgettext_lazy("mail status", "bounced")
         REJECTED = deliveries.Status.REJECTED.value, pgettext_lazy("mail status", "rejected")
+        CANCELLED = deliveries.Status.CANCELLED.value, pgettext_lazy("mail status", "cancelled")
+        EXPIRED = deliveries.Status.EXPIRED.value, pgettext_lazy("mail status", "expired")
 
     class Priority(models.IntegerChoices):  # type: ignore[metaclass]
         """In which order the proxy sends; see `messages.Priority`."""
@@ -127,6 +129,12 @@ class EmailLog(models.Model):
     server = ExactCharField(_("server"), max_length=_LENGTH, blank=True, default=DEFAULT_SERVER)
     batch_code = ExactCharField(_("batch"), max_length=_LENGTH, blank=True, default="")
     task_id = ExactCharField(_("Celery task"), max_length=_LENGTH, blank=True, default="")
+
+    #: The application's own, as JSON: "" where there is none. Each tag has a row of `EmailLogTag` besides.
+    metadata = models.TextField(_("metadata"), blank=True, default="")
+    tags = models.TextField(_("tags"), blank=True, default="")
+    #: `Delivery.expires_at`; the column of that name is when the row itself does.
+    not_after = MomentField(_("not sent after"), null=True, blank=True)
 
     #: The message id of the mail that went to each recipient alone, where this is one of its messages.
     parent_id = ExactCharField(_("parent"), max_length=_LENGTH, blank=True, default="")
@@ -196,6 +204,8 @@ class EmailLogEvent(models.Model):
         DEFERRED = reports.Kind.DEFERRED.value, pgettext_lazy("mail report", "deferred")
         BOUNCED = reports.Kind.BOUNCED.value, pgettext_lazy("mail report", "bounced")
         COMPLAINED = reports.Kind.COMPLAINED.value, pgettext_lazy("mail report", "complained")
+        CANCELLED = reports.Kind.CANCELLED.value, pgettext_lazy("mail report", "cancelled")
+        EXPIRED = reports.Kind.EXPIRED.value, pgettext_lazy("mail report", "expired")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.
@@ -242,6 +252,24 @@ class EmailLogEvent(models.Model):
     def is_stale(self) -> bool:
         """Whether the report came too late to count."""
         return self.claim is None
+
+
+class EmailLogTag(models.Model):
+    """A tag of a mail, to find the mails that have it: `EmailLog.tags` holds them in their order."""
+
+    log = models.ForeignKey(EmailLog, on_delete=models.CASCADE, related_name="tag_rows")
+    #: As `row_texts.exact` writes it.
+    tag = ExactCharField(_("tag"), max_length=_LENGTH)
+
+    class Meta:
+        verbose_name = _("tag")
+        verbose_name_plural = _("tags")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["tag", "log"], name="mailproxy_tag_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 class EmailLogRelation(models.Model):

@@ -113,6 +113,9 @@ def delivery_of(row: EmailLog, events: Iterable[EmailLogEvent]) -> Delivery:
             callbacks=json.loads(row.callbacks) if row.callbacks else {},
             summary=details["summary"] if "summary" in details else _summary(row),
             is_known=row.is_known,
+            metadata=json.loads(row.metadata) if row.metadata else {},
+            tags=tuple(json.loads(row.tags)) if row.tags else (),
+            expires_at=None if row.not_after is None else aware(row.not_after),
             members=tuple(json.loads(row.members)) if row.members else (),
             suspension=decode_suspension(details.get("suspension", row.suspension), message_id),
             **_texts_of(row, _LOG_TEXTS, details),
@@ -153,6 +156,9 @@ def _envelope(value: Any, summary: Mapping[str, Any], details: dict[str, Any], a
     return {
         "message_id": message_id,
         **_texts(_LOG_TEXTS, value, details, alias),
+        "metadata": dump_ascii(value.metadata),
+        "tags": dump_ascii(tuple(value.tags)),
+        "not_after": value.expires_at,
         **_summary_columns(summary, details, alias),
     }
 

@@ -16,6 +16,7 @@ from . import content
 from .models import EmailLog, EmailLogEvent
 from .row_codec import delivery_of, event_columns, log_columns
 from .row_texts import exact
+from .tags import write_tags
 
 __all__ = ["LogRows", "read_ids", "read_keys"]
 
@@ -57,6 +58,7 @@ class LogRows:
     def save(self, deliveries: Sequence[Delivery]) -> None:
         new: list[EmailLog] = []
         changed: list[EmailLog] = []
+        tagged: dict[str, Sequence[str]] = {}
         names: set[str] = set()
         kept_contents: list[str] = []
         for delivery in deliveries:
@@ -71,15 +73,18 @@ class LogRows:
             if row is None:
                 row = self._rows[columns["message_id"]] = EmailLog(**columns)
                 new.append(row)
+                tagged |= {row.message_id: delivery.tags} if delivery.tags else {}
                 continue
             if delivery.is_ended and not row.is_ended and row.content_name:
                 kept_contents.append(row.content_name)
             if differing := _assign(row, columns):
                 changed.append(row)
                 names |= differing
+                tagged |= {row.message_id: delivery.tags} if "tags" in differing else {}
         if new:
             self._insert(new)
         self._update(EmailLog, changed, names)
+        write_tags([(self._rows[each].pk, tags) for each, tags in tagged.items()], alias=self._alias)
         self._save_events(deliveries)
         if kept_contents:
             transaction.on_commit(partial(_discard, kept_contents, self._alias), using=self._alias)

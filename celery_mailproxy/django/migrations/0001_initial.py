@@ -40,6 +40,8 @@ class Migration(migrations.Migration):
                             ("error", "error"),
                             ("bounced", "bounced"),
                             ("rejected", "rejected"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
                         ],
                         default="new",
                         max_length=10,
@@ -77,6 +79,9 @@ class Migration(migrations.Migration):
                 ("server", fields.ExactCharField(blank=True, default="default", max_length=255, verbose_name="server")),
                 ("batch_code", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="batch")),
                 ("task_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="Celery task")),
+                ("metadata", models.TextField(blank=True, default="", verbose_name="metadata")),
+                ("tags", models.TextField(blank=True, default="", verbose_name="tags")),
+                ("not_after", fields.MomentField(blank=True, null=True, verbose_name="not sent after")),
                 ("parent_id", fields.ExactCharField(blank=True, default="", max_length=255, verbose_name="parent")),
                 ("members", models.TextField(blank=True, default="", editable=False, verbose_name="members")),
                 ("callbacks", models.TextField(blank=True, default="", editable=False, verbose_name="callbacks")),
@@ -121,6 +126,8 @@ class Migration(migrations.Migration):
                             ("deferred", "deferred"),
                             ("bounced", "bounced"),
                             ("complained", "complained"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
                             ("pec", "certified mail"),
                         ],
                         max_length=10,
@@ -161,6 +168,22 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={"verbose_name": "event", "verbose_name_plural": "events", "ordering": ["position"]},
+        ),
+        migrations.CreateModel(
+            name="EmailLogTag",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tag", fields.ExactCharField(max_length=255, verbose_name="tag")),
+                (
+                    "log",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tag_rows",
+                        to="celery_mailproxy.emaillog",
+                    ),
+                ),
+            ],
+            options={"verbose_name": "tag", "verbose_name_plural": "tags"},
         ),
         migrations.CreateModel(
             name="EmailLogRelation",
@@ -237,6 +260,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="emaillogevent",
             constraint=models.UniqueConstraint(fields=("log", "key"), name="mailproxy_event_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="emaillogtag",
+            constraint=models.UniqueConstraint(fields=("tag", "log"), name="mailproxy_tag_once"),
         ),
         migrations.AddConstraint(
             model_name="emaillogrelation",

@@ -15,7 +15,7 @@ from ...errors import (
     redact,
 )
 from .deliver_task import DeliverTask
-from .outcome import outcome_of
+from .outcome import outcome_name, outcome_of
 
 __all__ = ["COLLECT_HEADER", "CollectTask"]
 
@@ -29,8 +29,9 @@ _JOINED = ("ids", "sent", "error")
 class CollectTask(DeliverTask):
     """A `DeliverTask` that takes `collect=True`: its result is then the outcome, whatever it is.
 
-    The result is `{"message_id", "outcome", "reason", "report"}`. `outcome` is `sent`, `error`, `rejected` or
-    `bounced`, and `queued` where the task was called directly or eagerly; `report` is the report as a dict, or None.
+    The result is `{"message_id", "outcome", "reason", "report"}`. `outcome` is `sent`, `error`, `rejected`,
+    `bounced`, `cancelled` or `expired`, and `queued` where the task was called directly or eagerly; `report` is the
+    report as a dict, or None.
     """
 
     abstract = True
@@ -69,7 +70,7 @@ class CollectTask(DeliverTask):
 def _failed(exc: MailProxyError, message_id: str) -> dict[str, Any]:
     """A mail that the proxy never had."""
     if isinstance(exc, DeliveryError):
-        return _outcome(exc.message_id, "rejected", exc.reason)
+        return _outcome(exc.message_id, outcome_name(exc), exc.reason)
     return _outcome(message_id, "rejected" if isinstance(exc, InvalidMessage) else "error", redact(str(exc)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ...conf.settings import ServerSettings
@@ -23,7 +24,8 @@ from ...mail.payload import encode
 from ...mail.verp import verp_address
 from ...proxy.api import SubmitAnswer
 from ...proxy.client import ProxyClient
-from .held_before import held_before
+from .gate import Gate, Withheld
+from .held_before import held_before, unless_held
 from .outgoing import Outgoing
 from .troubles import Troubles
 from .unforeseen import FORESEEN, unforeseen
@@ -38,7 +40,8 @@ class Handover:
     """Hands messages over to their proxies.
 
     `server_for` gives the settings of a server's name, `client_for` its `ProxyClient`; only the latter needs the files
-    and the environment to be in order. `bounce_address` is the template of VERP addresses, if there is one.
+    and the environment to be in order. `gate` has the last word on each message. `bounce_address` is the template of
+    VERP addresses, if there is one.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Handover:
         server_for: Callable[[str], ServerSettings],
         client_for: Callable[[str], ProxyClient],
         troubles: Troubles,
+        gate: Gate,
         bounce_address: str | None = None,
     ) -> None:
         self._server_for = server_for
         self._client_for = client_for
         self._troubles = troubles
+        self._gate = gate
         self._bounce_address = bounce_address
 
     def place(self, message: MailMessage) -> tuple[str | None, str]:
@@ -63,31 +68,36 @@ class Handover:
     ) -> tuple[SubmitAnswer, SubmitAnswer]:
         """What was known of some of the messages, and the proxy's answer for the others."""
         known = SubmitAnswer()
-        to_submit: list[MailMessage] = []
+        to_submit: list[tuple[MailMessage, Delivery]] = []
         submitted_before: dict[str, str | None] = {}
         for out, delivery in zip(outgoing, kept, strict=True):
             is_same = (delivery.tenant_id, delivery.server) == self.place(out.message)
             if not is_same:
                 known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
             elif delivery.status is Status.NEW:
-                to_submit.append(out.message)
+                to_submit.append((out.message, delivery))
                 if delivery.created_at < begun_at:
                     submitted_before[delivery.message_id] = delivery.account_id
             else:
                 known += _known_answer(delivery)
         answer = SubmitAnswer()
-        for server in sorted({message.server for message in to_submit}):
-            messages = [message for message in to_submit if message.server == server]
-            answer += self._submit_to(server, messages, submitted_before)
+        for server in sorted({message.server for message, _ in to_submit}):
+            pairs = [pair for pair in to_submit if pair[0].server == server]
+            answer += self._submit_to(server, pairs, submitted_before)
         return known, answer
 
     def _submit_to(
-        self, server: str, messages: Sequence[MailMessage], submitted_before: Mapping[str, str | None]
+        self,
+        server: str,
+        pairs: Sequence[tuple[MailMessage, Delivery]],
+        submitted_before: Mapping[str, str | None],
     ) -> SubmitAnswer:
-        payloads, unencoded = self._encoded(messages)
+        payloads, unencoded = self._encoded(pairs)
+        tenants = {each.message_id: each.tenant_id for _, each in pairs if each.message_id in submitted_before}
+        unencoded = unless_held(partial(self._client, server), unencoded, tenants)
         answer = SubmitAnswer()
         try:
-            client = self._client_for(server)
+            client = self._client(server)
             answer = held_before(client, payloads, submitted_before)
             settled = {*answer.accepted, *answer.rejected, *answer.unsettled}
             payloads = [each for each in payloads if each["id"] not in settled]
@@ -95,27 +105,39 @@ class Handover:
                 answer += client.submit(payloads)
         except ProxyRequestError as exc:
             answer += SubmitAnswer(failed=dict.fromkeys((payload["id"] for payload in payloads), exc))
-        except (ProxyUnavailable, ConfigurationError) as exc:
-            error = exc if isinstance(exc, ProxyUnavailable) else _misconfigured(exc)
-            answer += SubmitAnswer(unsettled=dict.fromkeys((payload["id"] for payload in payloads), error))
+        except ProxyUnavailable as exc:
+            answer += SubmitAnswer(unsettled=dict.fromkeys((payload["id"] for payload in payloads), exc))
         self._troubles.note(server, answer)
         return unencoded + answer
 
-    def _encoded(self, messages: Sequence[MailMessage]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
-        """What the proxy is to get, and what becomes of the messages that cannot be encoded."""
+    def _client(self, server: str) -> ProxyClient:
+        """Raises `ProxyUnavailable` also where files or the environment are not in order."""
+        try:
+            return self._client_for(server)
+        except ConfigurationError as exc:
+            problem = str(exc).removesuffix(".")
+            raise ProxyUnavailable(
+                problem, maybe_accepted=False, remedy="The emails go on once this is right."
+            ) from exc
+
+    def _encoded(self, pairs: Sequence[tuple[MailMessage, Delivery]]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
+        """What the proxy is to get, and what becomes of the messages that are held back or cannot be encoded."""
         payloads: list[Mapping[str, Any]] = []
         refused: dict[str, str] = {}
+        kinds: dict[str, Kind] = {}
         odd: dict[str, UnforeseenError] = {}
-        for message in messages:
+        for message, delivery in pairs:
             try:
-                payloads.append(self._payload(message))
+                payloads.append(self._payload(self._gate.pass_through(message, delivery)))
+            except Withheld as exc:
+                refused[message.message_id], kinds[message.message_id] = exc.reason, exc.kind
             except InvalidMessage as exc:
                 refused[message.message_id] = str(exc.redacted())
             except FORESEEN:
                 raise
             except Exception as exc:
                 odd[message.message_id] = unforeseen(exc, [message.message_id])
-        return payloads, SubmitAnswer(rejected=refused, unsettled=odd)
+        return payloads, SubmitAnswer(rejected=refused, kinds=kinds, unsettled=odd)
 
     def _payload(self, message: MailMessage) -> Mapping[str, Any]:
         server = self._server_for(message.server)
@@ -126,16 +148,15 @@ class Handover:
         return {**{name: value for name, value in defaults.items() if value}, **encode(message)}
 
 
-def _misconfigured(exc: ConfigurationError) -> ProxyUnavailable:
-    problem = str(exc).removesuffix(".")
-    return ProxyUnavailable(problem, maybe_accepted=False, remedy="The emails go on once this is right.")
-
-
 def _known_answer(delivery: Delivery) -> SubmitAnswer:
     """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
     if has_proxy(delivery):
         return SubmitAnswer(accepted=(delivery.message_id,))
-    return SubmitAnswer(rejected={delivery.message_id: delivery.reason or "given up earlier"})
+    withheld = {Status.CANCELLED: Kind.CANCELLED, Status.EXPIRED: Kind.EXPIRED}.get(delivery.status)
+    return SubmitAnswer(
+        rejected={delivery.message_id: delivery.reason or "given up earlier"},
+        kinds={} if withheld is None else {delivery.message_id: withheld},
+    )
 
 
 def has_proxy(delivery: Delivery) -> bool:

@@ -62,9 +62,10 @@ def deliver(task: Any, content: Sequence[Any], arguments: Mapping[str, Any]) -> 
     message_id = outgoing.message.message_id
     if task.request.called_directly or task.request.is_eager:
         answer = submitter_of(runtime).submit([outgoing], task_id=task_id)
-        if message_id in answer.rejected:
-            raise DeliveryError(answer.rejected[message_id], None, message_id)
-        answer.raise_for(message_id)
+        try:
+            answer.raise_for(message_id)
+        except MessageRejected as exc:
+            raise DeliveryError(exc.reason, None, message_id) from exc
         return {"state": "queued", "id": message_id}
     begun_at = utcnow()
     kept = task.reserve(outgoing)

@@ -18,6 +18,7 @@ from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
 from .callbacks import Callbacks
+from .gate import gate_of
 from .handover import Handover, has_proxy
 from .outgoing import Outgoing
 from .troubles import troubles_of
@@ -175,6 +176,9 @@ class Submitter:
             account_id=message.account_id or self._server_for(server).account,
             server=server,
             batch_code=message.batch_code,
+            metadata=message.metadata,
+            tags=message.tags,
+            expires_at=message.expires_moment,
             summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
             suspension=out.suspension,
             members=out.members,
@@ -185,7 +189,10 @@ class Submitter:
         self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, task_id: str
     ) -> None:
         reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
-        reports += [_report(Kind.REJECTED, message_id, reason) for message_id, reason in answer.rejected.items()]
+        reports += [
+            _report(answer.kinds.get(message_id, Kind.REJECTED), message_id, reason)
+            for message_id, reason in answer.rejected.items()
+        ]
         # Recorded by a run of this task that died before it dispatched them.
         reports += undispatched
         self._dispatcher.dispatch(reports)
@@ -234,6 +241,7 @@ def _build(runtime: Runtime) -> Submitter:
             client_for=runtime.client,
             troubles=troubles_of(runtime),
             bounce_address=runtime.settings.bounce_address,
+            gate=gate_of(runtime),
         ),
         dispatcher=dispatcher_of(runtime),
         keep_summary=runtime.settings.store_summary,

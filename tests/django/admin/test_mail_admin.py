@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,6 +26,7 @@ from celery_mailproxy.django.admin.narrowing import narrowed
 from celery_mailproxy.django.log import beginning
 from celery_mailproxy.django.log.entries import LogEntry
 from celery_mailproxy.django.log.row_texts import exact
+from celery_mailproxy.django.log.tags import write_tags
 from celery_mailproxy.django.models import EmailLog, EmailLogRelation
 from tests.django.harness.admin_pages import LIST, SOURCE, client_of, detail, new_event, new_mail, page, shown
 
@@ -464,3 +466,37 @@ def test_both_ways_to_the_dark_theme_give_one_theme() -> None:
     assert by_system == by_choice
     assert by_system.keys() == light.keys()
     assert by_system != light
+
+
+# Metadata and tags
+
+
+def tagged(message_id: str, *tags: str, **fields: Any) -> EmailLog:
+    mail = new_mail(message_id, tags=json.dumps(tags), **fields)
+    write_tags([(mail.pk, tags)], alias="default")
+    return mail
+
+
+def test_a_tag_finds_its_mails(viewer: Client) -> None:
+    now = datetime.now(timezone.utc)
+    tagged("m1", "receipt", "vip, or nearly", created_at=now - timedelta(hours=1))
+    tagged("m2", "receipt", status="error", created_at=now)
+    new_mail("m3")
+    assert shown(page(viewer, reverse(LIST), tag="receipt")) == ["m2", "m1"]
+    assert shown(page(viewer, reverse(LIST), tag="vip, or nearly")) == ["m1"]
+    assert shown(page(viewer, reverse(LIST), tag="receipt", status__exact="error")) == ["m2"]
+    assert shown(page(viewer, reverse(LIST), tag="receipt", q="Subject of m1")) == ["m1"]
+    assert shown(page(viewer, reverse(LIST), tag="unknown")) == []
+    assert "?tag=receipt" in page(viewer, reverse(LIST))
+
+
+def test_without_tags_there_is_no_such_filter(viewer: Client) -> None:
+    new_mail()
+    assert "tag=" not in page(viewer, reverse(LIST))
+
+
+def test_a_mails_page_shows_what_the_application_has_given(viewer: Client) -> None:
+    mail = tagged("m1", "receipt", "vip", metadata='{"order": 7, "note": "f\\u00fcr <b>"}')
+    text = page(viewer, detail(mail))
+    assert "receipt, vip" in text
+    assert "für &lt;b&gt;" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any, cast
 
 import django
@@ -117,6 +118,23 @@ def test_the_messages_own_options_win_over_the_backends() -> None:
     chosen = {name: made.arguments[name] for name in ("priority", "tenant_id", "account_id", "batch_code")}
     assert chosen == {"priority": 1, "tenant_id": "7", "account_id": "a", "batch_code": "b"}
     assert (made.entry.priority, made.entry.tenant_id, made.entry.batch_code) == (1, "7", "b")
+
+
+def test_what_django_anymail_reads_of_a_message_is_read() -> None:
+    mail = message()
+    mail.metadata, mail.tags = {"order": 7}, ["receipt"]  # type: ignore[attr-defined]
+    mail.send_at = datetime(2030, 1, 1, tzinfo=timezone.utc)  # type: ignore[attr-defined]
+    mail.mail_proxy = {"tags": ["own"], "expires_at": 1893459600}  # type: ignore[attr-defined]
+    made = converted(mail)
+    names = ("metadata", "tags", "send_at", "expires_at")
+    assert {name: made.arguments[name] for name in names} == {
+        "metadata": {"order": 7},
+        "tags": ["own"],
+        "send_at": 1893456000,
+        "expires_at": 1893459600,
+    }
+    assert (made.entry.metadata, made.entry.tags) == ({"order": 7}, ("own",))
+    assert made.entry.expires_at == datetime(2030, 1, 1, 1, tzinfo=timezone.utc)
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_known_one() -> None:

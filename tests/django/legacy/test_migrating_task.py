@@ -190,6 +190,34 @@ def test_the_legacy_way_sends_the_same_mail(make_project: Any, mail_sink: MailSi
     assert head.isascii()
 
 
+STAGING = {"mail_proxy_allowed_recipients": "@team.example", "mail_proxy_redirect_to": "qa@team.example"}
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_staging_system_sends_to_nobody_outside_by_either_way(
+    make_project: Any, proxy: FakeProxy, mail_sink: MailSink, share: int
+) -> None:
+    project = make_project(STAGING, share=share)
+    project.send(message(to=["ann@team.example", "out@example.com"], cc=["cc@example.com"], bcc=["b@example.com"]))
+    assert project.work()[0][0] == "SUCCESS"
+    if share:
+        (submitted,) = proxy.received
+        got = {*submitted["to"], *submitted.get("cc", []), *submitted.get("bcc", [])}
+    else:
+        (received,) = mail_sink.mails
+        got = set(received.rcpt_to)
+    assert got == {"ann@team.example", "qa@team.example"}
+
+
+def test_other_backends_are_given_nobody_outside(make_project: Any) -> None:
+    project = make_project(STAGING, legacy="django.core.mail.backends.locmem.EmailBackend")
+    project.send(message(to=["out@example.com"], cc=["ann@team.example"]))
+    project.work()
+    (sent,) = mail.outbox
+    assert sorted(sent.recipients()) == ["ann@team.example", "qa@team.example"]
+    assert (sent.to, sent.cc) == (["qa@team.example"], ["ann@team.example"])
+
+
 def test_other_backends_find_the_parts_as_attributes(make_project: Any) -> None:
     project = make_project(legacy="django.core.mail.backends.locmem.EmailBackend")
     one = EmailMultiAlternatives("Subject", "Body\n", "from@example.com", ["to@example.com"], cc=["cc@example.com"])

@@ -17,11 +17,13 @@ import celery_mailproxy.django
 from celery_mailproxy.conf.settings import Settings
 from celery_mailproxy.deliveries import delivery as deliveries
 from celery_mailproxy.deliveries import report as reports
+from celery_mailproxy.deliveries.stores import open_store
 from celery_mailproxy.django.admin.narrowing import narrowed
 from celery_mailproxy.django.log import beginning
 from celery_mailproxy.django.log.entries import LogEntry
-from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation
+from celery_mailproxy.django.models import EmailLog, EmailLogEvent, EmailLogRelation, EmailLogTag
 from celery_mailproxy.mail import message as messages
+from tests.contract.store_values import RETENTION, START, delivery
 
 pytestmark = pytest.mark.django_db
 
@@ -231,3 +233,31 @@ def test_queries_over_many_mails_use_their_indexes() -> None:
         plan = query.explain()
         assert index in plan, plan
         assert not any(word in plan for word in ("TEMP B-TREE", "filesort", "Seq Scan", " ALL ")), plan
+
+
+LABELS: dict[str, Any] = {"metadata": {"order": 7}, "tags": ("receipt", "vip"), "expires_at": START}
+
+
+def tags_of(message_id: str) -> list[str]:
+    return sorted(EmailLogTag.objects.filter(log__message_id=message_id).values_list("tag", flat=True))
+
+
+def test_metadata_and_tags_are_there_before_the_worker_has_the_mail() -> None:
+    begin(replace(ENTRY, **LABELS))
+    log = EmailLog.objects.get()
+    assert (log.metadata, log.tags, log.not_after) == ('{"order":7}', '["receipt","vip"]', START)
+    assert tags_of("m") == ["receipt", "vip"]
+    # The same id once more keeps its own.
+    begin(replace(ENTRY, tags=("other",)))
+    assert tags_of("m") == ["receipt", "vip"]
+
+
+def test_the_workers_registration_has_the_last_word_on_tags() -> None:
+    store = open_store("django://", retention=RETENTION)
+    begin(replace(ENTRY, tags=("receipt", "draft")))
+    store.register([delivery("m", **LABELS), delivery("n", tags=("a" * 300, "a" * 300, "b"))])
+    assert tags_of("m") == ["receipt", "vip"]
+    assert len(tags_of("n")) == 2
+    kept = store.get("m")
+    assert kept is not None
+    assert (kept.labels, kept.expires_at) == ({"metadata": {"order": 7}, "tags": ["receipt", "vip"]}, START)

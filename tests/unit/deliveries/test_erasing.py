@@ -66,3 +66,11 @@ def test_a_member_is_not_deleted_while_its_mail_may_ask_for_it() -> None:
 @pytest.mark.parametrize("name", ["account_id", "tenant_id", "server"])
 def test_names_of_the_configuration_are_no_persons(name: str) -> None:
     assert erase(delivery(**{name: "ann@example.com"}), ANN)[0] is Fate.UNTOUCHED
+
+
+def test_metadata_and_tags_lose_it_like_reasons() -> None:
+    fate, erased = erase(
+        delivery(metadata={"who": "ann@example.com", "order": 7}, tags=("to ann@example.com", "x")), ANN
+    )
+    assert fate is Fate.ERASED
+    assert (erased.metadata, erased.tags) == ({"who": "<address>", "order": 7}, ("to <address>", "x"))

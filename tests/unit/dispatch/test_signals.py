@@ -112,6 +112,8 @@ def test_every_kind_has_its_signals() -> None:
         Kind.DEFERRED: ["mail_deferred", "delivery_reported"],
         Kind.BOUNCED: ["mail_bounced", "delivery_reported"],
         Kind.COMPLAINED: ["mail_complained", "delivery_reported"],
+        Kind.CANCELLED: ["mail_cancelled", "delivery_reported"],
+        Kind.EXPIRED: ["mail_expired", "delivery_reported"],
         Kind.PEC: ["mail_pec", "delivery_reported"],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta, timezone
 from email.message import EmailMessage
 from email.mime.application import MIMEApplication
@@ -12,6 +13,7 @@ from django.utils.functional import lazystr
 
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.mail.priority import Priority
 from tests.unit.mail.mails import mail
@@ -59,3 +61,43 @@ def test_django_still_calls_its_lazy_texts_proxy() -> None:
     """By its class's name, since Django is not imported here."""
     lazy = lazystr("Grüße")
     assert normalise_arguments({"subject": lazy}) == {"subject": "Grüße"}, type(lazy).__name__
+
+
+def test_metadata_and_tags_are_the_callers_own() -> None:
+    message = mail(metadata={"order": 7, "lines": (1, 2)}, tags=["vip", "receipt", "vip"])
+    assert (message.metadata, message.tags) == ({"order": 7, "lines": [1, 2]}, ("vip", "receipt"))
+    assert mail(tags="vip").tags == ("vip",)
+    assert MailMessage.from_json(json.loads(json.dumps(message.to_json()))) == message
+    assert not {"metadata", "tags", "expires_at"} & encode(mail(expires_at=60, metadata={"a": 1}, tags=["t"])).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"metadata": ["order", 7]}, "must be a dict"),
+        ({"metadata": {7: "order"}}, "must be a dict"),
+        ({"metadata": {"when": datetime(2030, 1, 1, tzinfo=timezone.utc)}}, "JSON"),
+        ({"metadata": {"rate": float("nan")}}, "JSON"),
+        ({"metadata": {"text": "x" * 4096}}, "4,096 bytes"),
+        ({"tags": [7]}, "must be text"),
+        ({"tags": ["a,b"]}, "without a comma"),
+        ({"tags": [""]}, "1 to 64"),
+        ({"tags": ["x" * 65]}, "1 to 64"),
+        ({"tags": [f"t{number}" for number in range(21)]}, "at most 20"),
+        ({"expires_at": datetime(2030, 1, 1)}, "aware"),  # noqa: DTZ001
+        ({"expires_at": "tomorrow"}, "seconds from now"),
+        ({"expires_at": 1893456000, "send_at": 1893456000}, "later than send_at"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(arguments: dict[str, object], problem: str) -> None:
+    with pytest.raises(InvalidMessage, match=problem) as raised:
+        mail(**arguments)
+    assert raised.value.argument.startswith(next(iter(arguments)))
+
+
+def test_seconds_from_now_become_a_moment_once() -> None:
+    before = time.time()
+    plain = normalise_arguments({"expires_at": 90})
+    assert before + 90 <= plain["expires_at"] <= time.time() + 91
+    assert normalise_arguments(plain) == plain
+    assert mail(expires_at=1893456000).expires_moment == datetime(2030, 1, 1, tzinfo=timezone.utc)

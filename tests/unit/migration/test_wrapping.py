@@ -13,7 +13,14 @@ import pytest
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_revoked
 
-from celery_mailproxy.errors import ConfigurationError, DeliveryError, MessageRejected
+from celery_mailproxy import CancelSend, Status, signals
+from celery_mailproxy.errors import (
+    ConfigurationError,
+    DeliveryCancelled,
+    DeliveryError,
+    DeliveryExpired,
+    MessageRejected,
+)
 from celery_mailproxy.migration import get_router, migrate
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.testing import FakeProxy
@@ -352,3 +359,51 @@ def test_a_store_that_is_away_stops_no_worker(tmp_path: Path, caplog: pytest.Log
         one.app.conf.update(mail_proxy_store=f"sqlite:///{tmp_path}/file/deliveries.sqlite3")
         revoke(one, task)
         assert "could not be ended" in caplog.text
+
+
+def test_the_legacy_transport_sends_no_mail_that_has_expired() -> None:
+    with migrated() as one:
+        state, error = one.run(task_of(one, expires_at=1_000_000_000), 7)
+        assert (state, type(error), one.sent) == ("FAILURE", DeliveryExpired, [])
+        delivery = one.runtime.store.get("task-1")
+        assert delivery is not None
+        assert delivery.status is Status.EXPIRED
+
+
+def test_a_handler_withdraws_also_what_the_legacy_transport_would_send() -> None:
+    def handler(**kwargs: Any) -> None:
+        raise CancelSend("unsubscribed")
+
+    with migrated() as one:
+        signals.mail_submitting.connect(handler, sender=one.app)
+        state, error = one.run(task_of(one, metadata={"order": 7}, tags=["receipt"]), 7)
+        assert (state, type(error), error.reason, one.sent) == ("FAILURE", DeliveryCancelled, "unsubscribed", [])
+        delivery = one.runtime.store.get("task-1")
+        assert delivery is not None
+        assert (delivery.status, delivery.labels) == (
+            Status.CANCELLED,
+            {"metadata": {"order": 7}, "tags": ["receipt"]},
+        )
+
+
+@pytest.mark.parametrize(
+    ("mail", "sent"),
+    [
+        ({"to": "qa@team.example"}, [7]),
+        ({"to": "ann@example.com"}, []),
+        ({"to": ["qa@team.example", "ann@example.com"]}, []),
+        ({"to": "no address"}, []),
+    ],
+)
+@pytest.mark.parametrize("has_redirect", [True, False])
+def test_a_staging_systems_own_tasks_send_to_nobody_outside(
+    mail: dict[str, Any], sent: list[int], has_redirect: bool
+) -> None:
+    """The body cannot be told of other recipients."""
+    with migrated() as one:
+        one.app.conf.mail_proxy_allowed_recipients = ["@team.example"]
+        if has_redirect:
+            one.app.conf.mail_proxy_redirect_to = "qa@team.example"
+        forget_runtime(one.app)
+        assert one.run(task_of(one, **mail), 7)[0] == ("SUCCESS" if sent else "FAILURE")
+        assert one.sent == sent
