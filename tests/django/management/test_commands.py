@@ -422,7 +422,7 @@ def test_check_without_a_celery_app_says_where_to_import_it() -> None:
 def test_check_prints_a_line_for_each_link(served: str) -> None:
     text = output_of("mailproxy_check")
     assert "ok       tenant " in text
-    assert text.rstrip().splitlines()[-1].startswith("16 links: ")
+    assert text.rstrip().splitlines()[-1].startswith("17 links: ")
 
 
 # mailproxy_tail

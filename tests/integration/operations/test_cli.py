@@ -85,9 +85,8 @@ def test_check_of_a_sound_installation_finds_every_link_in_order(stack: MailStac
     result = run(stack.conf, "check", "--send-to", address, "--timeout", "180")
     assert result.returncode == 0, result.stdout + result.stderr
     outcomes = {line.split()[0] for line in result.stdout.splitlines() if not line.startswith(("Sending", " "))}
-    # 0.5.0 does not tell whether it is active.
-    skipped = {"skipped"} if stack.tenant.proxy.api == "commands" else set()
-    assert outcomes - {"16", "17"} == {"ok"} | skipped
+    # 0.5.0 does not tell whether it is active, and SQLite has no clock but this machine's.
+    assert outcomes - {"17", "18"} == {"ok", "skipped"}
     assert "through broker and worker; sent and reported" in result.stdout
     (mail,) = sink.mails_to(address)
     assert mail.message["Subject"] == "celery-mailproxy check"

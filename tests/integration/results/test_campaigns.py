@@ -82,7 +82,8 @@ def test_a_chunk_is_one_call_to_the_proxy(stack: MailStack, proxy: FakeProxy) ->
         deliver_many_via_proxy(messages, app=stack.app, body=f"many {stack.queue}"), body(stack)
     ).apply_async()
     assert result.get(timeout=PATIENCE_SECONDS) == {"number": 250}
-    posts = [each for each in proxy.requests[before:] if each.path.endswith("add-messages")]
+    # What submits nothing asks which release the proxy is.
+    posts = [each for each in proxy.requests[before:] if each.path.endswith("add-messages") and each.json()["messages"]]
     assert len(posts) == 3
     assert sum(message["body"] == f"many {stack.queue}" for message in proxy.delivered) == 250
 
