@@ -1,8 +1,9 @@
-"""The Django models of the log; `log.models` and `log.values` define them."""
+"""The Django models of the log; `log.models`, `log.relations` and `log.values` define them."""
 
 from __future__ import annotations
 
-from .log.models import EmailLog, EmailLogEvent, EmailLogRelation, EmailLogTag
+from .log.models import EmailLog, EmailLogEvent, EmailLogTag
+from .log.relations import EmailLogRelation
 from .log.values import MailCount, OperatorValue, OutboxMessage
 
 __all__ = [

@@ -14,8 +14,9 @@ from ...conf.settings import Settings
 from ...deliveries.report import utcnow
 from ...deliveries.stores.outbox import OutboxEntry
 from .entries import LogEntry
-from .models import EmailLog, EmailLogEvent, EmailLogRelation
+from .models import EmailLog, EmailLogEvent
 from .outbox import insert
+from .relations import EmailLogRelation
 from .routing import log_alias
 from .row_codec import envelope_columns
 from .row_texts import exact, shown
