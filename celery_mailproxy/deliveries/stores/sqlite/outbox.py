@@ -19,9 +19,10 @@ _PUT = "INSERT INTO outbox (task_id, content, due_ms, copies) VALUES (?, ?, ?, ?
 _DUE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
 _PAGE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE task_id > ? ORDER BY task_id LIMIT ?"
 # Whoever begins with an entry, or publishes it, gives it another moment.
-_AS_READ = "WHERE task_id = ? AND copies = ? AND due_ms = ?"
-_REPUBLISH = f"UPDATE outbox SET copies = copies + 1, due_ms = ?, begun = NULL {_AS_READ}"  # noqa: S608
-_RESCHEDULE = f"UPDATE outbox SET due_ms = ? {_AS_READ}"  # noqa: S608
+_REPUBLISH = (
+    "UPDATE outbox SET copies = copies + 1, due_ms = ?, begun = NULL WHERE task_id = ? AND copies = ? AND due_ms = ?"
+)
+_RESCHEDULE = "UPDATE outbox SET due_ms = ? WHERE task_id = ? AND copies = ? AND due_ms = ?"
 _BEGIN = "UPDATE outbox SET begun = ?, due_ms = ? WHERE task_id = ? AND (begun IS NULL OR begun = ?)"
 
 
