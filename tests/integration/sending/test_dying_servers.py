@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
@@ -101,9 +100,9 @@ def test_a_broker_that_is_killed_keeps_its_mails(kind: str, proxy: FakeProxy, re
 # The proxy
 
 
-@pytest.mark.parametrize("api", ["commands", "entities"])
-def test_a_proxy_that_is_killed_keeps_its_queue(api: Any, mail_sink: MailSink, redis_server: RedisServer) -> None:
-    with RealProxy(api) as real:
+def test_a_proxy_that_is_killed_keeps_its_queue(mail_sink: MailSink, redis_server: RedisServer) -> None:
+    # 0.5.0 is suspended as a whole, and only once its sender looks again: a mail may be sent meanwhile.
+    with RealProxy("entities") as real:
         tenant = ProxyTenant(proxy=real, smtp_host=mail_sink.host, smtp_port=mail_sink.port)
         with MailStack(tenant, broker_url=redis_server.url) as stack:
             # Its sender is stopped: the mail stays in the queue.
