@@ -149,6 +149,8 @@ class Installation:
                 "unacked_restore_interval": 1,
                 "unacked_restore_throttle": 1,
             }
+            # A Redis loses what is on its way to a worker that is killed: the outbox is there for that.
+            conf |= {"mail_proxy_outbox": True, "mail_proxy_outbox_seconds": 20}
         if side is Side.PLAIN:
             conf["mail_proxy_store"] = self._store_url()
         return conf

@@ -17,7 +17,7 @@ from ...harness.proxy_tenant import ProxyTenant
 from ...harness.relay import Relay
 from ...harness.services import RabbitServer, RedisServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(75), pytest.mark.full_with("commands")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(75)]
 
 DONE = {"mail_queued": 1, "mail_sent": 1, "noted:sent": 1}
 
