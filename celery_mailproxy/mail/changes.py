@@ -14,7 +14,7 @@ from .validation import compose
 __all__ = ["changed"]
 
 #: Headers that a field of the mail holds.
-_FIELDS: Mapping[str, str] = {"to": "to", "cc": "cc", "bcc": "bcc", "subject": "subject"}
+_FIELDS = frozenset({"to", "cc", "bcc", "subject"})
 _FIXED = frozenset({"from", "reply-to", "sender", "date", "message-id"})
 
 
@@ -37,7 +37,7 @@ def changed(
     for name in values:
         lower = str(name).lower()
         if lower in _FIELDS:
-            raise InvalidMessage(f"headers[{name!r}]", f"must be left out: give {_FIELDS[lower]} itself")
+            raise InvalidMessage(f"headers[{name!r}]", f"must be left out: give {lower} itself")
         if lower in _FIXED:
             raise InvalidMessage(f"headers[{name!r}]", "must be left out: it cannot be changed any more")
     removed = {str(name).lower() for name in values}

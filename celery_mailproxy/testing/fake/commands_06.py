@@ -32,9 +32,7 @@ class Commands06Dialect(CommandsDialect):
         }
 
     def is_known_token(self, token: str) -> bool:
-        with self.records.lock:
-            keys = [tenant["api_key"] for tenant in self.records.tenants.values()]
-        return super().is_known_token(token) or token in keys
+        return super().is_known_token(token) or self.records.has_key(token)
 
     def check(self, index: int, message: Any) -> None:
         super().check(index, message)

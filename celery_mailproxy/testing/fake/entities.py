@@ -44,9 +44,7 @@ class EntitiesDialect(Dialect):
         }
 
     def is_known_token(self, token: str) -> bool:
-        with self.records.lock:
-            keys = [tenant["api_key"] for tenant in self.records.tenants.values()]
-        return super().is_known_token(token) or token in keys
+        return super().is_known_token(token) or self.records.has_key(token)
 
     def submit(self, request: Request) -> Any:
         messages = request.field("messages", list)

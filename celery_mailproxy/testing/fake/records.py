@@ -83,6 +83,11 @@ class FakeRecords:
         """Ids of messages and accounts are unique per tenant; on 0.5.0, over all of them."""
         return ("" if self.profile == "commands-0.5" else tenant_id, item_id)
 
+    def has_key(self, api_key: str) -> bool:
+        """Whether it is the key of a tenant."""
+        with self.lock:
+            return any(tenant["api_key"] == api_key for tenant in self.tenants.values())
+
     def find(self, tenant_id: str, message_id: str) -> Record | None:
         record = self.messages.get(self.key(tenant_id, message_id))
         return record if record and record.tenant_id == tenant_id else None
