@@ -126,18 +126,6 @@ def test_every_store_that_a_page_names_can_be_opened() -> None:
         open_store(url.rstrip("'"), retention=Retention()).close()
 
 
-# Security
-
-
-def test_every_test_that_the_page_of_security_names_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (DOCS / "explanation" / "security.md").read_text()))
-    defined = {
-        name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
-    }
-    assert named
-    assert named <= defined, named - defined
-
-
 # Commands
 
 
