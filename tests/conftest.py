@@ -15,6 +15,7 @@ import pytest
 
 from celery_mailproxy.testing import MailSink, RealProxy
 
+from .harness.imap_server import ImapServer
 from .harness.proxy_tenant import ProxyTenant
 from .harness.report_sink import ReportSink
 from .harness.services import RabbitServer, RedisServer, ServiceMissing
@@ -94,6 +95,16 @@ def rabbit_server() -> Iterator[RabbitServer]:
         with required_under_ci():
             server = stack.enter_context(rabbit_node())
         yield server
+
+
+@pytest.fixture(scope="module")
+def imap_server() -> Iterator[ImapServer]:
+    """An IMAP server of the module's. Its tests share it: make folder names unique."""
+    server = ImapServer()
+    with required_under_ci():
+        server.start()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import MailSink
-from tests.conftest import required_under_ci
 from tests.harness.imap_server import ImapServer
 from tests.harness.mail_stack import MailStack
 from tests.harness.proxy_tenant import ProxyTenant
@@ -18,15 +15,6 @@ from tests.integration.bounces.test_whole_way import notice, sent_mail
 from tests.unit.bounces.boxes import FilledImap
 
 pytestmark = [pytest.mark.integration]
-
-
-@pytest.fixture(scope="module")
-def imap_server() -> Iterator[ImapServer]:
-    server = ImapServer()
-    with required_under_ci():
-        server.start()
-    yield server
-    server.close()
 
 
 def test_worker_reads_bounces_as_part_of_its_maintenance(

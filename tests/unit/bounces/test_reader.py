@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.base import Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.errors import MailboxError, StoreError
-from tests.conftest import required_under_ci
 from tests.harness.imap_server import ImapServer
 from tests.unit.bounces.boxes import FilledBox, FilledImap, FilledMaildir, FilledMbox
 from tests.unit.bounces.corpus import TEMPLATE, Specimen, specimens
@@ -41,15 +40,6 @@ class Accepted(list[DeliveryReport]):
         if error is not None:
             raise error
         self.extend(reports)
-
-
-@pytest.fixture(scope="module")
-def imap_server() -> Iterator[ImapServer]:
-    server = ImapServer()
-    with required_under_ci():
-        server.start()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["maildir", "mbox", "imaps", "imap"])
