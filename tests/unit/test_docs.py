@@ -26,6 +26,7 @@ from celery_mailproxy.receiver.listener import ENVIRONMENT_VARIABLE
 from celery_mailproxy.tasks.sending.base_tasks import SendTask
 from celery_mailproxy.tasks.sending.callbacks import CALLBACK_ARGUMENTS
 from celery_mailproxy.testing import pytest_plugin
+from tests.harness.shown_tests import assert_shown_tests_pass
 from tests.harness.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -283,16 +284,4 @@ def test_the_tests_that_the_guide_shows_pass(tmp_path: Path) -> None:
     guide = [block for block in PYTHON_BLOCKS if block.page.name == "testing.md"]
     # Those on the real proxy run among the integration tests.
     shown = [block.code for block in guide if "@pytest.fixture" in block.code and "RealProxy" not in block.code]
-    assert shown
-    for number, code in enumerate(shown):
-        (tmp_path / f"test_shown_{number}.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert f"{len(shown)} passed" in done.stdout
+    assert_shown_tests_pass(shown, tmp_path)

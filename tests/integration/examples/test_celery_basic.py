@@ -17,6 +17,7 @@ from celery_mailproxy.testing.ports import free_port
 
 from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import CeleryWorker, RedisServer
+from ...harness.shown_tests import assert_shown_tests_pass
 from ...harness.waiting import PATIENCE_SECONDS
 from .running import environment, run, running_worker
 
@@ -117,17 +118,7 @@ def test_the_servers_of_the_tutorial_take_its_calls_of_curl_and_its_mail(
 
 def test_the_guide_to_testing_shows_a_test_on_the_real_proxy_that_passes(tmp_path: Path) -> None:
     (code,) = [each for each in blocks("docs/how-to/testing.md", "python") if "RealProxy" in each]
-    (tmp_path / "test_shown.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert_shown_tests_pass([code], tmp_path)
 
 
 def test_the_calls_of_curl_set_a_tenant_up(real_proxy: RealProxy) -> None:

@@ -41,6 +41,9 @@ class Store(MemoryStore):
         super().__init__(Retention(), clock=lambda: self.now)
         self.takes_marks = True
 
+    def be_back(self) -> None:
+        self.takes_marks = True
+
     def mark_dispatched(self, dispatched: Sequence[Dispatched]) -> None:
         if not self.takes_marks:
             raise StoreError("away for a moment")
@@ -358,10 +361,7 @@ def test_a_store_that_comes_back_before_the_broker_gets_the_mark(
 ) -> None:
     away(dispatcher, postponed, store, handler)
 
-    def store_is_back() -> None:
-        store.takes_marks = True
-
-    breaths.append(store_is_back)
+    breaths.append(store.be_back)
     run = Run(begun_at=0.0)
     with pytest.raises(OperationalError):
         dispatcher.dispatch(sent(*IDS), run=run)
@@ -404,10 +404,7 @@ def test_an_inline_run_that_marks_after_all_has_left_nothing(
 ) -> None:
     away(dispatcher, postponed, store, handler)
 
-    def store_is_back() -> None:
-        store.takes_marks = True
-
-    breaths.append(store_is_back)
+    breaths.append(store.be_back)
     dispatcher.dispatch(sent("m0"), run=Run(hands_over=False, begun_at=0.0))
     assert store.undispatched(before=store.now + timedelta(days=1)) == []
 
