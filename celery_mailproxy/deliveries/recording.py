@@ -18,6 +18,7 @@ from .transitions import ONCE, TRANSITIONS
 
 __all__ = [
     "CLAIM_SECONDS",
+    "LET_GO_SECONDS",
     "Dispatched",
     "Recorded",
     "Verdict",
@@ -32,6 +33,9 @@ __all__ = [
 #: How long a claim holds without being renewed. A run that dispatches renews its claims three times as often, so one
 #: that is silent for so long is gone: its process was killed, or its machine stands still.
 CLAIM_SECONDS = 15.0
+
+#: Claims that are let go of count as renewed so long ago (see `Recording.hold_seconds`).
+LET_GO_SECONDS = -3600.0
 
 
 class Verdict(str, Enum):

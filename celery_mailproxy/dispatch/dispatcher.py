@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -20,6 +20,7 @@ from .claims import ClaimKeeper
 from .counters import Counters, counters_of
 from .events import events_of
 from .handing_over import HandOver, Left
+from .intake import in_order, log_passed_over
 from .joining import Joiner
 from .notifying import Notifier
 from .postponing import Postponer, postponer_of
@@ -30,9 +31,6 @@ from .signals import mail_queued
 __all__ = ["Dispatcher", "dispatcher_of"]
 
 logger = logging.getLogger(__name__)
-
-#: Reports of one moment are dispatched in this order: what the proxy did first comes first.
-_ORDER: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
 
 
 class Dispatcher:
@@ -83,13 +81,13 @@ class Dispatcher:
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
         how = Recording(adopt=adopt, is_settled=is_settled, only_new=only_new, after=run.after)
-        answers = self._store.record(_in_order(reports), claim=run.claim, how=how)
+        answers = self._store.record(in_order(reports), claim=run.claim, how=how)
         self._dispatch_recorded(answers, run, is_settled=is_settled)
         return [each.report for each in answers if each.verdict is Verdict.UNKNOWN]
 
     def _dispatch_recorded(self, answers: Sequence[Recorded], run: Run, *, is_settled: bool) -> None:
         for recorded in answers:
-            _log_passed_over(recorded)
+            log_passed_over(recorded)
         left = Left(held=[each for each in answers if each.verdict is Verdict.HELD])
         news = [each for each in answers if each.verdict.is_dispatched_here]
         try:
@@ -240,12 +238,6 @@ class Dispatcher:
             return None
 
 
-def _in_order(reports: Iterable[DeliveryReport]) -> list[DeliveryReport]:
-    """Oldest first, each once: a batch may be in any order and may hold a report twice."""
-    distinct = {(report.message_id, report.key): report for report in reversed(list(reports))}
-    return sorted(distinct.values(), key=lambda report: (report.at, _ORDER[report.kind]))
-
-
 def _parent_id(recorded: Recorded) -> str | None:
     return recorded.delivery.parent_id if recorded.delivery is not None else None
 
@@ -254,21 +246,6 @@ def _is_settled(recorded: Recorded) -> bool:
     """Whether the report counted as dispatched at once when it was recorded."""
     history = recorded.delivery.history if recorded.delivery is not None else ()
     return not any(entry.report.key == recorded.report.key and is_undispatched(entry) for entry in history)
-
-
-def _log_passed_over(recorded: Recorded) -> None:
-    report, verdict = recorded.report, recorded.verdict
-    if verdict in (Verdict.NEW, Verdict.UNKNOWN, Verdict.DAMAGED):
-        return
-    # A mail that we had given up and that was sent all the same is worth a look, and so are another tenant's report,
-    # and handlers that may run twice.
-    is_odd = verdict in (Verdict.FOREIGN, Verdict.AGAIN) or (verdict is Verdict.STALE and report.kind is Kind.SENT)
-    level = logging.WARNING if is_odd else logging.DEBUG
-    what = "dispatched again, since the run that began to is gone" if verdict is Verdict.AGAIN else verdict
-    delivery = recorded.delivery
-    is_nobodys = verdict is Verdict.FOREIGN and delivery is not None and delivery.tenant_id is None
-    hint = "; no tenant is known of this email, set mail_proxy_tenant" if is_nobodys else ""
-    logger.log(level, "message %s: %s report is %s%s", visible(report.message_id), report.kind, what, hint)
 
 
 def dispatcher_of(runtime: Runtime) -> Dispatcher:

@@ -12,7 +12,7 @@ from datetime import datetime
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ..deliveries.recording import CLAIM_SECONDS, Dispatched, Recorded
+from ..deliveries.recording import CLAIM_SECONDS, LET_GO_SECONDS, Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, utcnow
 from ..deliveries.stores.base import DeliveryStore, Recording
 from ..errors import DispatchError, StoreError, redact
@@ -43,9 +43,6 @@ _BREATH_SECONDS = 0.5
 
 #: No longer than so in all: the hard limit of a dispatch task is a bit later (`tasks.DISPATCH_TIME_LIMITS`).
 _LONGEST_RUN_SECONDS = RUN_SECONDS + 195.0
-
-#: Claims that are let go of were renewed last so long ago.
-_LET_GO_SECONDS = -3600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,7 +171,7 @@ class HandOver:
         """Give up the claims on these reports, but not on what has been dispatched: the next one gets them at once."""
         unmarked = {(each.message_id, each.key) for each in left.unmarked}
         undone = [report for report in reports if (report.message_id, report.key) not in unmarked]
-        self._hold(undone, run.claim, _LET_GO_SECONDS)
+        self._hold(undone, run.claim, LET_GO_SECONDS)
 
     def _seconds_held(self, held: Sequence[Recorded]) -> float:
         """How long until the claims on these are stale, unless they are renewed."""

@@ -145,6 +145,9 @@ class DeliveryStore(ABC):
     #: Whether the store wants sender, recipients and priority in a delivery's summary, as `from`, `to`, `priority`.
     keeps_envelope = False
 
+    #: Whether the outbox is used where `mail_proxy_outbox` says nothing.
+    has_outbox_by_default = False
+
     #: Says what time it is.
     clock: Callable[[], datetime]
 

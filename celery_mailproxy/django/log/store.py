@@ -55,6 +55,7 @@ class DjangoStore(RowStore):
     """
 
     keeps_envelope = True
+    has_outbox_by_default = True
 
     def __init__(
         self,

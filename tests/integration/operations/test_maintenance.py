@@ -24,6 +24,7 @@ from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
 from celery_mailproxy.deliveries.suspension import Suspension
 from celery_mailproxy.dispatch.resumer import capture_message
 from celery_mailproxy.maintenance.board import Board, read_board
+from celery_mailproxy.receiver.publisher import publisher_of
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 from tests.harness.services import CeleryWorker, RedisServer
@@ -154,6 +155,29 @@ def test_a_worker_of_every_pool_publishes_what_the_broker_has_lost(
     worker.stop()
     assert "mailproxy maintenance" in worker.log
     assert get_runtime(one.app).store.take_lease("maintenance", "another", seconds=1)
+
+
+def test_a_report_whose_task_the_broker_has_lost_is_dispatched(
+    project: Callable[..., Project], redis_server: RedisServer
+) -> None:
+    one = project()
+    runtime = get_runtime(one.app)
+    now = utcnow()
+    runtime.store.register([Delivery(message_id="reported", created_at=now, updated_at=now)])
+    report = DeliveryReport(kind=Kind.SENT, message_id="reported", at=now, raw={"id": "reported", "sent_ts": 1})
+    # As if it had been received long ago.
+    runtime.store.clock = lambda: now - timedelta(hours=1)
+    publisher_of(runtime)([report])
+    with redis_server.client() as client:
+        assert client.delete(one.conf["task_default_queue"]) == 1
+    worker = one.worker()
+
+    def is_dispatched() -> bool:
+        delivery = runtime.store.get("reported")
+        return delivery is not None and delivery.history[0].is_dispatched
+
+    wait_until(is_dispatched, lambda: worker.log)
+    assert worker.log.count("nobody has dispatched its sent report") == 1
 
 
 def test_of_two_workers_one_leads_and_the_other_takes_over(project: Callable[..., Project]) -> None:
