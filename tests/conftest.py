@@ -81,11 +81,10 @@ def required_under_ci() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis server. Tests share it: flush it, take another database, or make names unique."""
-    server = RedisServer()
-    with required_under_ci():
-        server.start()
-    yield server
-    server.close()
+    with ExitStack() as stack:
+        with required_under_ci():
+            server = stack.enter_context(RedisServer())
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +99,10 @@ def rabbit_server() -> Iterator[RabbitServer]:
 @pytest.fixture(scope="module")
 def imap_server() -> Iterator[ImapServer]:
     """An IMAP server of the module's. Its tests share it: make folder names unique."""
-    server = ImapServer()
-    with required_under_ci():
-        server.start()
-    yield server
-    server.close()
+    with ExitStack() as stack:
+        with required_under_ci():
+            server = stack.enter_context(ImapServer())
+        yield server
 
 
 @pytest.fixture
