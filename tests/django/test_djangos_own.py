@@ -124,6 +124,7 @@ def _tests(mailbox: Mailbox) -> type[unittest.TestCase]:
     return ProxyBackendTests
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_djangos_own_backend_tests_hold(mailbox: Mailbox) -> None:
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(_tests(mailbox))

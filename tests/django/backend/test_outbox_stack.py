@@ -84,7 +84,8 @@ def arrived(sink: MailSink) -> Counter[str]:
     return Counter(mail.rcpt_to[0] for mail in sink.mails)
 
 
-@pytest.mark.parametrize("kind", ["redis", pytest.param("rabbitmq", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_mails_sent_while_the_broker_is_killed_arrive_once(
     kind: str, make_stack: Callable[..., Any], mail_sink: MailSink, request: pytest.FixtureRequest
 ) -> None:
@@ -135,6 +136,7 @@ def test_mails_that_the_broker_loses_arrive_once(
         assert arrived(mail_sink) == {f"to{n}@example.com": 1 for n in range(25)}
 
 
+@pytest.mark.full
 def test_copies_of_mails_that_were_only_late_change_nothing(
     make_stack: Callable[..., Any], mail_sink: MailSink, redis_server: RedisServer
 ) -> None:

@@ -100,6 +100,7 @@ def test_every_mail_of_the_old_package_arrives_once_and_unchanged(
     assert "example.com" not in stack.worker.log
 
 
+@pytest.mark.full
 def test_pickled_messages_arrive_where_the_application_takes_them(
     stack: ProjectStack, mail_sink: MailSink, old_python: Path
 ) -> None:
