@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ConfigurationError, visible
+from ..errors import ConfigurationError
 from .authenticator import CHALLENGES, Authenticator, Caller
 from .http import Request, Response, error_response, media_problem, normal_path
+from .refusals import RefusalLog
 
 __all__ = ["HEALTH_PATH", "Admission", "Admitter", "Route"]
-
-logger = logging.getLogger(__name__)
 
 HEALTH_PATH = "/health"
 
@@ -57,6 +55,7 @@ class Admitter:
         self, authenticator: Authenticator, *, report_path: str, attachments_path: str, max_report_bytes: int
     ) -> None:
         self._authenticator = authenticator
+        self._refusals = RefusalLog()
         self._max_report_bytes = max_report_bytes
         self._not_found = (
             f"there is nothing here. Delivery reports go to {report_path}, requests for attachments to "
@@ -86,7 +85,7 @@ class Admitter:
             return route, Admission(head=head, route=route, caller=_ANYBODY, body_limit=0)
         caller = self._authenticator.authenticate(head.headers.get("authorization"))
         if caller is None:
-            return route, _unauthorized(head)
+            return route, self._unauthorized(head)
         limit = self._max_report_bytes if route == "reports" else MAX_ATTACHMENT_REQUEST_BYTES
         admission = Admission(head=head, route=route, caller=caller, body_limit=limit)
         return route, _length_problem(admission) or media_problem(head) or admission
@@ -98,17 +97,16 @@ class Admitter:
                 return route
         return "unknown"
 
-
-def _unauthorized(head: Request) -> Response:
-    given = "a wrong token" if head.headers.get("authorization") else "no token"
-    logger.warning("refused a request with %s from %s", given, visible(head.client or "an unknown address"))
-    detail = (
-        f"{given} was sent. The Authorization header must be 'Bearer TOKEN' (or Basic with user:password) with a "
-        "token of mail_proxy_sync_token; in the proxy it is the tenant's client_auth."
-    )
-    return error_response(
-        401, "unauthorized", detail, headers=[("WWW-Authenticate", challenge) for challenge in CHALLENGES]
-    )
+    def _unauthorized(self, head: Request) -> Response:
+        given = "a wrong token" if head.headers.get("authorization") else "no token"
+        self._refusals.note(given, head.client)
+        detail = (
+            f"{given} was sent. The Authorization header must be 'Bearer TOKEN' (or Basic with user:password) with a "
+            "token of mail_proxy_sync_token; in the proxy it is the tenant's client_auth."
+        )
+        return error_response(
+            401, "unauthorized", detail, headers=[("WWW-Authenticate", challenge) for challenge in CHALLENGES]
+        )
 
 
 def _length_problem(admission: Admission) -> Response | None:
