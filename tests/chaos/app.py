@@ -94,10 +94,11 @@ def noted(self: Any, report: dict[str, Any], tag: str, number: int) -> None:
 # it: these tasks are confirmed as the package's are. The callbacks need no base, for the package publishes them.
 
 
-@app.task(name="chaos.render", base=ConfirmedTask, **_KEPT)
-def render(number: int) -> dict[str, Any]:
+@app.task(name="chaos.render", base=ConfirmedTask, bind=True, **_KEPT)
+def render(self: Any, number: int) -> dict[str, Any]:
     """The task before a mail in a chain."""
-    return {"subject": f"Rendered {number}", "body": "From the task before"}
+    with _noted_run(self, "rendered", number):
+        return {"subject": f"Rendered {number}", "body": "From the task before"}
 
 
 @app.task(name="chaos.followed", base=ConfirmedTask, bind=True, **_KEPT)
@@ -119,9 +120,11 @@ def summarised(self: Any, results: list[dict[str, Any]], item: int) -> int:
 def on_publish(sender: str, body: Any, headers: dict[str, Any], **kwargs: Any) -> None:
     """The broker has a task of ours: a callback, or what follows a mail."""
     if sender in (noted.name, followed.name, summarised.name):
-        (came_first,) = body[0][:1] or [None]
-        report = came_first if isinstance(came_first, dict) else {}
-        ledger.note("published", name=sender, task_id=headers["id"], by=report.get("message_id"))
+        args, kwargs = body[:2]
+        report = args[0] if isinstance(args[0], dict) else {}
+        name = f"on_{kwargs['tag']}" if "tag" in kwargs else sender.removeprefix("chaos.")
+        number = kwargs.get("number", args[-1])
+        ledger.note("published", name=name, number=number, task_id=headers["id"], by=report.get("message_id"))
 
 
 @celery_signals.worker_process_init.connect

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .plan import FaultKind
 
-__all__ = ["CONFIGURATIONS", "VISIBILITY_SECONDS", "Configuration"]
+__all__ = ["API", "CONFIGURATIONS", "VISIBILITY_SECONDS", "Broker", "Configuration"]
 
 Broker = Literal["redis", "rabbitmq"]
 API = Literal["commands", "entities"]

@@ -44,6 +44,8 @@ class Evidence:
     handled: dict[tuple[str, str], list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: (task's name, number) → the task's runs
     ran: dict[tuple[str, int], list[Run]] = field(default_factory=lambda: defaultdict(list))
+    #: (task's name, number) of what the broker has taken
+    taken: set[tuple[str, int]] = field(default_factory=set)
     #: task id → its publications
     published: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
     #: message id → (process, time) of each mark that one of its reports is dispatched, and of each that failed
@@ -130,6 +132,7 @@ class _Gatherer:
         # By a dispatch of that message's report, or by the task of that id.
         run = self._begun(event, event["by"])
         self.evidence.published[event["task_id"]].append(run)
+        self.evidence.taken.add((event["name"], event["number"]))
 
     def _begun(self, event: Event, subject: str) -> Run:
         self.evidence.work[event["pid"]].append((event["time"], subject))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from .configuration import Broker
 from .evidence import Evidence, Run, gather
 from .ledger import Event
 from .load import Item, Mail, Shape
@@ -19,19 +20,23 @@ _ALWAYS = ("mail_queued", "delivery_reported")
 _PROXY_KILLED = "proxy killed"
 
 
-def judge(items: Sequence[Item], events: Iterable[Event]) -> Verdict:
+def judge(items: Sequence[Item], events: Iterable[Event], *, broker: Broker = "rabbitmq") -> Verdict:
     """Judge what has happened so far.
 
     A mail counts as promised once its caller was told so (`accepted`). One whose call raised, or whose caller was
     killed in it, may be sent or not, yet once at the most; from its first submission on it is to end like any other.
+
+    Redis may lose a task that it has taken. The outbox is there for the package's own; one of the application's that
+    Redis has taken, and that never ran, is an exception.
     """
-    return _Judge(items, gather(events)).verdict()
+    return _Judge(items, gather(events), broker).verdict()
 
 
 class _Judge:
-    def __init__(self, items: Sequence[Item], evidence: Evidence) -> None:
+    def __init__(self, items: Sequence[Item], evidence: Evidence, broker: Broker) -> None:
         self._items = items
         self._evidence = evidence
+        self._broker = broker
         self._ids: dict[int, list[str]] = defaultdict(list)
         for message_id, number in evidence.numbers.items():
             self._ids[number].append(message_id)
@@ -78,7 +83,10 @@ class _Judge:
         if len(arrivals) > 1:
             yield self._doubled(subject, ids, arrivals)
         if is_promised and not (ids or arrivals):
-            yield Finding(rule=Rule.LOST, subject=subject, text=f"{item.shape.value}, never submitted")
+            # The first task of a chain is the application's.
+            is_ours = item.shape is not Shape.CHAIN or self._has_run("rendered", mail.number)
+            rule = Rule.LOST if is_ours or self._broker != "redis" else Rule.BROKER_LOST
+            yield Finding(rule=rule, subject=subject, text=f"{item.shape.value}, never submitted")
             return
         if mail.ends_as == "sent" and ids and not arrivals:
             rule = Rule.LOST if given_up is None else Rule.PROXY_LOST
@@ -137,7 +145,8 @@ class _Judge:
         runs = self._evidence.ran.get((name, mail.number), [])
         subject = f"mail {mail.number}"
         if not any(run.ended_at for run in runs):
-            yield Finding(rule=Rule.CALLBACK_LOST, subject=subject, text=f"{name}, ids {self._ids[mail.number]}")
+            rule = self._lost(Rule.CALLBACK_LOST, name, mail.number)
+            yield Finding(rule=rule, subject=subject, text=f"{name}, ids {self._ids[mail.number]}")
         yield from self._publications(runs, Rule.CALLBACK_TWICE, f"{name} of {subject}")
         other = "on_error" if ends_as == "sent" else "on_sent"
         if self._evidence.ran.get((other, mail.number)):
@@ -150,11 +159,21 @@ class _Judge:
             any(each in self._evidence.given_up for mail in item.mails for each in self._ids[mail.number])
             and item.shape is Shape.CHAIN
         )
-        is_promised = item.number in self._evidence.accepted and not is_failed
+        is_unbegun = item.shape is Shape.CHAIN and not self._ids[number] and self._broker == "redis"
+        is_promised = item.number in self._evidence.accepted and not (is_failed or is_unbegun)
         if is_promised and not any(run.ended_at for run in runs):
             ids = [each for mail in item.mails for each in self._ids[mail.number]]
-            yield Finding(rule=stuck, subject=subject, text=f"{item.shape.value}, task {item.task_id}, ids {ids}")
+            text = f"{item.shape.value}, task {item.task_id}, ids {ids}"
+            yield Finding(rule=self._lost(stuck, name, number), subject=subject, text=text)
         yield from self._publications(runs, twice, f"{name} of {subject}")
+
+    def _has_run(self, name: str, number: int) -> bool:
+        return any(run.ended_at for run in self._evidence.ran.get((name, number), []))
+
+    def _lost(self, rule: Rule, name: str, number: int) -> Rule:
+        """The rule that was broken where a task of the application has not run, by us or by its broker."""
+        is_taken = (name, number) in self._evidence.taken
+        return Rule.BROKER_LOST if self._broker == "redis" and is_taken else rule
 
     def _publications(self, runs: list[Run], rule: Rule, text: str) -> Iterator[Finding]:
         """Publishing twice is ours; a task that is run twice and was published once was given out again."""

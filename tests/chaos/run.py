@@ -65,7 +65,7 @@ def run(configuration: Configuration, folder: Path, *, tell: Callable[[str], Non
         finally:
             _keep_logs(installation, folder / "logs")
     events = JsonLines(installation.ledger.path).events
-    verdict, evidence = judge(items, events), gather(events)
+    verdict, evidence = judge(items, events, broker=configuration.broker), gather(events)
     text = report(configuration, verdict, recoveries(items, evidence), evidence, seconds=time.monotonic() - began)
     (folder / "report.txt").write_text(text + "\n")
     return Outcome(verdict=verdict, report=text)
@@ -113,7 +113,7 @@ class _Course:
             is_called = sum(event["what"] == "all called" for event in events) == len(Side)
             # Judging keeps the relays waiting, and where something moves it is not the end.
             is_quiet = is_called and quiet_seconds > self._configuration.quiet_seconds
-            if is_quiet and not judge(self._items, events).awaited:
+            if is_quiet and not judge(self._items, events, broker=self._configuration.broker).awaited:
                 return
             time.sleep(_ROUND_SECONDS)
         self._tell(f"{self._configuration.name}: patience is at its end")

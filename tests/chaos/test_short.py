@@ -33,8 +33,7 @@ def folder(configuration: Configuration, monkeypatch: pytest.MonkeyPatch) -> Ite
     shutil.rmtree(folder)
 
 
-# Not with Redis as the broker, which may lose a report on its way to a worker: see "What Redis loses" in guarantees.md.
-@pytest.mark.parametrize(("broker", "api"), [("rabbitmq", "entities"), ("rabbitmq", "commands")])
+@pytest.mark.parametrize(("broker", "api"), [("redis", "entities"), ("rabbitmq", "commands")])
 def test_no_promise_is_broken_while_everything_is_killed_cut_filled_and_slowed(
     configuration: Configuration, folder: Path
 ) -> None:

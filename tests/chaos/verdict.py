@@ -27,6 +27,7 @@ class Rule(str, Enum):
     CHORD_WRONG = "chord's body got another outcome than the mail's"
 
     #: Exceptions: what nobody, or not we, can promise.
+    BROKER_LOST = "task of the application lost by Redis"
     PROXY_LOST = "mail given up by the proxy"
     PROXY_DOUBLED = "mail doubled by the proxy"
     DIED_WITHIN = "dispatched again, after a worker died in the midst"
@@ -45,9 +46,11 @@ class Rule(str, Enum):
         return self in _MAY_PASS
 
 
-_EXCEPTIONS = frozenset({Rule.PROXY_LOST, Rule.PROXY_DOUBLED, Rule.DIED_WITHIN, Rule.RUN_AGAIN})
+_EXCEPTIONS = frozenset({Rule.BROKER_LOST, Rule.PROXY_LOST, Rule.PROXY_DOUBLED, Rule.DIED_WITHIN, Rule.RUN_AGAIN})
 
-_MAY_PASS = frozenset({Rule.LOST, Rule.SIGNAL_LOST, Rule.CALLBACK_LOST, Rule.CHAIN_STUCK, Rule.CHORD_STUCK})
+_MAY_PASS = frozenset(
+    {Rule.LOST, Rule.SIGNAL_LOST, Rule.CALLBACK_LOST, Rule.CHAIN_STUCK, Rule.CHORD_STUCK, Rule.BROKER_LOST}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

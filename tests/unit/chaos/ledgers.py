@@ -91,11 +91,13 @@ class Book:
 
     def called_back(self, mail: Mail, *, task_id: str = "") -> Book:
         name = f"on_{mail.ends_as}"
-        self.published(task_id or f"{name}-{mail.number}", by=f"m{mail.number}")
+        self.published(task_id or f"{name}-{mail.number}", name=name, number=mail.number)
         return self.ran(name, mail.number, task_id=task_id)
 
-    def published(self, task_id: str, *, by: str | None, pid: int = WORKER) -> Book:
-        return self.note("published", pid=pid, name="chaos.noted", task_id=task_id, by=by)
+    def published(self, task_id: str, *, name: str, number: int, pid: int = WORKER) -> Book:
+        """By the mail of that number; a chord's body is published by nobody that is known."""
+        by = None if name == "summarised" else f"m{number}"
+        return self.note("published", pid=pid, name=name, number=number, task_id=task_id, by=by)
 
     def ran(self, name: str, number: int, *, task_id: str = "", pid: int = TASK_WORKER, **fields: Any) -> Book:
         fields |= {"name": name, "number": number, "task_id": task_id or f"{name}-{number}"}

@@ -227,7 +227,9 @@ def test_a_chord_that_was_not_accepted_need_not_end() -> None:
 
 def test_a_chord_whose_body_was_published_twice_has_ended_twice() -> None:
     item = a_campaign()
-    book = Book().all_of(item).published("summarised-1", by=None).published("summarised-1", by=None, pid=OTHER)
+    book = Book().all_of(item)
+    for pid in (WORKER, OTHER):
+        book.published("summarised-1", name="summarised", number=1, pid=pid)
     assert rules_of(item, book) == [Rule.CHORD_TWICE]
 
 
@@ -235,6 +237,45 @@ def test_a_body_that_got_another_outcome_than_the_mails_is_found() -> None:
     item = a_campaign()
     book = Book().all_of(item).without("run begun").without("run ended").summarised(item, m1="error")
     assert rules_of(item, book) == [Rule.CHORD_WRONG]
+
+
+# -------------------------------------------------------------------- what Redis loses
+
+
+CONTINUATIONS = [
+    ("on_sent", a_mail, Rule.CALLBACK_LOST),
+    ("followed", a_chain, Rule.CHAIN_STUCK),
+    ("summarised", a_campaign, Rule.CHORD_STUCK),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "rule"), CONTINUATIONS)
+def test_a_task_of_the_application_that_only_redis_had_is_an_exception(
+    name: str, make: Callable[[], Item], rule: Rule
+) -> None:
+    item = make()
+    book = Book().all_of(item).without("run begun", name=name).without("run ended", name=name)
+    unpublished = list(book.without("published", name=name).events)
+    assert [each.rule for each in judge([item], unpublished, broker="redis").findings] == [rule], "it is ours to lose"
+    book.published(f"{name}-1", name=name, number=1)
+    assert [each.rule for each in judge([item], book.events, broker="redis").findings] == [Rule.BROKER_LOST]
+    assert rules_of(item, book) == [rule], "RabbitMQ loses nothing"
+
+
+def test_a_chain_whose_first_task_only_redis_had_is_an_exception() -> None:
+    item = a_chain()
+    book = Book().calling(item).accepted(item)
+    assert [each.rule for each in judge([item], book.events, broker="redis").findings] == [Rule.BROKER_LOST]
+    assert rules_of(item, book) == [Rule.LOST, Rule.CHAIN_STUCK]
+    book.ran("rendered", 1)
+    assert Rule.LOST in [each.rule for each in judge([item], book.events, broker="redis").findings], "its mail is ours"
+
+
+@pytest.mark.parametrize("make", [a_mail, a_campaign])
+def test_a_mail_of_ours_is_lost_whatever_the_broker(make: Callable[[], Item]) -> None:
+    item = make()
+    verdict = judge([item], Book().calling(item).accepted(item).events, broker="redis")
+    assert Rule.LOST in [each.rule for each in verdict.findings]
 
 
 @pytest.mark.parametrize(
