@@ -40,7 +40,7 @@ class Part:
 #: The longest first. Stacks wait most of their time, and so do more of them than there are cores; what computes gets
 #: one process for each core. Django's tests are a run of their own: once Django is configured, settings come from it.
 PARTS = (
-    Part(name="integration", folders=("tests/integration",), processes=3 * _CORES, shares_rabbit=True),
+    Part(name="integration", folders=("tests/integration",), processes=4 * _CORES, shares_rabbit=True),
     Part(
         name="django",
         folders=("tests/django",),

@@ -20,7 +20,7 @@ from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 from tests.unit.bounces.boxes import FilledMaildir, FilledMbox
 
-pytestmark = [pytest.mark.integration]
+pytestmark = [pytest.mark.integration, pytest.mark.long(70)]
 
 NOTICE = """\
 Return-Path: <>

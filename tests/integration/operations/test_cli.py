@@ -28,7 +28,7 @@ from tests.harness.proxy_tenant import ProxyTenant
 from tests.harness.services import RedisServer
 from tests.harness.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(130), pytest.mark.full_with("commands")]
+pytestmark = [pytest.mark.integration, pytest.mark.long(160), pytest.mark.full_with("commands")]
 
 ROOT = Path(__file__).parents[3]
 

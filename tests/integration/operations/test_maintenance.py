@@ -30,7 +30,7 @@ from celery_mailproxy.testing import FakeProxy
 from tests.harness.services import CeleryWorker, RedisServer
 from tests.harness.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(90)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(120)]
 
 MAIL = {"to": ["ann@example.com"], "subject": "S", "body": "B", "from_email": "shop@example.com"}
 FULL = pytest.mark.full

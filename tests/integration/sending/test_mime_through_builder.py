@@ -21,7 +21,7 @@ from celery_mailproxy.tasks.sending.per_recipient import distribute
 from ...harness import read_mail
 from ...harness.proxy_builder import BuiltMail, ProxyBuilder
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(70)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(130)]
 
 checked = settings(
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
