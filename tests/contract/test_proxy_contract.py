@@ -26,6 +26,9 @@ from ..harness.report_sink import ReportSink
 from ..harness.waiting import wait_until
 from .proxies import LATE, OTHER, PROXIES, REFUSED_TEXT, SUBMIT, AnyProxy, future, new_proxy, refusal_in, refused
 
+#: A fake of each is held to the same, beside one real proxy.
+pytestmark = pytest.mark.full_with("real-commands-0.5")
+
 
 @pytest.fixture(scope="module", params=PROXIES)
 def proxy(request: pytest.FixtureRequest) -> Iterator[AnyProxy]:

@@ -77,6 +77,7 @@ def test_all_parts_run_and_all_failures_are_told(parts: dict[str, Part], capsys:
         assert shown in text
 
 
+@pytest.mark.full
 def test_a_filter_may_leave_a_part_without_tests(parts: dict[str, Part], capsys: pytest.CaptureFixture[str]) -> None:
     two = [parts["passing"], parts["skipping"]]
     assert run_all(["-k", "fine"], two) == 0
@@ -106,6 +107,7 @@ def test_every_folder_of_tests_is_in_one_part() -> None:
     assert sorted(held) == sorted({f"tests/{path.relative_to(root).parts[0]}" for path in root.rglob("test_*.py")})
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_all_parts_in_order(tmp_path: Path) -> None:
     test = tmp_path / "test_hanging.py"
     test.write_text(

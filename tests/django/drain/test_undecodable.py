@@ -21,7 +21,7 @@ from celery_mailproxy.testing import FakeProxy, MailSink
 from tests.django.harness.project_stack import ProjectStack
 from tests.harness.proxy_tenant import ProxyTenant
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.full_with("rabbit_server")]
 
 LOGIN = {"username": "smtp-user", "password": "s3cret"}
 

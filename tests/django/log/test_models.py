@@ -179,7 +179,7 @@ def many_mails() -> None:
                 has_failed=n % 1000 == 5,
                 silent_since=now - timedelta(minutes=n) if n % 1000 == 7 else None,
             )
-            for n in range(20_000)
+            for n in range(10_000)
         ),
         batch_size=1000,
     )

@@ -17,7 +17,7 @@ from ...harness.relay import Relay
 from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(30), pytest.mark.full_with("commands")]
 
 MODULE = "tests.harness.gate_app"
 

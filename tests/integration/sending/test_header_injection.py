@@ -25,7 +25,7 @@ from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import RedisServer
 from ...harness.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(30), pytest.mark.full_with("commands")]
 
 #: What an attack is put together from, and what may lead its readers astray.
 PIECES = st.sampled_from(

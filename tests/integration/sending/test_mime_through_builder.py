@@ -21,7 +21,7 @@ from celery_mailproxy.tasks.sending.per_recipient import distribute
 from ...harness import read_mail
 from ...harness.proxy_builder import BuiltMail, ProxyBuilder
 
-pytestmark = [pytest.mark.integration, pytest.mark.long(130)]
+pytestmark = [pytest.mark.integration, pytest.mark.long(65), pytest.mark.full_with("commands")]
 
 checked = settings(
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
