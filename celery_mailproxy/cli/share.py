@@ -10,6 +10,7 @@ from celery import Celery
 
 from ..migration.figures import own_shares
 from ..migration.routing import Router, get_router
+from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .terminal import Terminal
 
@@ -54,6 +55,11 @@ def command(ctx: click.Context, share: float | None, reset: bool) -> None:
     terminal = Terminal.of(ctx)
     for line in share_lines(app, router):
         terminal.line(line)
+    if get_runtime(app).settings.migration is None:
+        terminal.note(
+            "mail_proxy_migration is not set: the share does nothing, but for tasks of migrate() and Django's "
+            "MigrationEmailBackend, whose emails are not counted. Set it in the application of workers and commands."
+        )
     if router.settings.route is not None:
         terminal.note("mail_proxy_migration['route'] decides first; this is the share of what it leaves open.")
 

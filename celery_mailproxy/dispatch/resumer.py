@@ -100,13 +100,23 @@ def holds_arguments(suspension: Suspension) -> bool:
 
 
 def request_of(suspension: Suspension) -> tuple[str, Context]:
-    """The name of the suspended task, and its request as a result backend needs it: links have been published."""
+    """The name of the suspended task, and its request as a result backend needs it: links have been published.
+
+    With `result_extended` a backend writes all that a request says of its task with each state: what is not here would
+    be wiped. The arguments are here unless they were too large to be kept.
+    """
     record = json.loads(suspension.message or "{}")
-    _, _, options = _load(record)
+    args, kwargs, options = _load(record)
     headers = options.get("headers") or {}
+    stamped = options.get("stamped_headers") or ()
     request = Context(
         headers,
         headers=headers,
+        args=args,
+        kwargs=kwargs,
+        **_shown(args, kwargs),
+        stamped_headers=stamped,
+        stamps={name: options.get(name) for name in stamped},
         id=suspension.owner,
         task=record["n"],
         hostname=record.get("h"),
@@ -114,7 +124,7 @@ def request_of(suspension: Suspension) -> tuple[str, Context]:
         correlation_id=suspension.owner,
         errbacks=options.get("link_error"),
         group=options.get("group_id"),
-        delivery_info=record.get("r"),
+        delivery_info=_delivery_info(record.get("r") or {}),
         **{name: options.get(name) for name in _REQUESTED},
     )
     return record["n"], request
@@ -137,6 +147,16 @@ def _route(delivery_info: Mapping[str, Any]) -> dict[str, Any]:
     # Also an exchange of Celery's native delayed delivery: by the same key it now passes a message on at once, to where
     # the first one went. Which queue that was is not in the key.
     return {"exchange": exchange, "routing_key": routing_key}
+
+
+def _delivery_info(route: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says of how a message came that was published by this route."""
+    return {"exchange": "", "routing_key": route.get("queue", ""), **route}
+
+
+def _shown(args: Any, kwargs: Any) -> dict[str, str]:
+    """What logs, events and result backends show of arguments: nothing of the mail."""
+    return {"argsrepr": "(…)" if args else "()", "kwargsrepr": "{…}" if kwargs else "{}"}
 
 
 def _dump(content: Any, serializer: str) -> dict[str, Any]:
@@ -199,8 +219,7 @@ class Resumer:
             kwargs,
             callbacks=options.pop("link", None),
             errbacks=options.pop("link_error", None),
-            argsrepr="(…)" if args else "()",
-            kwargsrepr="{…}" if kwargs else "{}",
+            **_shown(args, kwargs),
             **options,
         )
         # Not `send_task`: that would subscribe this process to the result, and take its own task for the parent.

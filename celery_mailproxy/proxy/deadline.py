@@ -15,7 +15,7 @@ from typing import Any
 import httpcore
 import httpx
 
-__all__ = ["bound", "within"]
+__all__ = ["bound", "is_within", "within"]
 
 #: When the call that this thread (or greenlet) makes has to be over, by `time.monotonic`.
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -32,6 +32,11 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def is_within() -> bool:
+    """Whether this thread (or greenlet) is in such a block: it talks to a proxy."""
+    return _deadline.get() is not None
 
 
 def bound(http: httpx.Client) -> httpx.Client:

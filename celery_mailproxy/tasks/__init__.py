@@ -33,6 +33,7 @@ from ..errors import (
     StoreError,
     redact,
 )
+from ..proxy.request_logs import hide_requests
 from ..runtime import Runtime, close_runtimes, configured_runtime
 from .confirmed_task import ConfirmedTask
 from .results.chunks import deliver_from_chunk
@@ -262,12 +263,14 @@ def connect_worker_signals() -> None:
     before_task_publish.connect(hide_arguments, weak=False, dispatch_uid="celery_mailproxy.hide_arguments")
     celeryd_init.connect(check_settings, weak=False, dispatch_uid="celery_mailproxy.check_settings")
     celeryd_init.connect(confirm_in_worker, weak=False, dispatch_uid="celery_mailproxy.confirm_in_worker")
+    celeryd_init.connect(hide_requests, weak=False, dispatch_uid="celery_mailproxy.hide_requests")
     celeryd_init.connect(add_maintenance, weak=False, dispatch_uid="celery_mailproxy.add_maintenance")
     celeryd_after_setup.connect(report_quorum_queues, weak=False, dispatch_uid="celery_mailproxy.report_quorum_queues")
     task_postrun.connect(end_run, weak=False, dispatch_uid="celery_mailproxy.end_run")
     task_revoked.connect(end_revoked, weak=False, dispatch_uid="celery_mailproxy.end_revoked")
     task_revoked.connect(drop_revoked, weak=False, dispatch_uid="celery_mailproxy.drop_revoked")
     worker_process_init.connect(confirm_in_pool, weak=False, dispatch_uid="celery_mailproxy.confirm_in_pool")
+    worker_process_init.connect(hide_requests, weak=False, dispatch_uid="celery_mailproxy.hide_requests")
     worker_process_init.connect(use_light_tracers, weak=False, dispatch_uid="celery_mailproxy.use_light_tracers")
     worker_process_shutdown.connect(_close_runtimes, weak=False, dispatch_uid="celery_mailproxy.close_runtimes")
 

@@ -20,8 +20,12 @@ from ..sending.guard import guarded
 from ..sending.retrying import TIME_LIMITS
 from ..sending.runs import submit_many
 from .collect_task import CollectTask
+from .outcome import outcome_of
 
 __all__ = ["chunk_signatures", "deliver_from_chunk"]
+
+#: Carries the id of the group into a task that is run eagerly.
+_GROUP_HEADER = "mail_proxy_group"
 
 
 class ChunkTask(CollectTask):
@@ -37,6 +41,12 @@ class ChunkTask(CollectTask):
     ) -> Any:
         return self._publish(args, kwargs or {}, task_id, options)
 
+    def apply(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """As `Task.apply`, by which a group runs its tasks eagerly: their requests do not name the group."""
+        if group_id := options.get("group_id"):
+            options["headers"] = {**(options.get("headers") or {}), _GROUP_HEADER: group_id}
+        return super().apply(args, kwargs, **options)
+
     def addressees(self, request: Any) -> dict[str, Callbacks]:
         """All mails of the chunk for the task that submits them, else none."""
         arguments = request.kwargs or {}
@@ -44,14 +54,14 @@ class ChunkTask(CollectTask):
         return dict(
             addressee_of((message,), common, message_id=message_id)
             for message_id, message in zip(
-                chunk_ids(request.group, arguments), arguments.get("messages") or (), strict=True
+                chunk_ids(_group_of(request), arguments), arguments.get("messages") or (), strict=True
             )
         )
 
     def own_message_id(self, request: Any) -> str:
         """The id of the mail that the task's result follows."""
         arguments = request.kwargs or {}
-        return arguments.get("message_id") or _member_id(request.group, arguments["campaign"], arguments["index"])
+        return arguments.get("message_id") or _member_id(_group_of(request), arguments["campaign"], arguments["index"])
 
 
 @shared_task(bind=True, base=ChunkTask, name=task_names.DELIVER_FROM_CHUNK, typing=False, **TIME_LIMITS)
@@ -89,11 +99,14 @@ def chunk_signatures(
 
 def chunk_ids(group_id: str, arguments: Mapping[str, Any]) -> list[str]:
     """The ids of the mails that a task of these arguments submits; none where it only joins its result to its mail."""
-    campaign, start = arguments["campaign"], arguments["index"]
     return [
-        each.get("message_id") or _member_id(group_id, campaign, start + offset)
+        each.get("message_id") or _member_id(group_id, arguments["campaign"], arguments["index"] + offset)
         for offset, each in enumerate(arguments.get("messages") or ())
     ]
+
+
+def _group_of(request: Any) -> Any:
+    return request.group or (getattr(request, "headers", None) or {}).get(_GROUP_HEADER)
 
 
 def _member_id(group_id: str, campaign: str, index: int) -> str:
@@ -108,17 +121,25 @@ def _deliver(
     messages: Sequence[Mapping[str, Any]],
     message_id: str | None,
 ) -> Any:
-    group_id = task.request.group
+    group_id = _group_of(task.request)
     if group_id is None:
         raise InvalidMessage("messages", "are a campaign's: apply the group of deliver_many_via_proxy as a whole")
     if messages:
         ids = chunk_ids(group_id, {"campaign": campaign, "index": index, "messages": messages})
         _submit(task, [{**each, "message_id": own_id} for own_id, each in zip(ids, messages, strict=True)], content)
     own_id = message_id or _member_id(group_id, campaign, index)
-    if task.request.called_directly or task.request.is_eager:
-        return {"state": "queued", "id": own_id}
+    if task.request.is_eager:
+        return _submitted(task, own_id)
     task.show_queued(task.join(own_id))
     return task.suspend(own_id)
+
+
+def _submitted(task: Any, message_id: str) -> dict[str, Any]:
+    """The result of a mail that is not waited for. Raises `DeliveryError` where the proxy has not taken it."""
+    delivery = get_runtime(task.app).store.get(message_id)
+    if delivery is not None and delivery.is_ended:
+        outcome_of(delivery).sent_report()
+    return {"state": "queued", "id": message_id}
 
 
 def _submit(task: Any, messages: Sequence[Mapping[str, Any]], content: Sequence[Any]) -> None:

@@ -226,7 +226,14 @@ class DeliverTask(SendTask):
     def _resume(self, message_id: str, token: str) -> Any:
         try:
             moved = self._runtime.store.advance(message_id, Step.CLAIM, token=token)
-            if not moved.is_allowed or moved.delivery is None:
+            if moved.delivery is None:
+                logger.warning(
+                    "message %s: its result stays as it is: the store has no record of it, which has expired or was "
+                    "deleted",
+                    visible(message_id),
+                )
+                raise Ignore
+            if not moved.is_allowed:
                 # Another copy of this message runs, or has run.
                 raise Ignore
             return self.take(moved.delivery, token)

@@ -11,7 +11,8 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery import current_app
-from celery.app.trace import TraceInfo, build_tracer
+from celery.app import trace as tracing
+from celery.app.trace import TraceInfo
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
@@ -31,7 +32,8 @@ class _Info(TraceInfo):  # type: ignore[misc]
 
 def light_tracer(task: Any, *, hostname: str | None = None) -> Callable[..., Any]:
     """The tracer of a task, for `task.__trace__`, as a process of the prefork pool has it."""
-    trace = build_tracer(task.name, task, task.app.loader, hostname, Info=_Info, app=task.app)
+    # Asked for now: Sentry and the like put another one in its place, often not before the worker starts.
+    trace = tracing.build_tracer(task.name, task, task.app.loader, hostname, Info=_Info, app=task.app)
 
     def light_trace(*args: Any, **kwargs: Any) -> Any:
         traced = trace(*args, **kwargs)

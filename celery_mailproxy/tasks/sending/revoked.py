@@ -15,6 +15,7 @@ from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import DeliveryStore
 from ...deliveries.suspension import Step
 from ...dispatch.dispatcher import dispatcher_of
+from ...dispatch.resumer import RESUME_HEADER
 from ...errors import redact, visible
 from ...runtime import Runtime, get_runtime
 from .submitter import submitter_of
@@ -25,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kwargs: Any) -> None:
-    """End those mails as `error` that the store knows, and that surely nobody has got. Never raises.
+    """End those mails as `error` that the store knows, and that surely nobody has got; finish the result of the task.
+
+    Never raises.
 
     A handler of Celery's signal `task_revoked`; `request` is the worker's.
     """
@@ -36,7 +39,9 @@ def end_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **kw
     message_ids: Sequence[str] = ()
     try:
         message_ids = ask(request)
-        _end(get_runtime(sender.app), message_ids, request, reason, terminated=terminated)
+        runtime = get_runtime(sender.app)
+        _end(runtime, message_ids, request, reason, terminated=terminated)
+        _finish_followed(runtime, sender, request)
     except Exception as exc:
         # Celery runs this between two messages of the worker: nothing may stop it.
         problem = redact(f"{type(exc).__name__}: {exc}")
@@ -67,13 +72,8 @@ def end_legacy(runtime: Runtime, delivery: Delivery, reason: str) -> None:
 
 def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str, *, terminated: bool) -> None:
     unsent: list[str] = []
-    revoked_results: list[str] = []
     for delivery in runtime.store.get_many(message_ids):
-        if delivery is None:
-            continue
-        if delivery.suspension is not None and delivery.suspension.owner == request.id:
-            revoked_results.append(delivery.message_id)
-        if delivery.is_ended or is_of_another(delivery, request.id):
+        if delivery is None or delivery.is_ended or is_of_another(delivery, request.id):
             continue
         if not is_legacy(delivery):
             # Of a mail to each recipient alone those are ended; it ends with them.
@@ -85,7 +85,20 @@ def _end(runtime: Runtime, message_ids: Sequence[str], request: Any, reason: str
     if unsent:
         # The proxy may have some: `give_up` passes over those of which anything has been heard.
         submitter_of(runtime).give_up(unsent, reason, task_id=request.id)
-    for message_id in revoked_results:
+
+
+def _finish_followed(runtime: Runtime, task: Any, request: Any) -> None:
+    """Finish the suspended result of a revoked task, if it has one: else its message is published for ever."""
+    # A resumed run's arguments may have been left out, and with them the id of its mail.
+    resumed = getattr(request, RESUME_HEADER, None)
+    if resumed is not None:
+        message_id = str(resumed["id"])
+    elif (own_message_id := getattr(task, "own_message_id", None)) is not None:
+        message_id = own_message_id(request)
+    else:
+        return
+    delivery = runtime.store.get(message_id)
+    if delivery is not None and delivery.suspension is not None and delivery.suspension.owner == request.id:
         finish_revoked(runtime.store, message_id, owner=request.id)
 
 

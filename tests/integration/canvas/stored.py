@@ -34,6 +34,7 @@ def test_a_task_that_is_revoked_shows_so(canvas: Canvas) -> None:
     canvas.report(result)
     canvas.wait_told(result, "task_revoked")
     canvas.wait_until(lambda: result.state == "REVOKED", what="the state REVOKED")
+    canvas.wait_state(result, SuspensionState.DONE)
 
 
 @pytest.mark.smoke
@@ -54,6 +55,25 @@ def test_a_deferred_report_never_lands_on_the_final_one(canvas: Canvas) -> None:
         canvas.wait_state(result, SuspensionState.DONE)
     canvas.stack.drain()
     assert [result.state for result in results] == expected
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("state", ["QUEUED", "DEFERRED"])
+def test_an_extended_result_tells_of_its_task_while_its_mail_waits(canvas: Canvas, state: str) -> None:
+    mail = canvas.mail("silent")
+    mail.stamp(customer="7")
+    result = mail.delay()
+    canvas.wait_until(lambda: result.state == "QUEUED", what="the state QUEUED")
+    if state == "DEFERRED":
+        canvas.end(result, deferred_ts=int(time.time()), deferred_reason="451 later")
+        canvas.wait_until(lambda: result.state == "DEFERRED", what="the state DEFERRED")
+    assert (result.name, result.queue) == ("celery_mailproxy.deliver_via_proxy", canvas.stack.queue)
+    assert (result.args, result.kwargs["to"]) == ([], ["silent@example.com"])
+    assert result.worker.startswith("worker-")
+    if canvas.backend == "redis":
+        assert result._get_task_meta()["customer"] in ("7", ["7"])
+    canvas.report(result)
+    canvas.wait_state(result, SuspensionState.DONE)
 
 
 @pytest.mark.smoke

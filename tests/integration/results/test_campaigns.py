@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -12,7 +14,9 @@ import pytest
 from celery import chain, chord
 
 from celery_mailproxy import deliver_many_via_proxy
+from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.suspension import SuspensionState
+from celery_mailproxy.runtime import get_runtime
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import error, sent
 
@@ -27,7 +31,11 @@ pytestmark = pytest.mark.integration
 
 
 def is_done(stack: MailStack, message_id: str) -> bool:
-    return bool(stack.delivery(message_id).suspension.state is SuspensionState.DONE)
+    return is_in(stack, message_id, SuspensionState.DONE)
+
+
+def is_in(stack: MailStack, message_id: str, state: SuspensionState) -> bool:
+    return bool(stack.delivery(message_id).suspension.state is state)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,7 @@ def proxy() -> Iterator[FakeProxy]:
     with FakeProxy("commands") as proxy:
         proxy.plan("slow@example.com", sent(delay_seconds=1))
         proxy.plan("bad@example.com", error("550 no"))
+        proxy.plan("silent@example.com")
         yield proxy
 
 
@@ -173,3 +182,26 @@ def test_collect_takes_a_mail_in_that_the_worker_refuses(stack: MailStack) -> No
     outcome = result.get(timeout=PATIENCE_SECONDS)
     assert (outcome["message_id"], outcome["outcome"]) == (result.id, "rejected")
     assert outcome["reason"].startswith("to: ")
+
+
+def test_a_result_that_is_revoked_while_its_mail_waits_leaves_nothing_to_move_on(stack: MailStack) -> None:
+    """The messages that resume them have lost their arguments: only their headers name the mails."""
+    body = "x" * 300
+    campaign = deliver_many_via_proxy(mails("silent", "silent", "silent"), app=stack.app, body=body).apply_async()
+    own = stack.app.tasks["celery_mailproxy.deliver_via_proxy"].delay(
+        to=["silent@example.com"], body=body, message_id=f"own-{uuid4()}"
+    )
+    results = [*campaign.results, own]
+    for result in results:
+        stack.wait_until(partial(is_queued, result), what="the state QUEUED")
+    ids = [result.info["message_id"] for result in results]
+    for message_id in ids:
+        stack.wait_until(partial(is_in, stack, message_id, SuspensionState.WAITING), what="that it waits")
+    revoked = [result.id for result in results]
+    assert stack.app.control.revoke(revoked, reply=True, limit=1, timeout=PATIENCE_SECONDS)
+    stack.post_reports(*({"id": message_id, "sent_ts": int(time.time())} for message_id in ids))
+    for message_id in ids:
+        stack.wait_until(partial(is_in, stack, message_id, SuspensionState.DONE), what="that it is over")
+    assert {result.state for result in results} == {"REVOKED"}
+    stalled = get_runtime(stack.app).store.stalled(before=utcnow() + timedelta(days=1), limit=1000)
+    assert not set(ids) & {delivery.message_id for delivery in stalled}

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from celery_mailproxy.runtime import forget_runtime
 from tests.unit.cli.migrating import run
 from tests.unit.migration.migrated_app import Migrated, migrated
 from tests.unit.migration.test_wrapping import task_of
@@ -43,3 +44,12 @@ def test_the_share_of_a_tasks_own_is_shown_while_it_holds(one: Migrated) -> None
     assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.75}
     assert run(one, "share", "0.5").output == "share 0.5, set by operators (the settings say 0.25)\n"
     assert json.loads(run(one, "migration", "--json").output)["task_shares"] == {"shop.receipt": 0.5}
+
+
+def test_a_share_that_does_nothing_is_told_of() -> None:
+    with migrated() as one:
+        assert "does nothing" not in run(one, "share", "0.5").output
+        one.app.conf.mail_proxy_migration = None
+        forget_runtime(one.app)
+        for arguments in (("0.5",), (), ("--reset",)):
+            assert "mail_proxy_migration is not set: the share does nothing" in run(one, "share", *arguments).output

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from celery import Celery
+from celery import Celery, chord
 
 from celery_mailproxy import (
     DeliveryError,
@@ -153,6 +154,52 @@ def test_called_eagerly_it_collects_what_the_proxy_says(app: Celery) -> None:
     # A direct call leaves nothing behind for the next one.
     with pytest.raises(DeliveryError):
         task(account_id="nobody", **mail)
+
+
+def campaign(app: Celery, *recipients: str, **arguments: Any) -> Any:
+    messages = [{"to": [recipient], "subject": f"For {recipient}"} for recipient in recipients]
+    return deliver_many_via_proxy(messages, app=app, body="B", **arguments)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 100])
+def test_applied_eagerly_each_mail_of_a_campaign_is_submitted_once(
+    app: Celery, proxy: FakeProxy, chunk_size: int
+) -> None:
+    app.conf.mail_proxy_chunk_size = chunk_size
+    recipients = [f"{uuid4()}@example.com" for _ in range(3)]
+    results = campaign(app, *recipients).delay().get()
+    assert [each["state"] for each in results] == ["queued"] * 3
+    received = [(message["id"], message["to"]) for message in proxy.received if message["to"][0] in recipients]
+    assert received == [(each["id"], [recipient]) for each, recipient in zip(results, recipients, strict=True)]
+
+
+def test_applied_eagerly_the_body_of_a_chord_gets_the_outcomes(app: Celery) -> None:
+    @app.task(name="campaigns.summarise", shared=False)  # type: ignore[untyped-decorator]
+    def summarise(results: list[dict[str, Any]]) -> list[str]:
+        return [each["outcome"] for each in results]
+
+    mails = campaign(app, "ann@example.com", "bob@example.com", collect=True)
+    assert chord(mails, summarise.s(), app=app).delay().get() == ["queued", "queued"]
+
+
+def test_applied_eagerly_a_refused_mail_fails_alone(app: Celery) -> None:
+    app.conf.task_eager_propagates = False
+    messages = [
+        {"to": ["ann@example.com"], "account_id": account} for account in ("nobody", app.conf.mail_proxy_account)
+    ]
+    refused, taken = deliver_many_via_proxy(messages, app=app, body="B").delay().results
+    assert taken.get()["state"] == "queued"
+    with pytest.raises(DeliveryError, match="account not found"):
+        refused.get()
+    refused, taken = deliver_many_via_proxy(messages, collect=True, app=app, body="B").delay().get()
+    assert (refused["outcome"], refused["reason"]) == ("rejected", "account not found")
+    assert taken["outcome"] == "queued"
+
+
+def test_applied_eagerly_twice_a_group_is_two_campaigns(app: Celery) -> None:
+    mails = campaign(app, "ann@example.com", "bob@example.com")
+    ids = [each["id"] for _ in range(2) for each in mails.delay().get()]
+    assert len(set(ids)) == 4
 
 
 def test_many_at_once_refuse_what_is_for_one_mail(app: Celery) -> None:

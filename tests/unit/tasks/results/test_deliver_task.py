@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
 
 from celery_mailproxy import deliver_via_proxy
 from celery_mailproxy.deliveries.delivery import Delivery
@@ -85,3 +85,19 @@ def test_it_waits_for_the_store_and_comes_again(app: Celery, store: AwayStore, a
     assert (message.headers["id"], message.headers[RESUME_HEADER]) == ("m", HEADER)
     store.away = ""
     assert run(app)["sent"] == ["ann@example.com"]
+
+
+def test_a_run_whose_record_is_gone_says_so(app: Celery, store: AwayStore, caplog: pytest.LogCaptureFixture) -> None:
+    store._shelf.deliveries.clear()
+    with pytest.raises(Ignore):
+        run(app)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("message m: its result stays as it is: the store has no record of it")
+
+
+def test_a_copy_of_a_run_says_nothing(app: Celery, store: AwayStore, caplog: pytest.LogCaptureFixture) -> None:
+    run(app)
+    store.advance("m", Step.FINISH, token="t1")
+    with pytest.raises(Ignore):
+        run(app)
+    assert caplog.records == []

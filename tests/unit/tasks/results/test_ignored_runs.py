@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from billiard.einfo import ExceptionWithTraceback
 from celery import Celery
+from celery.app import trace as tracing
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject
 
@@ -67,3 +68,16 @@ def test_any_other_end_is_celerys(app: Celery, end: Any) -> None:
         exception = one.exception
         assert type(exception.exc if isinstance(exception, ExceptionWithTraceback) else exception) is type(end)
         assert "test_ignored_runs.py" in one.traceback
+
+
+def test_a_builder_that_is_put_in_celerys_place_is_used(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Sentry does in `celeryd_init`, when this package has long been imported."""
+    built: list[str] = []
+
+    def recording(name: str, *args: Any, **kwargs: Any) -> Any:
+        built.append(name)
+        return build_tracer(name, *args, **kwargs)
+
+    monkeypatch.setattr(tracing, "build_tracer", recording)
+    assert traced(app, "report").retval == "report"
+    assert built == ["ending"]

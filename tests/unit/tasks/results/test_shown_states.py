@@ -57,3 +57,18 @@ def test_a_handler_runs_though_the_state_cannot_be_shown(one: SendingApp, caplog
     one.report("t", deferred("451 later"))
     assert told == ["t"]
     assert "message t: the state DEFERRED of its result is not shown: ConnectionError" in caplog.text
+
+
+@pytest.mark.parametrize("queue", [None, "resumed"])
+def test_a_state_in_between_wipes_nothing_of_what_an_extended_result_has(proxy: FakeProxy, queue: str | None) -> None:
+    with sending_app(proxy, resume_queue=queue) as one:
+        one.app.conf.result_extended = True
+        one.run(task_names.DELIVER, **MAIL)
+        queued = one.app.backend.get_task_meta("t")
+        one.report("t", deferred("451 later"))
+        waiting = one.app.backend.get_task_meta("t")
+        assert (queued["status"], waiting["status"]) == ("QUEUED", "DEFERRED")
+        same = ("args", "kwargs", "retries", "children")
+        assert {name: waiting[name] for name in same} == {name: queued[name] for name in same}
+        assert (waiting["name"], waiting["kwargs"]) == (task_names.DELIVER, MAIL)
+        assert waiting["queue"] == (queue or one.app.conf.task_default_queue)

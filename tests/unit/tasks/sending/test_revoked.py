@@ -17,6 +17,7 @@ from celery_mailproxy import Delivery, DeliveryReport, Kind, Status
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.deliveries.report import utcnow
 from celery_mailproxy.deliveries.suspension import Suspension, SuspensionState
+from celery_mailproxy.dispatch.resumer import RESUME_HEADER
 from celery_mailproxy.errors import StoreError
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 
@@ -41,8 +42,17 @@ def register(app: Celery, *message_ids: str, task_id: str, **fields: Any) -> Non
     )
 
 
-def revoke(app: Celery, name: str, *args: Any, task_id: str = "t", expired: bool = False, **kwargs: Any) -> None:
-    request = SimpleNamespace(id=task_id, args=args, kwargs=kwargs, group="g", retries=1, delivery_info={})
+def revoke(
+    app: Celery,
+    name: str,
+    *args: Any,
+    task_id: str = "t",
+    expired: bool = False,
+    headers: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> None:
+    fields: dict[str, Any] = {"id": task_id, "args": args, "kwargs": kwargs, "retries": 1, "delivery_info": {}}
+    request = SimpleNamespace(**fields, group="g", **(headers or {}))
     task_revoked.send(sender=app.tasks[name], request=request, terminated=False, expired=expired, signum=None)
 
 
@@ -96,6 +106,36 @@ def test_a_result_that_is_revoked_as_it_is_resumed_is_over(app: Celery) -> None:
     revoke(app, task_names.DELIVER, **MAIL)
     assert suspension_of(app, "t").state is SuspensionState.DONE
     assert status_of(app, "t") is Status.SENT
+
+
+def test_a_result_is_over_though_its_arguments_were_left_out(app: Celery) -> None:
+    """Only the header of the message that resumes it names its mail."""
+    suspension = Suspension(owner="t", since=utcnow(), message="{}", state=SuspensionState.PUBLISHED)
+    register(app, "own", task_id="t", status=Status.SENT, suspension=suspension)
+    revoke(app, task_names.DELIVER, headers={RESUME_HEADER: {"id": "own", "token": "t1"}})
+    assert suspension_of(app, "own").state is SuspensionState.DONE
+    assert get_runtime(app).store.stalled(before=utcnow() + timedelta(days=1)) == []
+
+
+@pytest.mark.parametrize("own", [{}, {"message_id": "own"}])
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_the_result_of_a_task_that_only_joins_its_mail_is_over(
+    app: Celery, own: dict[str, Any], is_left_out: bool
+) -> None:
+    message_id = own.get("message_id", "g-c-1")
+    suspension = Suspension(owner="t", since=utcnow(), message="{}", state=SuspensionState.PUBLISHED)
+    register(app, message_id, task_id="t", status=Status.SENT, suspension=suspension)
+    arguments = {} if is_left_out else {"campaign": "c", "index": 1, **own}
+    revoke(app, task_names.DELIVER_FROM_CHUNK, headers={RESUME_HEADER: {"id": message_id, "token": "t1"}}, **arguments)
+    assert suspension_of(app, message_id).state is SuspensionState.DONE
+    assert status_of(app, message_id) is Status.SENT
+
+
+def test_a_mail_goes_on_whose_joining_task_is_revoked(app: Celery) -> None:
+    """Another task sends it."""
+    register(app, "g-c-1", task_id="t", suspension=Suspension(owner="t", since=utcnow()))
+    revoke(app, task_names.DELIVER_FROM_CHUNK, campaign="c", index=1)
+    assert status_of(app, "g-c-1") is Status.NEW
 
 
 def test_a_result_that_follows_a_mail_at_the_proxy_goes_on(app: Celery) -> None:
