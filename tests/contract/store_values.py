@@ -14,7 +14,7 @@ from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 
-RETENTION = Retention(ttl_seconds=1000, claim_seconds=60, lease_seconds=60)
+RETENTION = Retention(ttl_seconds=1000, claim_seconds=60, lease_seconds=60, overdue_seconds=100)
 
 MakeStore = Callable[..., DeliveryStore]
 

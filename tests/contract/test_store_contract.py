@@ -495,7 +495,7 @@ def test_failed_forgets_what_has_expired(store: DeliveryStore, clock: Clock, req
         with request.getfixturevalue("redis_server").client() as client:
             client.delete(store._key("m"))
             assert store.failed() == []
-            assert client.exists(store._failed_key) == 0
+            assert client.exists(store._failing.key) == 0
     clock.advance(1000)
     store.prune()
     assert store.failed() == []
@@ -655,6 +655,10 @@ class Model:
     def stranded(self, before: datetime) -> set[str]:
         return {each.message_id for each in self.deliveries.values() if [*undispatched_entries(each, before=before)]}
 
+    def due(self, now: datetime) -> set[str]:
+        moments = {each.message_id: RETENTION.due_at(each) for each in self.deliveries.values()}
+        return {message_id for message_id, due_at in moments.items() if due_at is not None and due_at < now}
+
     def mark_dispatched(self, clock: Clock, told: Dispatched) -> None:
         if told.message_id in self.deliveries:
             self.deliveries[told.message_id] = mark_dispatched(self.deliveries[told.message_id], told, now=clock.now)
@@ -733,6 +737,8 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
         before = clock.now - timedelta(seconds=60)
         listed = {each.message_id for each in store.undispatched(before=before, limit=10_000)}
         assert listed & {run + each for each in NAMES} == model.stranded(before)
+        due = {each.message_id for each in store.due(now=clock.now, limit=10_000)}
+        assert due & {run + each for each in NAMES} == model.due(clock.now)
 
 
 def renamed(value: Any, run: str) -> Any:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from ..delivery import Delivery
-from ..recording import CLAIM_SECONDS, Dispatched, Recorded
+from ..recording import Dispatched, Recorded
 from ..report import DeliveryReport
 from ..sought_address import SoughtAddress
 from ..suspension import Step
 from .leases import lease_after
 from .outbox import Outbox
+from .retention import Retention
 
 __all__ = [
     "AS_USUAL",
@@ -27,8 +28,6 @@ __all__ = [
     "count_span",
     "span_start",
 ]
-
-_PENDING_GRACE = timedelta(days=30)
 
 #: Counters are kept for spans of this length, which divides a day.
 _SPAN_SECONDS = 600
@@ -45,32 +44,6 @@ def count_span(moment: datetime) -> int:
 def span_start(moment: datetime) -> datetime:
     """The same as a moment in UTC."""
     return datetime.fromtimestamp(count_span(moment), timezone.utc)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long deliveries are kept, counted from their last change.
-
-    `ttl_seconds` holds for ended deliveries and for those only reports are known of; pending ones are kept 30 days
-    longer. `claim_seconds` is how long the claim of a run that dispatches a report holds without being renewed,
-    `lease_seconds` how long whoever moves a suspended result on may be silent, before another may take it over.
-    """
-
-    ttl_seconds: float = 30 * 86400.0
-    claim_seconds: float = CLAIM_SECONDS
-    lease_seconds: float = 600.0
-
-    @property
-    def pending_seconds(self) -> float:
-        """How long a pending delivery is kept."""
-        return self.ttl_seconds + _PENDING_GRACE.total_seconds()
-
-    def expires_at(self, delivery: Delivery) -> datetime:
-        """The moment from which the delivery may be forgotten."""
-        kept = timedelta(seconds=self.ttl_seconds)
-        if delivery.is_known and not delivery.is_ended:
-            kept += _PENDING_GRACE
-        return delivery.updated_at + kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +187,20 @@ class DeliveryStore(ABC):
 
         Reads those only, and of too many the least recent. A result whose message's end is yet to be dispatched may be
         left to `undispatched`.
+        """
+
+    @abstractmethod
+    def due(self, *, now: datetime, limit: int = 100) -> list[Delivery]:
+        """Deliveries whose end is awaited from the proxy, and of which it is time to ask (see `Retention.due_at`).
+
+        Reads those only, and of too many those that are due for longest. Each change of a delivery sets its time anew.
+        """
+
+    @abstractmethod
+    def put_off(self, message_ids: Sequence[str], *, until: datetime) -> None:
+        """Let these be due only from that moment on, as long as nothing new is recorded of them.
+
+        Those are passed over of which nothing is awaited. One round trip for all.
         """
 
     @abstractmethod

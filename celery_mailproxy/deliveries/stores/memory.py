@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ class _Shelf:
     """The deliveries under one name, and the lock that makes a call on them one step."""
 
     deliveries: dict[str, Delivery] = field(default_factory=dict)
+    put_off: dict[str, datetime] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     counts: dict[int, Counter[str]] = field(default_factory=dict)
     outbox: dict[str, OutboxEntry] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class MemoryStore(RowStore):
     @contextmanager
     def _transaction(self) -> Iterator[Rows]:
         with self._shelf.lock:
-            yield _MemoryRows(self._shelf.deliveries)
+            yield _MemoryRows(self._shelf)
 
     def get(self, message_id: str) -> Delivery | None:
         return self._shelf.deliveries.get(message_id)
@@ -79,6 +80,19 @@ class MemoryStore(RowStore):
 
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         return self._since(lambda delivery: silent_since(delivery.suspension), before=before, limit=limit)
+
+    def due(self, *, now: datetime, limit: int = 100) -> list[Delivery]:
+        return self._since(self._due_at, before=now, limit=limit)
+
+    def _due_at(self, delivery: Delivery) -> datetime | None:
+        due_at = self.retention.due_at(delivery)
+        return None if due_at is None else self._shelf.put_off.get(delivery.message_id, due_at)
+
+    def put_off(self, message_ids: Sequence[str], *, until: datetime) -> None:
+        with self._shelf.lock:
+            found = [each for each in self.get_many(message_ids) if each is not None]
+            awaited = [each.message_id for each in found if self.retention.due_at(each) is not None]
+            self._shelf.put_off.update(dict.fromkeys(awaited, until))
 
     def _since(
         self, moment_of: Callable[[Delivery], datetime | None], *, before: datetime, limit: int
@@ -99,8 +113,7 @@ class MemoryStore(RowStore):
         with self._shelf.lock:
             kept = self._shelf.deliveries
             expired = [key for key, d in kept.items() if self.retention.expires_at(d) <= moment][:limit]
-            for message_id in expired:
-                del kept[message_id]
+            _MemoryRows(self._shelf).delete(expired)
             for span in [each for each in self._shelf.counts if each < count_span(moment - COUNTS_KEPT)]:
                 del self._shelf.counts[span]
         return len(expired)
@@ -146,6 +159,7 @@ class MemoryStore(RowStore):
         """Forget all that is kept under this name: for tests."""
         with self._shelf.lock:
             self._shelf.deliveries.clear()
+            self._shelf.put_off.clear()
             self._shelf.values.clear()
             self._shelf.counts.clear()
             self._shelf.outbox.clear()
@@ -164,19 +178,26 @@ def _copy(delivery: Delivery) -> Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _MemoryRows:
-    deliveries: dict[str, Delivery]
+    shelf: _Shelf
 
     def load(self, message_ids: Sequence[str]) -> Loaded:
-        return Loaded({key: self.deliveries[key] for key in message_ids if key in self.deliveries}, {})
+        kept = self.shelf.deliveries
+        return Loaded({key: kept[key] for key in message_ids if key in kept}, {})
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
         # Written only when all are known to be good, as a transaction would.
         copies = {d.message_id: _copy(d) for d in deliveries}
-        self.deliveries.update(copies)
+        self.shelf.deliveries.update(copies)
+        self._forget_delay(copies)
 
     def delete(self, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
-            self.deliveries.pop(message_id, None)
+            self.shelf.deliveries.pop(message_id, None)
+        self._forget_delay(message_ids)
+
+    def _forget_delay(self, message_ids: Iterable[str]) -> None:
+        for message_id in message_ids:
+            self.shelf.put_off.pop(message_id, None)
 
 
 class _MemoryOutbox(Outbox):

@@ -145,6 +145,8 @@ class EmailLog(models.Model):
     suspension = models.TextField(_("suspended result"), blank=True, default="", editable=False)
     #: From when on the silence of a suspended result counts; see `suspension.silent_since`.
     silent_since = MomentField(null=True, blank=True, editable=False)
+    #: When somebody has to look what became of it at the proxy; see `Retention.due_at`.
+    due_at = MomentField(null=True, blank=True, editable=False)
     expires_at = MomentField(_("expires"))
     has_failed = models.BooleanField(_("has failed handlers"), default=False)
 
@@ -173,6 +175,7 @@ class EmailLog(models.Model):
             models.Index(fields=["expires_at"], name="mailproxy_expires"),
             models.Index(fields=["has_failed", "created_at", "id"], name="mailproxy_failed"),
             models.Index(fields=["silent_since"], name="mailproxy_silent"),
+            models.Index(fields=["due_at"], name="mailproxy_due"),
         ]
 
     def __str__(self) -> str:

@@ -60,6 +60,7 @@ def log_columns(
         "callbacks": dump_ascii(delivery.callbacks),
         "suspension": shown(suspension, alias),
         "silent_since": silent_since(delivery.suspension),
+        "due_at": retention.due_at(delivery),
         "expires_at": retention.expires_at(delivery),
         "has_failed": any(failed_entries(delivery)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from .row_codec import delivery_of, event_columns, log_columns
 from .row_texts import exact
 from .tags import write_tags
 
-__all__ = ["LogRows", "read_ids", "read_keys"]
+__all__ = ["LogRows", "put_off", "read_ids", "read_keys"]
 
 M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
@@ -168,6 +169,12 @@ def read_ids(message_ids: Sequence[str], alias: str) -> Loaded:
 def read_keys(keys: Iterable[int], alias: str) -> Loaded:
     """The deliveries of the rows with these primary keys, each as it was at one moment."""
     return _read_in("pk", list(keys), alias)
+
+
+def put_off(message_ids: Sequence[str], until: datetime, alias: str) -> None:
+    """Let these be due at that moment, of which anything is awaited."""
+    for batch in _batches([exact(message_id) for message_id in message_ids], connections[alias]):
+        EmailLog.objects.using(alias).filter(message_id__in=batch, due_at__isnull=False).update(due_at=until)
 
 
 def _read_in(column: str, values: list[T], alias: str) -> Loaded:

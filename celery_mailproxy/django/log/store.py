@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from django.db import Error
-from django.db.models import F, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
 from ...conf.settings import Settings
 from ...deliveries.delivery import Delivery
@@ -34,8 +34,8 @@ from .outbox import DjangoOutbox
 from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
 from .row_codec import message_id_of
-from .rows import LogRows, read_ids, read_keys
-from .values import MailCount, OperatorValue
+from .rows import LogRows, put_off, read_ids, read_keys
+from .values import MailCount, OperatorValue, add_counts
 
 __all__ = ["DjangoStore"]
 
@@ -124,6 +124,13 @@ class DjangoStore(RowStore):
         logs = EmailLog.objects.using(log_alias()).filter(silent_since__lt=before).order_by("silent_since", "pk")
         return self._find(logs.values_list("pk", flat=True), limit)
 
+    def due(self, *, now: datetime, limit: int = 100) -> list[Delivery]:
+        logs = EmailLog.objects.using(log_alias()).filter(due_at__lt=now).order_by("due_at", "pk")
+        return self._find(logs.values_list("pk", flat=True), limit)
+
+    def put_off(self, message_ids: Sequence[str], *, until: datetime) -> None:
+        self._run(lambda: put_off(message_ids, until, log_alias()))
+
     def _find(self, rows: QuerySet[Any, Any], limit: int) -> list[Delivery]:
         def read(start: int) -> tuple[int, Iterable[Delivery]]:
             keys = self._run(lambda: list(rows[start : start + limit]))
@@ -204,16 +211,7 @@ class DjangoStore(RowStore):
         return bool(same.delete()[0] if after is None else same.update(value=after))
 
     def count(self, numbers: Mapping[str, int], *, at: datetime) -> None:
-        self._run(lambda: self._count(numbers, count_span(at)))
-
-    def _count(self, numbers: Mapping[str, int], span: int) -> None:
-        with writing(MailCount, log_alias()):
-            rows = MailCount.objects.using(log_alias()).filter(span=span)
-            # In one order, or two processes would wait for each other.
-            for name, number in sorted(numbers.items()):
-                if not rows.filter(name=name).update(number=F("number") + number):
-                    # Where another has begun the row meanwhile, the whole is tried again.
-                    rows.create(span=span, name=name, number=number)
+        self._run(lambda: add_counts(numbers, count_span(at), log_alias()))
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         rows = MailCount.objects.using(log_alias()).filter(span__gte=count_span(since))

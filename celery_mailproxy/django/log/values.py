@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from django.db import models
 
+from .database import writing
 from .fields import ExactCharField, MomentField
 
-__all__ = ["MailCount", "OperatorValue", "OutboxMessage"]
+__all__ = ["MailCount", "OperatorValue", "OutboxMessage", "add_counts"]
 
 _LENGTH = 255
 
@@ -41,6 +43,17 @@ class MailCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.number})"
+
+
+def add_counts(numbers: Mapping[str, int], span: int, alias: str) -> None:
+    """Add to what has been counted in the ten minutes that begin with `span`."""
+    with writing(MailCount, alias):
+        rows = MailCount.objects.using(alias).filter(span=span)
+        # In one order, or two processes would wait for each other.
+        for name, number in sorted(numbers.items()):
+            if not rows.filter(name=name).update(number=models.F("number") + number):
+                # Where another has begun the row meanwhile, the whole is tried again.
+                rows.create(span=span, name=name, number=number)
 
 
 class OutboxMessage(models.Model):

@@ -90,6 +90,7 @@ class Migration(migrations.Migration):
                     models.TextField(blank=True, default="", editable=False, verbose_name="suspended result"),
                 ),
                 ("silent_since", fields.MomentField(blank=True, editable=False, null=True)),
+                ("due_at", fields.MomentField(blank=True, editable=False, null=True)),
                 ("expires_at", fields.MomentField(verbose_name="expires")),
                 ("has_failed", models.BooleanField(default=False, verbose_name="has failed handlers")),
                 ("content", models.BinaryField(blank=True, null=True, verbose_name="content")),
@@ -254,6 +255,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="emaillog", index=models.Index(fields=["silent_since"], name="mailproxy_silent")
         ),
+        migrations.AddIndex(model_name="emaillog", index=models.Index(fields=["due_at"], name="mailproxy_due")),
         migrations.AddIndex(
             model_name="emaillogevent", index=models.Index(fields=["claimed_at"], name="mailproxy_claimed")
         ),

@@ -178,6 +178,7 @@ def many_mails() -> None:
                 expires_at=now + timedelta(days=98) - timedelta(minutes=7 * n),
                 has_failed=n % 1000 == 5,
                 silent_since=now - timedelta(minutes=n) if n % 1000 == 7 else None,
+                due_at=now - timedelta(minutes=n) if n % 1000 == 9 else None,
             )
             for n in range(10_000)
         ),
@@ -220,6 +221,7 @@ def test_queries_over_many_mails_use_their_indexes() -> None:
         .order_by("updated_at")[:500],
         "mailproxy_failed": EmailLog.objects.filter(has_failed__in=[True]).order_by(*newest)[:100],
         "mailproxy_silent": EmailLog.objects.filter(silent_since__lt=now).order_by("silent_since")[:100],
+        "mailproxy_due": EmailLog.objects.filter(due_at__lt=now).order_by("due_at", "pk")[:100],
     }
     # Chosen together: by the one that is the rarest.
     together: dict[str, dict[str, Any]] = {

@@ -38,6 +38,7 @@ from celery_mailproxy.django.log.store import DjangoStore
 from celery_mailproxy.django.models import EmailLog, EmailLogEvent
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from tests.contract import (
+    test_awaiting_contract,
     test_board_contract,
     test_erasing_contract,
     test_joining_contract,
@@ -67,6 +68,7 @@ for contract in (
     test_board_contract,
     test_outbox_contract,
     test_erasing_contract,
+    test_awaiting_contract,
 ):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 

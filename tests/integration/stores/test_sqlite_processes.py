@@ -312,7 +312,7 @@ def test_prune_works_in_batches(tmp_path: Path) -> None:
     store.close()
 
 
-def test_failed_reports_and_expired_deliveries_are_found_by_an_index(tmp_path: Path) -> None:
+def test_what_is_looked_for_again_and_again_is_found_by_an_index(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "d.db", Retention())
     store.register([delivery("m")])
     store.record([sent_entry("m")], claim="task-1")
@@ -320,7 +320,11 @@ def test_failed_reports_and_expired_deliveries_are_found_by_an_index(tmp_path: P
     assert store.failed() == ["m"]
     store.close()
     connection = sqlite3.connect(tmp_path / "d.db")
-    for condition, index in (("has_failed = 1", "deliveries_failed"), ("expires_ms <= 5", "deliveries_expires")):
+    for condition, index in (
+        ("has_failed = 1", "deliveries_failed"),
+        ("expires_ms <= 5", "deliveries_expires"),
+        ("due_ms < 5 ORDER BY due_ms, rowid", "deliveries_due"),
+    ):
         plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT rowid FROM deliveries WHERE {condition}").fetchall()
         assert index in str(plan)
     connection.close()

@@ -15,7 +15,7 @@ from hashlib import sha1
 
 from .lua import ADVANCED, COMMON, RUN
 
-__all__ = ["ADVANCE", "DAMAGED", "MARK_DISPATCHED", "RECORD", "REGISTER", "TIME", "Damage", "Script"]
+__all__ = ["ADVANCE", "DAMAGED", "MARK_DISPATCHED", "RECORD", "REGISTER", "STILL_OPEN", "TIME", "Damage", "Script"]
 
 #: How the error begins that a script answers where the record cannot be read.
 DAMAGED = "DAMAGED"
@@ -156,9 +156,12 @@ end
     + RUN
 )
 
+#: What `MARK_DISPATCHED` answers of a message that is known and has not ended.
+STILL_OPEN = 2
+
 #: KEYS: record. ARGV: now, then for each report its key, whether its suspended result's message has been published
 #: (1 or 0), the number of failed handlers, and their names.
-#: Answers whether the record is there.
+#: Answers 0 where there is no record, else 1 or `STILL_OPEN`.
 MARK_DISPATCHED = Script(
     COMMON
     + ADVANCED
@@ -180,7 +183,8 @@ local function main(value)
     at = at + 3 + number
   end
   if resumed then rest = advanced(rest, 'published', '', ARGV[1], 0) or rest end
-  return 1, cjson.encode(head) .. rest
+  local is_open = head[KNOWN] == 1 and not ENDED[head[STATUS]]
+  return is_open and 2 or 1, cjson.encode(head) .. rest
 end
 """
     + RUN

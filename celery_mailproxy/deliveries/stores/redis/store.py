@@ -3,7 +3,7 @@ or as a cluster (see `redis.url` for the URLs).
 
     <prefix>{<message id>}    one string for each message: head, static and further segments, a line each
     <prefix>failed            a set: ids of messages that have reports with failed handlers
-    <prefix>undispatched, <prefix>submitting, <prefix>suspended
+    <prefix>undispatched, <prefix>submitting, <prefix>suspended, <prefix>awaited
                               sorted sets: what is to be looked at, and from when on; see `watchlist`
     <prefix>values            a hash: what operators have set
     <prefix>counts:<day>      a hash: the counters of a day, `<unix seconds of ten minutes>/<name>`
@@ -20,7 +20,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ....errors import DamagedRecord
-from ...delivery import Delivery, Status, failed_entries
+from ...delivery import Delivery, Status
 from ...recording import Dispatched, Recorded, Verdict, adopt_orphan
 from ...report import DeliveryReport, utcnow
 from ...sought_address import SoughtAddress
@@ -30,14 +30,15 @@ from ..codec import encode_delivery
 from ..damage import note_damaged
 from ..erased_pages import in_outbox
 from ..outbox import Outbox
-from ..packing import pack_claim, pack_text, pack_time, unpack_text
+from ..packing import pack_claim, pack_text, pack_time
 from ..row_store import unique
 from .counts import RedisCounts
 from .erasing import RedisEraser
+from .failing import FailingSet
 from .outbox import RedisOutbox
 from .records import advanced_of, decode_record, encode_record, keys_of, recorded_of, report_arguments
-from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, TIME, Damage
-from .trips import Command, RedisTrips, ScriptCall
+from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, STILL_OPEN, TIME, Damage
+from .trips import RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
 from .watchlist import Watchlist
 
@@ -59,10 +60,10 @@ class RedisStore(DeliveryStore):
         self.clock = clock
         self._trips = RedisTrips(url)
         self._prefix = key_prefix
-        self._failed_key = f"{key_prefix}failed"
+        self._failing = FailingSet(self._trips, f"{key_prefix}failed", read=self.get_many)
         self._values_key = f"{key_prefix}values"
         self._counts = RedisCounts(self._trips, key_prefix=key_prefix)
-        self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock)
+        self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock, retention=retention)
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> RedisStore:
@@ -123,12 +124,12 @@ class RedisStore(DeliveryStore):
         for report in reports:
             by_message.setdefault(report.message_id, []).append(report)
         calls = self._recordings(by_message, claim, how)
-        before: list[Command] = []
+        keys = [(each, key) for each, call in zip(by_message, calls, strict=True) for key in keys_of(call[2])]
+        before = self._watchlist.before_awaiting(keys)
         # What is settled at once is nothing to look at; a claim that is let go of may be on an earlier report.
         is_watched = not how.is_settled or how.hold_seconds < 0
         if is_watched:
-            keys = [(each, key) for each, call in zip(by_message, calls, strict=True) for key in keys_of(call[2])]
-            before = self._watchlist.before_recording(keys, hold_seconds=how.hold_seconds)
+            before += self._watchlist.before_recording(keys, hold_seconds=how.hold_seconds)
         answers = self._trips.run_scripts(calls, before=before)
         recorded: dict[str, Iterator[Recorded]] = {}
         damaged: dict[str, str] = {}
@@ -140,8 +141,10 @@ class RedisStore(DeliveryStore):
                 recorded[message_id] = (Recorded(report=r, verdict=Verdict.DAMAGED, delivery=None) for r in about_it)
         # The answers about one message come in the order of its reports.
         in_order = [next(recorded[report.message_id]) for report in reports]
+        after = self._watchlist.after_awaiting(in_order)
         if is_watched:
-            self._trips.run(self._watchlist.after_recording(in_order))
+            after += self._watchlist.after_recording(in_order)
+        self._trips.run(after)
         if damaged:
             note_damaged(self, damaged)
         return in_order
@@ -178,11 +181,12 @@ class RedisStore(DeliveryStore):
         failing = unique(each.message_id for each in dispatched if each.failed)
         calls = [(MARK_DISPATCHED, self._key(message_id), arguments) for message_id, arguments in by_message.items()]
         after = self._watchlist.after_marking(dispatched)
-        if failing:
-            after.append(("SADD", self._failed_key, *map(pack_text, failing)))
+        after += self._failing.adding(failing)
         answers = self._trips.run_scripts(calls, before=self._watchlist.before_marking(dispatched), after=after)
-        marked = zip(by_message, answers, strict=True)
-        if damaged := {message_id: each.problem for message_id, each in marked if isinstance(each, Damage)}:
+        marked = dict(zip(by_message, answers, strict=True))
+        still_open = [message_id for message_id, answer in marked.items() if answer == STILL_OPEN]
+        self._trips.run(self._watchlist.after_marks(dispatched, still_open))
+        if damaged := {message_id: each.problem for message_id, each in marked.items() if isinstance(each, Damage)}:
             note_damaged(self, damaged)
 
     def advance(self, message_id: str, step: Step, *, token: str | None = None) -> Advanced:
@@ -196,10 +200,14 @@ class RedisStore(DeliveryStore):
         (recording,) = self._recordings({report.message_id: [report]}, claim, Recording(is_settled=True))
         advancing = self._advancing(report.message_id, Step.SUBMITTED, claim)
         # Two scripts on one trip. A crash between them is one before `advance`: the task is run again.
+        before = self._watchlist.before_awaiting([(report.message_id, report.key)])
         after = self._watchlist.after_step(report.message_id, Step.SUBMITTED)
-        _, answer = self._trips.run_scripts([recording, advancing], after=after)
+        _, answer = self._trips.run_scripts([recording, advancing], before=before, after=after)
         moved = advanced_of(report.message_id, answer)
-        self._trips.run(self._watchlist.after_steps(Step.SUBMITTED, moved.delivery))
+        later = self._watchlist.after_steps(Step.SUBMITTED, moved.delivery)
+        if moved.delivery is not None and moved.delivery.expires_at is not None:
+            later += self._watchlist.await_ends([moved.delivery])
+        self._trips.run(later)
         return moved
 
     def _advancing(self, message_id: str, step: Step, token: str | None) -> ScriptCall:
@@ -213,15 +221,14 @@ class RedisStore(DeliveryStore):
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         return self._watchlist.stalled(before, limit)
 
+    def due(self, *, now: datetime, limit: int = 100) -> list[Delivery]:
+        return self._watchlist.due(now, limit)
+
+    def put_off(self, message_ids: Sequence[str], *, until: datetime) -> None:
+        self._trips.run(self._watchlist.putting_off(message_ids, until))
+
     def failed(self, *, limit: int = 100) -> list[str]:
-        failing: list[str] = []
-        cursor: Any = 0
-        while len(failing) < limit:
-            cursor, members = self._trips.scan(self._failed_key, cursor)
-            failing += self._check_failed([unpack_text(member.decode()) for member in members])
-            if int(cursor) == 0:
-                break
-        return unique(failing)[:limit]
+        return self._failing.first(limit)
 
     def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
         """0: Redis forgets by itself."""
@@ -271,21 +278,6 @@ class RedisStore(DeliveryStore):
         kept = (self.retention.expires_at(_probe(status, updated_at)) - now for status in (Status.SENT, Status.NEW))
         # Redis refuses 0: what has expired already goes at once.
         return [max(1, left // timedelta(milliseconds=1)) for left in kept]
-
-    def _check_failed(self, message_ids: Sequence[str]) -> list[str]:
-        """Those that really have a failed handler; the others leave the set."""
-        failing = self._failing_among(message_ids)
-        if gone := [each for each in message_ids if each not in failing]:
-            self._trips.run([("SREM", self._failed_key, *map(pack_text, gone))])
-            # A handler may have failed between the look and the removal: look again, and put it back.
-            if again := self._failing_among(gone):
-                self._trips.run([("SADD", self._failed_key, *map(pack_text, again))])
-                failing += again
-        return failing
-
-    def _failing_among(self, message_ids: Sequence[str]) -> list[str]:
-        found = self.get_many(message_ids)
-        return [each.message_id for each in found if each is not None and any(failed_entries(each))]
 
 
 def _microseconds(seconds: float) -> int:

@@ -55,6 +55,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX deliveries_undispatched ON deliveries (undispatched_ms)
             WHERE undispatched_ms IS NOT NULL""",
     ),
+    (
+        # When somebody has to look what became of a message at the proxy. Those of an earlier release get theirs with
+        # their next change.
+        "ALTER TABLE deliveries ADD COLUMN due_ms INTEGER",
+        "CREATE INDEX deliveries_due ON deliveries (due_ms) WHERE due_ms IS NOT NULL",
+    ),
 )
 
 

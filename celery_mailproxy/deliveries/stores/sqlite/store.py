@@ -27,12 +27,14 @@ __all__ = ["SQLiteStore"]
 
 # Names the columns it writes: a later schema may have more, and they are to survive.
 _SAVE = """
-    INSERT INTO deliveries (message_id, head, static, expires_ms, has_failed, suspension, silent_ms, undispatched_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO deliveries
+        (message_id, head, static, expires_ms, has_failed, suspension, silent_ms, undispatched_ms, due_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (message_id) DO UPDATE SET head = excluded.head, static = excluded.static,
         expires_ms = excluded.expires_ms, has_failed = excluded.has_failed, suspension = excluded.suspension,
-        silent_ms = excluded.silent_ms, undispatched_ms = excluded.undispatched_ms
+        silent_ms = excluded.silent_ms, undispatched_ms = excluded.undispatched_ms, due_ms = excluded.due_ms
 """
+_PUT_OFF = "UPDATE deliveries SET due_ms = ? WHERE message_id = ? AND due_ms IS NOT NULL"
 _PRUNE = """
     DELETE FROM deliveries
     WHERE rowid IN (SELECT rowid FROM deliveries WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
@@ -117,6 +119,15 @@ class SQLiteStore(RowStore):
     def stalled(self, *, before: datetime, limit: int = 100) -> list[Delivery]:
         query = "SELECT message_id FROM deliveries WHERE silent_ms < ? ORDER BY silent_ms, rowid"
         return self._find(query, before, limit)
+
+    def due(self, *, now: datetime, limit: int = 100) -> list[Delivery]:
+        query = "SELECT message_id FROM deliveries WHERE due_ms < ? ORDER BY due_ms, rowid"
+        return self._find(query, now, limit)
+
+    def put_off(self, message_ids: Sequence[str], *, until: datetime) -> None:
+        moment = _milliseconds(until)
+        with self._file.writing() as connection:
+            connection.executemany(_PUT_OFF, [(moment, pack_text(each)) for each in message_ids])
 
     def _find(self, query: str, before: datetime, limit: int) -> list[Delivery]:
         def read(start: int) -> tuple[int, list[Delivery]]:
@@ -235,16 +246,15 @@ class _SQLiteRows:
         self._connection.executemany("DELETE FROM deliveries WHERE message_id = ?", rows)
 
     def _row(self, delivery: Delivery) -> tuple[Any, ...]:
-        silent = silent_since(delivery.suspension)
-        undispatched = undispatched_since(delivery)
         return (
             pack_text(delivery.message_id),
             *encode_delivery(delivery),
             _milliseconds(self._retention.expires_at(delivery)),
             int(any(failed_entries(delivery))),
             encode_suspension(delivery.suspension, delivery.message_id),
-            None if silent is None else _milliseconds(silent),
-            None if undispatched is None else _milliseconds(undispatched),
+            _optional_milliseconds(silent_since(delivery.suspension)),
+            _optional_milliseconds(undispatched_since(delivery)),
+            _optional_milliseconds(self._retention.due_at(delivery)),
         )
 
 
@@ -257,6 +267,10 @@ def _write_value(connection: sqlite3.Connection, name: str, value: str | None) -
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
+
+
+def _optional_milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else _milliseconds(moment)
 
 
 def _seconds(text: str) -> float:
