@@ -34,6 +34,7 @@ hide_secrets()
 _COMMANDS = {
     "bounces": "Read the bounce mailbox once.",
     "check": "Test each link of the chain and say how to fix what fails.",
+    "dev": "Run a real proxy and an SMTP server to develop with.",
     "forget": "Erase a mail address from the store.",
     "migration": "Show the progress of a migration to the proxy.",
     "prune": "Delete expired deliveries.",

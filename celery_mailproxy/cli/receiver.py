@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 from celery.bin.base import LOG_LEVEL
@@ -15,6 +11,7 @@ from ..receiver.default import receiver_of
 from ..receiver.listener import ENVIRONMENT_VARIABLE, parse_address
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
+from .stopping import stop_signals
 from .terminal import Terminal
 
 __all__ = ["command"]
@@ -53,7 +50,7 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
     server = ReportServer(receiver, host=host, port=port)
     app.log.setup(loglevel=loglevel, redirect_stdouts=False, colorize=False if ctx.obj.no_color else None)
     # Before it starts, so that no moment is left in which a signal would cut a request off.
-    with _stop_signals() as stop:
+    with stop_signals() as stop:
         server.start()
         terminal = Terminal.of(ctx)
         for url in server.urls:
@@ -62,15 +59,3 @@ def command(ctx: click.Context, listen: str, loglevel: int) -> None:
         stop.wait()
         server.stop()
     logging.getLogger(__name__).info("receiver stopped")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, while the block runs."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -20,6 +20,7 @@ __all__ = [
     "SafeConsole",
     "Terminal",
     "ago",
+    "clock_now",
     "clock_time",
     "from_seconds",
     "json_line",
@@ -136,6 +137,10 @@ def from_seconds(seconds: Any) -> datetime:
 
 def clock_time(at: datetime) -> str:
     return local(at).strftime("%H:%M:%S")
+
+
+def clock_now() -> str:
+    return clock_time(datetime.now(timezone.utc))
 
 
 def local(at: datetime) -> datetime:

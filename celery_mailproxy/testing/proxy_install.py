@@ -59,8 +59,8 @@ def install_proxy(api: API, *, cache_dir: Path | None = None, progress: Progress
 
     Args:
         api: `"commands"` or `"commands-0.5"` (genro-mail-proxy 0.5.0), or `"entities"` (0.7.0).
-        cache_dir: where installations are kept; by default `$CELERY_MAILPROXY_CACHE`, else `.cache/proxies` in the
-            working directory.
+        cache_dir: where installations are kept; by default `$CELERY_MAILPROXY_CACHE`, else `celery-mailproxy` in the
+            user's cache directory (`$XDG_CACHE_HOME` or `~/.cache`, on macOS `~/Library/Caches`).
         progress: is called with a line of text before each step that takes seconds.
 
     The first call takes about 20 seconds, a later one a few milliseconds. Any number of processes may call it at
@@ -178,7 +178,16 @@ def _run(command: list[str], dependencies: Path) -> None:
 
 
 def _default_cache_dir() -> Path:
-    return Path(os.environ.get("CELERY_MAILPROXY_CACHE") or Path(".cache") / "proxies")
+    """The user's: in the working directory it would be installed for each, and end up in somebody's commit."""
+    if chosen := os.environ.get("CELERY_MAILPROXY_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif os.name == "nt":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "celery-mailproxy"
 
 
 def _python_of(environment: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from celery_mailproxy.testing import MailSink, RealProxy
 from celery_mailproxy.testing.ports import free_port
 
+from ...harness.program import Program
 from ...harness.proxy_tenant import ProxyTenant
 from ...harness.services import CeleryWorker, RedisServer
 from ...harness.shown_tests import assert_shown_tests_pass
@@ -73,26 +73,23 @@ def test_the_tutorial_works(
 def test_the_servers_of_the_tutorial_take_its_calls_of_curl_and_its_mail(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """`servers.py`, then the exports, the calls of curl, a worker and a mail: as written, but for the ports."""
+    """`celery mailproxy dev`, the exports, the calls of curl, a worker and a mail: as written, but for the ports."""
     page = "docs/tutorial/quick-start.md"
     ports = {number: str(free_port()) for number in ("8000", "1025", "9100")}
 
     def moved(text: str) -> str:
         return re.sub(r"\b(?:8000|1025|9100)\b", lambda match: ports[match[0]], text)
 
-    (servers,) = blocks(page, "py")
-    (tmp_path / "servers.py").write_text(moved(servers))
     (tmp_path / "shop.py").write_text(blocks(page, "python")[0])
     console = "".join(blocks(page, "console"))
     exports = "\n".join(re.findall(r"^\$ (export .*)$", console, re.MULTILINE))
     script = moved(f"{exports}\n{''.join(blocks(page, 'bash'))}\nenv -0 > env")
-    with subprocess.Popen(
-        [sys.executable, "servers.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as started:
-        assert started.stdout
-        assert started.stdout.readline() == moved(
-            "genro-mail-proxy http://127.0.0.1:8000, SMTP server 127.0.0.1:1025. Enter stops both.\n"
-        )
+    command = ["celery", "mailproxy", "dev", "--port", ports["8000"], "--smtp-port", ports["1025"]]
+    command += ["--callback-url", moved("http://localhost:9100")]
+    with Program(command, environment=os.environ) as servers:
+        servers.wait_for("Press Ctrl-C")
+        (shown,) = [block for block in blocks(page, "text") if block.startswith("genro-mail-proxy at")]
+        assert moved(shown) in servers.log
         done = subprocess.run(
             ["bash", "-euc", script],
             cwd=tmp_path,
@@ -112,8 +109,8 @@ def test_the_servers_of_the_tutorial_take_its_calls_of_curl_and_its_mail(
         with CeleryWorker("shop", options=options, env=env, cwd=tmp_path, name="quick-start") as worker:
             run("-c", call, cwd=tmp_path, env=env)
             worker.wait_for_log(r"order 7 is on its way: its mail was sent")
-        started.communicate("\n", timeout=PATIENCE_SECONDS)
-    assert started.returncode == 0
+        servers.wait_for("to ann@example.com  Your order 7")
+        assert servers.end() == 0
 
 
 def test_the_guide_to_testing_shows_a_test_on_the_real_proxy_that_passes(tmp_path: Path) -> None:
