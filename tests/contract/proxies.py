@@ -19,6 +19,10 @@ from celery_mailproxy.testing import FakeProxy, RealProxy
 from celery_mailproxy.testing.outcomes import deferred, error
 from celery_mailproxy.testing.proxy_admin import API, Profile
 
+from ..harness.proxy_tenant import ProxyTenant
+from ..harness.report_sink import ReportSink
+from ..harness.waiting import wait_until
+
 __all__ = [
     "LATE",
     "OTHER",
@@ -28,6 +32,7 @@ __all__ = [
     "AnyProxy",
     "future",
     "new_proxy",
+    "nudged_reports",
     "refusal_in",
     "refused",
 ]
@@ -109,3 +114,19 @@ def _source_of(api: str) -> dict[str, Any]:
         return {}
     python = os.environ.get(f"{_SOURCES[api]}_PYTHON")
     return {"source": Path(os.environ[_SOURCES[api]])} | ({"python": Path(python)} if python else {})
+
+
+def nudged_reports(tenant: ProxyTenant, sink: ReportSink, count: int) -> list[dict[str, Any]]:
+    """The reports that have come, once there are so many of a tenant that is asked for them again and again.
+
+    Once is not enough: while a real proxy is still at the answer to its last report, it forgets that it was asked.
+    """
+
+    def have_come() -> list[dict[str, Any]]:
+        reports = [report for request in sink.requests for report in request.reports]
+        if len(reports) < count:
+            tenant.proxy.run_now(tenant.id)
+            return []
+        return reports
+
+    return wait_until(have_come, f"{count} reports", pause_seconds=0.5)

@@ -24,7 +24,19 @@ from celery_mailproxy.testing import MailSink
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.report_sink import ReportSink
 from ..harness.waiting import wait_until
-from .proxies import LATE, OTHER, PROXIES, REFUSED_TEXT, SUBMIT, AnyProxy, future, new_proxy, refusal_in, refused
+from .proxies import (
+    LATE,
+    OTHER,
+    PROXIES,
+    REFUSED_TEXT,
+    SUBMIT,
+    AnyProxy,
+    future,
+    new_proxy,
+    nudged_reports,
+    refusal_in,
+    refused,
+)
 
 #: A fake of each is held to the same, beside one real proxy.
 pytestmark = pytest.mark.full_with("real-commands-0.5")
@@ -605,8 +617,7 @@ class TestReports:
         report_sink.answer_next(status)
         tenant.proxy.submit([tenant.message("m")])
         report_sink.wait_for_reports(1)
-        tenant.proxy.run_now(tenant.id)
-        first, second = report_sink.wait_for_reports(2)
+        first, second = nudged_reports(tenant, report_sink, 2)
         assert first == second
 
     def test_report_comes_after_the_receiver_was_down(self, tenant: ProxyTenant, report_sink: ReportSink) -> None:
@@ -615,8 +626,7 @@ class TestReports:
         done = "sent_ts" if tenant.proxy.profile != "entities" else "smtp_ts"
         wait_until(lambda: tenant.proxy.messages(tenant.id)[0].get(done))
         tenant.add(report_sink.url)
-        tenant.proxy.run_now(tenant.id)
-        assert report_sink.wait_for_reports(1)[0]["id"] == tenant.message_id("m")
+        assert nudged_reports(tenant, report_sink, 1)[0]["id"] == tenant.message_id("m")
 
     @pytest.mark.parametrize(
         "answer",
@@ -688,8 +698,7 @@ class TestSuspending:
             assert fresh_proxy.messages(tenant.id)[0].get(done) is None
         assert not any(request.reports for request in report_sink.requests)
         fresh_proxy.activate(tenant.id)
-        fresh_proxy.run_now(tenant.id)
-        assert report_sink.wait_for_reports(1)[0]["id"] == tenant.message_id("m")
+        assert nudged_reports(tenant, report_sink, 1)[0]["id"] == tenant.message_id("m")
 
 
 class TestRetriesOfTheRealProxy:
