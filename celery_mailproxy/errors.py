@@ -119,7 +119,7 @@ class MessageTooLarge(MailProxyError):
     def __str__(self) -> str:
         return (
             f"the task has {self.size_bytes:,} bytes, and the broker takes up to {self.limit_bytes:,}. Attach files by "
-            f"reference (Attachment.from_url, from_path, from_endpoint), send fewer emails in a task "
+            f"reference (Attachment.from_url, from_proxy_disk, from_endpoint), send fewer emails in a task "
             f"(mail_proxy_chunk_size), or raise RabbitMQ's max_message_size."
         )
 
