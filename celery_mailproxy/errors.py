@@ -41,6 +41,19 @@ _WORD = f"[^{_OTHER}]+"
 _ADDRESS = re.compile(f"<{_WORD}@{_WORD}>|(?<![^{_OTHER}]){_WORD}@{_WORD}")
 
 
+#: What our own messages give as examples, which are to be read.
+_EXAMPLES = frozenset(
+    {
+        "<id@example.com>",
+        "<name@example.com>",
+        "bounces+{id}@example.com",
+        "name@example.com",
+        "password@host",
+        "password@mail.example.com/INBOX",
+        "qa@example.com",
+    }
+)
+
 #: Line breaks of every kind, other control characters, what turns the direction of text, and lone surrogates.
 _STEERING = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r"}
@@ -51,7 +64,7 @@ def redact(text: str) -> str:
 
     Whoever writes an SMTP server's answer, or an id, would else write lines of our log.
     """
-    return visible(_ADDRESS.sub("<address>", text))
+    return visible(_ADDRESS.sub(lambda match: match[0] if match[0] in _EXAMPLES else "<address>", text))
 
 
 def visible(text: str) -> str:
@@ -106,7 +119,7 @@ class MessageTooLarge(MailProxyError):
     def __str__(self) -> str:
         return (
             f"the task has {self.size_bytes:,} bytes, and the broker takes up to {self.limit_bytes:,}. Attach files by "
-            f"reference (Attachment.from_url, from_path, from_endpoint), send fewer emails in a task "
+            f"reference (Attachment.from_url, from_proxy_disk, from_endpoint), send fewer emails in a task "
             f"(mail_proxy_chunk_size), or raise RabbitMQ's max_message_size."
         )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from ..broker.clients import missing_client
 from ..errors import InvalidMessage, MailProxyError
 from .terminal import Terminal
 
@@ -29,12 +31,21 @@ class MailProxyCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            return _invoked(super().invoke, ctx)
         except (MailProxyError, OperationalError) as exc:
             if ctx.meta.get(_TRACEBACK) or os.environ.get("CELERY_MAILPROXY_DEBUG"):
                 raise
             Terminal.of(ctx).error(_one_line(exc, ctx))
         raise click.exceptions.Exit(1)
+
+
+def _invoked(invoke: Callable[[click.Context], Any], ctx: click.Context) -> Any:
+    try:
+        return invoke(ctx)
+    except ImportError as exc:
+        if (error := missing_client(exc)) is not None:
+            raise error from exc
+        raise
 
 
 def app_of(ctx: click.Context, *, with_handlers: bool = False) -> Celery:

@@ -20,7 +20,7 @@ __all__ = ["ADDRESS_PROBLEM", "LEFT", "erase_in", "read_address"]
 #: The exit code where something that holds the address was left as it is.
 LEFT = 3
 
-ADDRESS_PROBLEM = "must be one mail address, such as ann@example.com"
+ADDRESS_PROBLEM = "must be one mail address, such as name@example.com"
 
 #: kind → why such a thing is left, and what to do.
 _WHY = {

@@ -43,8 +43,13 @@ def from_environment(text: str) -> Any:
 
 
 def text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise ConfigurationError(f"{key} must be a non-empty text, got a value of type {type(value).__name__}.")
+    if not value.strip():
+        raise ConfigurationError(
+            f"{key} must be a non-empty text, and it is empty: is the variable that it comes from set, and spelt "
+            "right? Leave the setting out to do without it."
+        )
     return value.strip()
 
 

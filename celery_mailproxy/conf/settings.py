@@ -8,6 +8,7 @@ A setting `mail_proxy_url` is looked for, in this order, in the Celery app (`app
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -32,6 +33,7 @@ __all__ = [
     "Unset",
     "configured_django_settings",
     "load_settings",
+    "unknown_variables",
 ]
 
 #: The name of the server that the top-level settings describe.
@@ -48,6 +50,12 @@ DJANGO_STORE = "django://"
 
 #: Which API a proxy speaks: "commands" is that of whichever release has it.
 ProxyAPIName = Literal["auto", "commands", "commands-0.5", "commands-0.6", "entities", "v1"]
+
+#: An option of the worker's command line, which `receiver.listener` reads.
+_LISTEN = "MAIL_PROXY_LISTEN"
+
+#: What Kubernetes writes for a service whose name begins with mail-proxy.
+_KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 
 _MISSING: Any = object()
 
@@ -185,6 +193,22 @@ def load_settings(app: Any, *, environ: Mapping[str, str] | None = None) -> Sett
     return settings
 
 
+def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """Variables of the environment that look like a setting, and are none: each with the one that it may be meant for.
+
+    They are not refused: another program may read them.
+    """
+    prefix = PREFIX.upper()
+    known = [item.name.upper() for item in fields(Settings)]
+    found = [name for name in (os.environ if environ is None else environ) if name.startswith(prefix)]
+    ours = {_LISTEN, *(prefix + each for each in known)}
+    unknown: dict[str, str | None] = {}
+    for name in sorted(each for each in found if each not in ours and not _KUBERNETES.search(each)):
+        near = get_close_matches(name.removeprefix(prefix), known, n=1, cutoff=0.6)
+        unknown[name] = prefix + near[0] if near else None
+    return unknown
+
+
 def _look_up(key: str, app: Any, django_settings: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Where the key is set: (the key as the user wrote it, its value), strongest source first."""
     value = app.conf.get(key, _MISSING)
@@ -198,7 +222,7 @@ def _look_up(key: str, app: Any, django_settings: Any, environ: Mapping[str, str
 
 
 def _refuse_unknown_keys(app: Any, django_settings: Any, known: frozenset[str]) -> None:
-    # The environment is not searched: Kubernetes writes MAIL_PROXY_SERVICE_HOST and the like there by itself.
+    # The environment is not searched: see `unknown_variables`.
     written = [str(key) for key in app.conf]
     if django_settings is not None:
         written.extend(dir(django_settings))

@@ -82,7 +82,7 @@ def parse_mailboxes(argument: str, text: str, *, needs_domain: bool = True) -> l
 
 
 def _parse(argument: str, text: str, needs_domain: bool) -> AddressHeader:
-    problem = "must be an address like a@example.com or Name <a@example.com>"
+    problem = "must be an address like name@example.com or Name <name@example.com>"
     if "," in text or '"' not in text:
         problem += "; a name with a comma or another special character stands in double quotes"
     try:

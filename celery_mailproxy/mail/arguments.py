@@ -18,8 +18,35 @@ from .attachment import Attachment
 from .priority import Priority
 from .raw import raw_text
 
-__all__ = ["ARGUMENTS", "normalise_arguments"]
+__all__ = ["ARGUMENTS", "TASK_ARGUMENTS", "normalise_arguments"]
 
+
+#: What the sending tasks take beside a mail's arguments: named where somebody mistypes one.
+TASK_ARGUMENTS = ("on_bounced", "on_deferred", "on_error", "on_sent", "per_recipient")
+
+#: Others' words, in Django, SMTP libraries and services' clients, for ours.
+_SYNONYMS: Mapping[str, str] = {
+    "attachment": "attachments",
+    "content": "body",
+    "files": "attachments",
+    "from": "from_email",
+    "from_": "from_email",
+    "from_address": "from_email",
+    "html": "html_body",
+    "html_content": "html_body",
+    "html_message": "html_body",
+    "message": "body",
+    "plain": "body",
+    "recipient": "to",
+    "recipient_list": "to",
+    "recipients": "to",
+    "replyto": "reply_to",
+    "sender": "from_email",
+    "text": "body",
+    "text_body": "body",
+    "to_email": "to",
+    "to_emails": "to",
+}
 
 #: 9999-12-31T23:59:59Z: a Date header of a later moment cannot be written.
 _LAST_SECOND = 253_402_300_799
@@ -43,12 +70,16 @@ def normalise_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         convert = _CONVERTERS.get(name)
         if convert is None:
-            near = difflib.get_close_matches(str(name), _CONVERTERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_CONVERTERS))}"
-            raise InvalidMessage(str(name), f"is not an argument of an email; {hint}")
+            raise InvalidMessage(str(name), f"is not an argument of an email; {_hint(str(name))}")
         if value is not None:
             plain[name] = convert(name, value)
     return plain
+
+
+def _hint(name: str) -> str:
+    known = sorted({*_CONVERTERS, *TASK_ARGUMENTS})
+    near = [_SYNONYMS[name.lower()]] if name.lower() in _SYNONYMS else difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def _text(name: str, value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import difflib
 import mimetypes
 import re
@@ -12,9 +11,12 @@ from dataclasses import dataclass, field, fields
 from email import message_from_bytes, policy
 from email.message import Message
 from email.mime.base import MIMEBase
+from os import PathLike
+from pathlib import Path, PurePath
 from typing import Any, Literal, cast
 
 from ..errors import InvalidMessage, UnsupportedMessage
+from .attachment_content import decode_base64, read_file
 from .controls import breaks_lines, check_headers, has_line_break, has_surrogate, hides_line_break, hides_surrogate
 
 __all__ = ["Attachment", "FetchMode", "message_bytes"]
@@ -31,7 +33,7 @@ _OWN_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """One attachment: content of your own, or a reference (`from_url`, `from_path`, `from_endpoint`).
+    """One attachment: content of your own, or a reference (`from_url`, `from_proxy_disk`, `from_endpoint`).
 
     `mime_type` may carry parameters (`text/calendar; method=REQUEST`); without one it is guessed from the filename.
     With a `content_id` the attachment is an inline image: `<img src="cid:logo">` shows that with `content_id="logo"`.
@@ -63,18 +65,30 @@ class Attachment:
 
     @classmethod
     def from_url(cls, url: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
-        """What an http(s) URL holds when the mail is sent. The proxy sends the tenant's credentials to that URL.
-
-        It asks by GET, but on 0.5.0 by POST.
-        """
+        """What an http(s) URL answers when the mail is sent, to the tenant's credentials (by GET, on 0.5.0 by POST)."""
         name = filename or url.split("?")[0].rstrip("/").rpartition("/")[2]
         return cls(filename=name, mime_type=mime_type, fetch_mode="http_url", storage_path=url)
 
     @classmethod
-    def from_path(cls, path: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *,
+        filename: str | None = None,
+        mime_type: str | None = None,
+        content_id: str | None = None,
+    ) -> Attachment:
+        """What a file on **this** machine holds now; its content lies on the broker."""
+        name = filename or Path(path).name
+        return cls(filename=name, content=read_file(path), mime_type=mime_type, content_id=content_id)
+
+    @classmethod
+    def from_proxy_disk(
+        cls, path: str | PathLike[str], *, filename: str | None = None, mime_type: str | None = None
+    ) -> Attachment:
         """A file on the **proxy's** disk, by its absolute path."""
-        name = filename or path.rpartition("/")[2]
-        return cls(filename=name, mime_type=mime_type, fetch_mode="filesystem", storage_path=path)
+        name = filename or str(path).rpartition("/")[2]
+        return cls(filename=name, mime_type=mime_type, fetch_mode="filesystem", storage_path=str(path))
 
     @classmethod
     def from_endpoint(cls, params: str, *, filename: str, mime_type: str | None = None) -> Attachment:
@@ -85,9 +99,9 @@ class Attachment:
     def from_any(cls, value: object) -> Attachment:
         """From any of the usual forms.
 
-        An `Attachment`; a `(filename, content, mimetype)` tuple (the last one or two may be left out; content is
-        bytes, text or an email message); a MIME part (`MIMEBase`, or an `EmailMessage` with `Content-*` headers
-        only); an `EmailMessage` (attached whole, as `message/rfc822`); the object that `to_json` makes.
+        An `Attachment`; a `Path` of a file here; a `(filename, content, mimetype)` tuple (the last one or two may be
+        left out; content is bytes, text or an email message); a MIME part (`MIMEBase`, or an `EmailMessage` with
+        `Content-*` headers only); an `EmailMessage` (attached as `message/rfc822`); the object that `to_json` makes.
         """
         if isinstance(value, Attachment):
             return value
@@ -95,11 +109,13 @@ class Attachment:
             return _from_message(value)
         if isinstance(value, Mapping):
             return cls.from_json(value)
+        if isinstance(value, PurePath):
+            return cls.from_file(value)
         if isinstance(value, (tuple, list)) and 1 <= len(value) <= 3:
             return _from_tuple(*value)
         raise InvalidMessage(
             "attachments",
-            "must be an Attachment, a (filename, content, mimetype) tuple, an email message or part, or an object, got "
+            "must be an Attachment, Path, (filename, content, mimetype) tuple, email message or part, or object, got "
             f"{type(value).__name__}",
         )
 
@@ -121,7 +137,7 @@ class Attachment:
                 raise InvalidMessage("attachments", _unknown_key(str(key), known))
         arguments = {key: value for key, value in plain.items() if value is not None}
         if isinstance(arguments.get("content"), str):
-            arguments["content"] = _decode_base64(arguments["content"])
+            arguments["content"] = decode_base64(arguments["content"])
         headers = arguments.get("headers", {})
         if not isinstance(headers, Mapping):
             headers = dict(headers)
@@ -216,7 +232,7 @@ def _check_texts(attachment: Attachment) -> None:
 def _check_source(attachment: Attachment) -> None:
     if attachment.fetch_mode is None:
         if not isinstance(attachment.content, bytes):
-            raise InvalidMessage("attachments", "must have content, or be made by from_url, from_path or from_endpoint")
+            raise InvalidMessage("attachments", "must have content, or be made by from_file, from_url and the like")
         return
     path = attachment.storage_path
     if attachment.content is not None or not isinstance(path, str) or not path or has_surrogate(path):
@@ -272,13 +288,6 @@ def _check_mime_type(attachment: Attachment) -> None:
             )
         if not list(message_from_bytes(cast(bytes, attachment.content), policy=policy.compat32).keys()):
             raise InvalidMessage("attachments", "must be an email with headers when its mime_type is message/rfc822")
-
-
-def _decode_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.encode("ascii", "replace"), validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidMessage("attachments", "must have base64 for content; give bytes or a tuple for text") from exc
 
 
 def _unknown_key(key: str, known: set[str]) -> str:

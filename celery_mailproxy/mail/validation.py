@@ -177,7 +177,7 @@ def _decoded(argument: str, value: str) -> str:
 
 def _check_syntax(argument: str, lower: str, value: str) -> None:
     if lower == "message-id" and not _MESSAGE_ID.fullmatch(value):
-        raise InvalidMessage(argument, f"must be an id in angle brackets, like <a1@example.com>, got {value!r}")
+        raise InvalidMessage(argument, f"must be an id in angle brackets, like <id@example.com>, got {value!r}")
     if lower == "date":
         try:
             parsedate_to_datetime(value)

@@ -117,8 +117,9 @@ class _Detection:
         passes = status >= 500 or status in COME_AGAIN
         remedy = problem.remedy if isinstance(problem, ProxyUnavailable) else None
         if not passes:
-            hint = "Set mail_proxy_api if the proxy cannot be asked."
-            remedy = hint if remedy is None else f"{remedy} {hint}"
+            # Mostly it is the URL that is wrong: an API that is set by hand would only hide that.
+            first = remedy or f"Check mail_proxy_url: is {self._server.url} a genro-mail-proxy?"
+            remedy = f"{first} Set mail_proxy_api only where the proxy is right and cannot be asked."
         retry_after = problem.retry_after_seconds if isinstance(problem, ProxyUnavailable) else None
         return ProxyUnavailable(
             text, status=status, retry_after_seconds=retry_after, maybe_accepted=False, remedy=remedy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from typing_extensions import assert_type
@@ -110,7 +111,9 @@ def attachment(attachment: Attachment) -> None:
     assert_type(attachment.from_json({}), Attachment)
     assert_type(attachment.from_any(("a.txt", b"")), Attachment)
     assert_type(attachment.from_url("https://example.com/a", filename="a", mime_type="text/plain"), Attachment)
-    assert_type(attachment.from_path("/srv/a", filename="a", mime_type="text/plain"), Attachment)
+    assert_type(attachment.from_file(Path("a"), filename="a", mime_type="image/png", content_id="a"), Attachment)
+    assert_type(attachment.from_file("a"), Attachment)
+    assert_type(attachment.from_proxy_disk("/srv/a", filename="a", mime_type="text/plain"), Attachment)
     assert_type(attachment.from_endpoint("a=1", filename="a", mime_type="text/plain"), Attachment)
     Attachment(
         filename="logo.png",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import celery_mailproxy
 from celery_mailproxy.errors import redact, visible
+
+PACKAGE = Path(celery_mailproxy.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,22 @@ from celery_mailproxy.errors import redact, visible
 )
 def test_addresses_are_replaced(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def literals(path: Path) -> Iterator[str]:
+    """The texts of a module that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_the_examples_in_our_own_messages_are_left() -> None:
+    modules = [path for path in PACKAGE.rglob("*.py") if "testing" not in path.parts and path.name != "errors.py"]
+    examples = [text for path in modules for text in literals(path) if re.search(r"@(\w+\.)?(example\.com|host)", text)]
+    assert len(examples) >= 6
+    assert [text for text in examples if redact(text) != text] == []
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 
+from ...broker.clients import check_client
 from ...broker.quorum_queues import TOPIC_SETTINGS, can_delay, quorum_queue, waits_in_worker
 from ...conf import task_names
-from ...conf.settings import DJANGO_STORE, Settings, Unset
+from ...conf.settings import DJANGO_STORE, Settings, Unset, unknown_variables
 from ...deliveries.stores.damage import damaged_ids
 from ...runtime import Runtime
 from ...tasks.sending.troubles import trouble_of
@@ -59,6 +60,13 @@ def check_settings(settings: Settings) -> Link:
             f"{found}; mail_proxy_sync_token is not set, so the receiver refuses to start",
             "Set mail_proxy_sync_token to the token in the tenant's client_auth on the proxy.",
         )
+    if unknown := unknown_variables():
+        meant = [f"{name} (did you mean {near}?)" if near else name for name, near in unknown.items()]
+        return warning(
+            "settings",
+            f"{found}; variables in the environment that are no settings: {', '.join(meant)}",
+            "Correct their names, or remove them, unless another program reads them.",
+        )
     return fine("settings", found)
 
 
@@ -66,6 +74,7 @@ def check_broker(app: Celery, *, timeout_seconds: float) -> Link:
     """A connection can be opened."""
     if app.conf.task_always_eager:
         return skipped("broker", "task_always_eager is set: tasks run in the calling process")
+    check_client(app)
     with app.connection_for_write(connect_timeout=timeout_seconds) as connection:
         url = shown_url(connection)
         try:

@@ -45,8 +45,9 @@ def open_store(url: str, *, retention: Retention, clock: Callable[[], datetime] 
     try:
         module = import_module(module_name, __package__)
     except ModuleNotFoundError as exc:
+        extra = "django" if scheme == "django" else "redis"
         raise ConfigurationError(
-            f'a {scheme}:// store needs {exc.name}, which is not installed: pip install "celery-mailproxy[{scheme}]"'
+            f'a {scheme}:// store needs {exc.name}, which is not installed: pip install "celery-mailproxy[{extra}]"'
         ) from exc
     store: DeliveryStore = getattr(module, class_name).from_url(url, retention, clock=clock)
     return store

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import current_app
 
+from ...broker.clients import check_client
 from ...broker.quorum_queues import TOPIC_SETTINGS, waits_in_worker
 from ...conf.settings import Settings
 from ...errors import ConfigurationError
@@ -31,11 +32,13 @@ _MAINTENANCE_STEP = "celery_mailproxy.maintenance.step:MaintenanceStep"
 def check_settings(instance: Any, **kwargs: Any) -> None:
     """Keep a worker with wrong settings from starting: it would hold up every mail that it takes.
 
-    So would a certificate file that is missing, or an environment that makes no HTTP client.
+    So would a certificate file that is missing, or an environment that makes no HTTP client; and without its broker's
+    client it would end with a traceback that does not say what to install.
 
     A handler of Celery's signal `celeryd_init`.
     """
     try:
+        check_client(instance.app)
         settings = get_runtime(instance.app).settings
         for name in settings.server_names():
             # Without a URL a worker may still dispatch reports.

@@ -310,7 +310,7 @@ def test_reference_is_fetched_beside_everything_else(
     stored = tmp_path_factory.mktemp("stored", numbered=True) / "file"
     stored.write_bytes(content)
     images = images if html is not None else []
-    reference = Attachment.from_path(str(stored), filename=filename, mime_type="image/png")
+    reference = Attachment.from_proxy_disk(str(stored), filename=filename, mime_type="image/png")
     files = [Attachment(filename=f"{index}.pdf", content=data) for index, data in enumerate(more)]
     arguments = {"body": text, "html_body": html, "attachments": [*images, *files[:1], reference, *files[1:]]}
     built = send(builder, {**arguments, "from_email": "a@example.com", "to": "b@example.com"})

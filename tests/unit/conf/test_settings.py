@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_mailproxy.conf.settings import UNSET, Settings, load_settings
+from celery_mailproxy.conf.settings import _KUBERNETES, UNSET, Settings, load_settings, unknown_variables
 from celery_mailproxy.errors import ConfigurationError
 
 
@@ -54,6 +54,44 @@ def test_an_unknown_django_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -
     use_django(monkeypatch, MAIL_PROXY_ULR="http://x")
     with pytest.raises(ConfigurationError, match=r"MAIL_PROXY_ULR. Did you mean mail_proxy_url\?"):
         read()
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_is_called_empty(value: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match="MAIL_PROXY_ACCOUNT must be a non-empty text, and it is empty"
+    ) as caught:
+        read(environ={"MAIL_PROXY_ACCOUNT": value})
+    assert "type str" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="MAIL_PROXY_TOKEN must be a non-empty text, and it is empty"):
+        read(environ={"MAIL_PROXY_TOKEN": value})
+
+
+def test_variables_that_are_no_settings_are_found_with_the_nearest_right_one() -> None:
+    environ = dict.fromkeys(
+        ("MAIL_PROXY_TOKNE", "MAIL_PROXY_COLOUR", "MAIL_PROXY_TOKEN", "CELERY_MAILPROXY_CACHE"), "x"
+    )
+    assert unknown_variables(environ) == {"MAIL_PROXY_COLOUR": None, "MAIL_PROXY_TOKNE": "MAIL_PROXY_TOKEN"}
+    # Read elsewhere, or written by Kubernetes for services called mail-proxy and mail-proxy-web.
+    others = (
+        "LISTEN",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8000_TCP",
+        "PORT_8000_TCP_ADDR",
+    )
+    assert unknown_variables(dict.fromkeys([f"MAIL_PROXY_{name}" for name in others], "x")) == {}
+    assert (
+        unknown_variables({"MAIL_PROXY_WEB_PORT_80_TCP_PROTO": "tcp", "MAIL_PROXY_WEB_SERVICE_HOST": "10.0.0.1"}) == {}
+    )
+
+
+def test_no_setting_looks_like_a_variable_of_kubernetes() -> None:
+    """Its misspelling would not be found."""
+    names = [f"MAIL_PROXY_{field.name}".upper() for field in fields(Settings)]
+    assert [name for name in names if _KUBERNETES.search(name)] == []
 
 
 def test_variables_that_kubernetes_writes_are_passed_over() -> None:

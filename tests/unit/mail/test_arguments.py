@@ -12,10 +12,12 @@ import pytest
 from django.utils.functional import lazystr
 
 from celery_mailproxy.errors import InvalidMessage
-from celery_mailproxy.mail.arguments import normalise_arguments
+from celery_mailproxy.mail.arguments import _SYNONYMS, ARGUMENTS, TASK_ARGUMENTS, normalise_arguments
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.mail.priority import Priority
+from celery_mailproxy.tasks.sending.base_tasks import SendTask
+from celery_mailproxy.tasks.sending.callbacks import CALLBACK_ARGUMENTS
 from tests.unit.mail.mails import mail
 
 
@@ -46,6 +48,38 @@ def test_unknown_argument_names_the_nearest() -> None:
     with pytest.raises(InvalidMessage, match="did you mean subject") as caught:
         normalise_arguments({"subjekt": "Hi"})
     assert caught.value.argument == "subjekt"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("on_snt", "on_sent"),
+        ("on_failure", None),
+        ("on_bounce", "on_bounced"),
+        ("on_defered", "on_deferred"),
+        ("per_recipients", "per_recipient"),
+        ("sender", "from_email"),
+        ("from_", "from_email"),
+        ("recipients", "to"),
+        ("recipient_list", "to"),
+        ("text", "body"),
+        ("message", "body"),
+        ("html", "html_body"),
+        ("HTML_message", "html_body"),
+    ],
+)
+def test_arguments_of_the_task_and_others_words_are_proposed(given: str, meant: str | None) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        normalise_arguments({given: "x"})
+    if meant is not None:
+        assert caught.value.problem == f"is not an argument of an email; did you mean {meant}?"
+    assert caught.value.argument == given
+
+
+def test_what_is_proposed_is_what_the_tasks_take() -> None:
+    assert {*CALLBACK_ARGUMENTS, *SendTask.own_arguments} == set(TASK_ARGUMENTS)
+    assert set(_SYNONYMS.values()) <= ARGUMENTS
+    assert not _SYNONYMS.keys() & {*ARGUMENTS, *TASK_ARGUMENTS}
 
 
 def test_aware_time_of_any_zone_becomes_unix_seconds() -> None:

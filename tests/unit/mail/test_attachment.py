@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from email.message import EmailMessage
 from email.mime.application import MIMEApplication
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from celery_mailproxy.errors import InvalidMessage
+from celery_mailproxy.mail.arguments import normalise_arguments
 from celery_mailproxy.mail.message import Attachment
 from tests.unit.mail.mails import mail
 
@@ -34,7 +37,7 @@ def test_content_id_makes_an_inline_attachment() -> None:
 
 def test_references_keep_where_they_are() -> None:
     url = Attachment.from_url("https://example.com/files/r.pdf?x=1")
-    path = Attachment.from_path("/srv/r.csv")
+    path = Attachment.from_proxy_disk("/srv/r.csv")
     endpoint = Attachment.from_endpoint("invoice_id=7", filename="i.pdf")
     assert (url.fetch_mode, url.filename, url.mime_type) == ("http_url", "r.pdf", "application/pdf")
     assert (path.fetch_mode, path.filename, path.mime_type) == ("filesystem", "r.csv", "text/csv")
@@ -42,12 +45,43 @@ def test_references_keep_where_they_are() -> None:
     assert Attachment.from_json(endpoint.to_json()) == endpoint
 
 
+def test_a_file_of_this_machine_is_read_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "Größe.pdf"
+    path.write_bytes(b"%PDF \xff")
+    for attachment in (Attachment.from_file(path), Attachment.from_file(str(path)), Attachment.from_any(path)):
+        assert (attachment.filename, attachment.content, attachment.mime_type) == (
+            "Größe.pdf",
+            b"%PDF \xff",
+            "application/pdf",
+        )
+    named = Attachment.from_file(path, filename="a.png", mime_type="image/png", content_id="logo")
+    assert (named.filename, named.mime_type, named.disposition) == ("a.png", "image/png", "inline")
+    (attached,) = mail(attachments=[path]).attachments
+    assert attached.content == b"%PDF \xff"
+    # On the broker it is content, as that of any other: the worker may be on another machine.
+    (plain,) = normalise_arguments({"attachments": [path]})["attachments"]
+    assert Attachment.from_json(json.loads(json.dumps(plain))) == attached
+
+
+@pytest.mark.parametrize("name", ["absent.pdf", ".", "nul\0.pdf"])
+def test_a_file_that_cannot_be_read_is_refused_in_the_caller(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidMessage, match="a file on this machine that can be read") as caught:
+        normalise_arguments({"attachments": [("a.txt", "x"), tmp_path / name]})
+    assert caught.value.argument == "attachments[1]"
+    assert str(tmp_path) not in str(caught.value.redacted())
+
+
+def test_a_file_of_the_proxys_disk_is_not_looked_for_here() -> None:
+    attachment = Attachment.from_proxy_disk(PurePosixPath("/srv/no such/r.csv"))
+    assert (attachment.storage_path, attachment.filename) == ("/srv/no such/r.csv", "r.csv")
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: Attachment.from_url("ftp://example.com/x"),
         lambda: Attachment.from_url("https://[::1]/x.pdf"),
-        lambda: Attachment.from_path("relative.pdf"),
+        lambda: Attachment.from_proxy_disk("relative.pdf"),
         lambda: Attachment.from_endpoint("https://example.com/steal", filename="x"),
         lambda: Attachment.from_endpoint("[https://example.com/steal]", filename="x"),
         lambda: Attachment.from_endpoint("x", filename=""),

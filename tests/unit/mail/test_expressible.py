@@ -112,7 +112,7 @@ def test_what_the_check_raises_is_what_the_encoding_raises(arguments: dict[str, 
         {"headers": {"List-Id": LONG}},
         {"to": f'"{LONG} {"é" * 90}" <b@example.com>', "subject": "ééé" * 90, "headers": {"DKIM-Signature": LONG}},
         {"html_body": "h", "attachments": [Attachment(content=b"x", content_id=LONG)]},
-        {"attachments": [Attachment.from_path("/x/i.pdf"), Attachment(filename="a.pdf", content=b"")]},
+        {"attachments": [Attachment.from_proxy_disk("/x/i.pdf"), Attachment(filename="a.pdf", content=b"")]},
         {"attachments": [Attachment(content=SIGNED, mime_type="message/rfc822")]},
         {"attachments": [Attachment(content=SIGNED, is_part=True)]},
         {"raw": "From: a@x.org\nContent-Type: message/delivery-status\n\nx"},
@@ -123,7 +123,7 @@ def test_the_check_refuses(refused: dict[str, Any]) -> None:
         check_expressible(mail(**refused))
 
 
-@pytest.mark.parametrize("reference", [[], [Attachment.from_path("/x/i.pdf")]])
+@pytest.mark.parametrize("reference", [[], [Attachment.from_proxy_disk("/x/i.pdf")]])
 def test_the_check_encodes_no_file(reference: list[Attachment]) -> None:
     size = 4_000_000
     message = mail(body="b", attachments=[*reference, ("a.bin", bytes(size))])

@@ -127,7 +127,7 @@ def test_references_stay_references() -> None:
 
 
 def test_reference_beside_text_html_and_image_leaves_no_mixed_root() -> None:
-    payload = encoded(body="t", html_body="h", attachments=[Attachment.from_path("/x/i.pdf"), IMAGE])
+    payload = encoded(body="t", html_body="h", attachments=[Attachment.from_proxy_disk("/x/i.pdf"), IMAGE])
     # To a multipart/mixed of text the proxy could add nothing: it would fail on it, again and again.
     assert shape(parsed(payload)) == {"alternative": ["text/plain", {"related": ["text/html", "image/png"]}]}
     assert [item["filename"] for item in payload["attachments"]] == ["i.pdf"]
@@ -147,7 +147,7 @@ def test_reference_beside_text_html_and_image_leaves_no_mixed_root() -> None:
 )
 def test_special_attachment_beside_a_reference_is_unsupported(attachment: Attachment) -> None:
     with pytest.raises(UnsupportedMessage) as caught:
-        encoded(body="t", attachments=[Attachment.from_path("/x/i.pdf"), attachment])
+        encoded(body="t", attachments=[Attachment.from_proxy_disk("/x/i.pdf"), attachment])
     assert caught.value.argument == "attachments[1]"
 
 

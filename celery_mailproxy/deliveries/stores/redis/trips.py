@@ -125,7 +125,10 @@ class RedisTrips:
 
     def _translated(self, exc: Exception) -> StoreError:
         text = hide_secrets_of(self._url, str(exc))
-        return StoreError(f"the delivery store {self.shown_url} cannot be used: {type(exc).__name__}: {text}")
+        return StoreError(
+            f"the delivery store {self.shown_url} cannot be used: {type(exc).__name__}: {text.rstrip('.')}. Start that "
+            "Redis, or correct mail_proxy_store"
+        )
 
     def _is_secret(self, exc: Exception) -> bool:
         # Where no master is found, some releases of redis-py quote the options of their connections.

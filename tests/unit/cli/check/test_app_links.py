@@ -25,6 +25,14 @@ def test_settings_without_a_sync_token_fail() -> None:
     assert check_settings(settings(mail_proxy_sync_token=None, mail_proxy_sync_auth="none")).outcome is Outcome.WARNING
 
 
+def test_variables_that_are_no_settings_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PROXY_TOKNE", "secret-of-somebody")
+    link = check_settings(settings())
+    assert link.outcome is Outcome.WARNING
+    assert "MAIL_PROXY_TOKNE (did you mean MAIL_PROXY_TOKEN?)" in link.found
+    assert "secret" not in link.found
+
+
 def test_a_check_without_application_says_so() -> None:
     link = check_application(Celery("default", set_as_current=False))
     assert (link.outcome, link.remedy) == (Outcome.WARNING, "Name yours: celery -A proj mailproxy check")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from celery_mailproxy.deliveries import stores
@@ -9,7 +11,7 @@ from celery_mailproxy.deliveries.stores import Retention, open_store
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
 from celery_mailproxy.deliveries.stores.sqlite.store import SQLiteStore
-from celery_mailproxy.errors import ConfigurationError
+from celery_mailproxy.errors import ConfigurationError, StoreError
 
 
 def test_public_names_are_sorted() -> None:
@@ -44,3 +46,18 @@ def test_unknown_url_is_named_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_store(url, retention=Retention())
     assert "s3c" not in str(caught.value)
+
+
+def test_a_redis_that_is_away_is_named_with_what_to_do() -> None:
+    store = open_store("redis://:s3cret@127.0.0.1:9/0", retention=Retention())
+    with pytest.raises(StoreError, match=r"Start that Redis, or correct mail_proxy_store$") as caught:
+        store.get("m")
+    assert "s3cret" not in str(caught.value)
+    store.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss+cluster", "unix"])
+def test_a_missing_client_is_named_with_the_extra_that_has_it(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "celery_mailproxy.deliveries.stores.redis.store", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "celery-mailproxy\[redis\]"'):
+        open_store(f"{scheme}://host", retention=Retention())
