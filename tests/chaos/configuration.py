@@ -30,8 +30,9 @@ class Configuration:
     mails: int = 2000
     #: How long mails are sent and faults done.
     seconds: float = 300.0
-    #: How long it is waited for the last mail to end.
+    #: How long it is waited for what is still to come while nothing moves, and in all: on a busy machine it comes late.
     patience_seconds: float = 180.0
+    longest_seconds: float = 1500.0
     gap_seconds: float = 3.0
 
     @property

@@ -106,17 +106,20 @@ class _Course:
 
     def _wait_for_the_end(self) -> None:
         """Until nothing is awaited and all is quiet, or patience is at its end."""
-        deadline = time.monotonic() + self._configuration.patience_seconds
-        while time.monotonic() < deadline:
+        configuration = self._configuration
+        began_at = time.time()
+        quiet_seconds = 0.0
+        while quiet_seconds < configuration.patience_seconds and time.time() - began_at < configuration.longest_seconds:
             events = self._reader.events
-            quiet_seconds = time.time() - max((event["time"] for event in events if _is_work(event)), default=0.0)
+            last_at = max((event["time"] for event in events if _is_work(event)), default=0.0)
+            quiet_seconds = time.time() - max(last_at, began_at)
             is_called = sum(event["what"] == "all called" for event in events) == len(Side)
             # Judging keeps the relays waiting, and where something moves it is not the end.
-            is_quiet = is_called and quiet_seconds > self._configuration.quiet_seconds
-            if is_quiet and not judge(self._items, events, broker=self._configuration.broker).awaited:
+            is_quiet = is_called and quiet_seconds > configuration.quiet_seconds
+            if is_quiet and not judge(self._items, events, broker=configuration.broker).awaited:
                 return
             time.sleep(_ROUND_SECONDS)
-        self._tell(f"{self._configuration.name}: patience is at its end")
+        self._tell(f"{configuration.name}: patience is at its end")
 
     def _note_statuses(self) -> None:
         ids = gather(self._reader.events).numbers
