@@ -41,6 +41,7 @@ _COMMANDS = {
     "receiver": "Receive delivery reports in a standalone process.",
     "replay": "Run failed handlers again.",
     "send": "Send one email.",
+    "setup": "Create or update the tenant and the SMTP account on the proxy.",
     "share": "Set the share of mail sent through the proxy.",
     "status": "Show a message's status.",
     "tail": "Follow mail events as they happen.",

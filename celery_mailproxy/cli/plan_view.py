@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ...cli.terminal import Terminal, plain
-from ...proxy.provisioning import Plan, Row, State
+from ..proxy.provisioning import Plan, Row, State
+from .terminal import Terminal, plain
 
 __all__ = ["show_plan"]
 

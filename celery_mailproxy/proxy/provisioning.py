@@ -153,7 +153,8 @@ def _plan_account(account: Mapping[str, Any] | None, wanted: Wanted) -> tuple[li
     asked = {**(_NEW_ACCOUNT if is_new else {}), **given}
     if is_new and "host" not in asked:
         raise ConfigurationError(
-            f"the SMTP server must be given: the tenant has no account {wanted.account_id!r} on the proxy yet."
+            f"the SMTP server must be given: the tenant has no account {wanted.account_id!r} on the proxy yet. Name it "
+            "with --smtp-host, as the proxy reaches it; in Django EMAIL_HOST or MAILERS may name it, too."
         )
     names = ("host", "port", "user", "use_tls")
     rows = [_row("account", name, now.get(name), asked.get(name), is_new=is_new) for name in names]

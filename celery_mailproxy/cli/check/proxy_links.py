@@ -123,7 +123,10 @@ class ProxyProbe:
             remedy = "Set mail_proxy_tenant. Every release but 0.5.0 refuses an email without a tenant."
             return warning("tenant", "mail_proxy_tenant is not set: each email must name one", remedy)
         name = self.server.tenant
-        remedy = "Create it on the proxy, or correct mail_proxy_tenant. Ids are case-sensitive."
+        remedy = (
+            "Create it on the proxy (`celery mailproxy setup`, in Django `manage.py mailproxy_setup`), or correct "
+            "mail_proxy_tenant. Ids are case-sensitive."
+        )
         try:
             self.tenant = self.client.tenant(name)
         except (ProxyRequestError, ProxyUnavailable) as exc:
@@ -150,7 +153,10 @@ class ProxyProbe:
             remedy = "Set mail_proxy_account to one of them." if accounts else "Add an SMTP account to the tenant."
             return warning("account", f"mail_proxy_account is not set; the tenant has {listed}", remedy)
         if wanted not in accounts:
-            remedy = "Set mail_proxy_account to one that it has, or add the account on the proxy."
+            remedy = (
+                "Set mail_proxy_account to one that it has, or add the account on the proxy: `celery mailproxy setup`, "
+                "in Django `manage.py mailproxy_setup`."
+            )
             return failed("account", f"no account {wanted!r}: the tenant has {listed}", remedy)
         account = accounts[wanted]
         tls = ", TLS" if account.get("use_tls") else ""

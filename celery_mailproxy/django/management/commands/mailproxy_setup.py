@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,16 +12,15 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 from django.http.request import validate_host
 
-from celery_mailproxy.cli.terminal import Terminal, plain
+from celery_mailproxy.cli.tenant_setup import read_password, set_up, show_outcome, wanted_of
+from celery_mailproxy.cli.terminal import plain
 from celery_mailproxy.conf import readers as types
-from celery_mailproxy.conf.settings import DEFAULT_SERVER, ServerSettings, Settings, Unset, load_settings
+from celery_mailproxy.conf.settings import DEFAULT_SERVER, ServerSettings, Settings, load_settings
 from celery_mailproxy.django.management.terminals import terminal_of
 from celery_mailproxy.django.setup.mounting import attachments_path, sync_path
-from celery_mailproxy.django.setup.plan_view import show_plan
 from celery_mailproxy.django.setup.smtp_account import smtp_account
 from celery_mailproxy.errors import ConfigurationError, MailProxyError
-from celery_mailproxy.proxy.administration import ProxyAdministration
-from celery_mailproxy.proxy.provisioning import Plan, Wanted, apply, make_plan
+from celery_mailproxy.proxy.provisioning import Plan, Wanted
 
 
 class Command(BaseCommand):
@@ -64,95 +60,34 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         terminal = terminal_of(self, options)
+        is_dry_run, is_json = options["dry_run"], options["json"]
         try:
             settings = load_settings(current_app)
             server = settings.server(options["server"])
             wanted = _wanted(settings, server, options)
-            proxy = ProxyAdministration(server)
-            try:
-                plan = make_plan(proxy, wanted)
-                if not options["json"]:
-                    _show(terminal, proxy, plan)
-                if not options["dry_run"]:
-                    apply(proxy, wanted, plan)
-            finally:
-                proxy.close()
+            plan = set_up(None if is_json else terminal, server, wanted, is_dry_run=is_dry_run)
         except (MailProxyError, OSError) as exc:
             raise CommandError(plain(str(exc))) from exc
-        self._conclude(terminal, settings, wanted, plan, options)
-
-    def _conclude(
-        self, terminal: Terminal, settings: Settings, wanted: Wanted, plan: Plan, options: dict[str, Any]
-    ) -> None:
         notes = list(_notes(settings, wanted, plan))
-        if options["json"]:
-            rows = [row.to_json() for row in plan.rows]
-            answer = {"changes": plan.changes, "is_dry_run": options["dry_run"], "rows": rows, "notes": notes}
-            self.stdout.write(json.dumps(answer))
-            return
-        terminal.line(_verdict(plan, is_dry_run=options["dry_run"]))
-        for note in notes:
-            terminal.line(f"{terminal.symbol('→', '->')} {note}")
+        show_outcome(terminal, plan, notes, is_dry_run=is_dry_run, is_json=is_json)
 
 
 def _wanted(settings: Settings, server: ServerSettings, options: dict[str, Any]) -> Wanted:
-    if server.tenant is None or server.account is None:
-        missing = "tenant" if server.tenant is None else "account"
-        raise ConfigurationError(f"mail_proxy_{missing} must be set: it is the id under which it will be created.")
     given = {
         "host": options["smtp_host"],
         "port": options["smtp_port"],
         "user": options["smtp_user"],
-        "password": _password(options["smtp_password_file"]),
+        "password": read_password(options["smtp_password_file"]),
         "use_tls": options["use_tls"],
     }
-    return Wanted(
-        tenant_id=server.tenant,
-        account_id=server.account,
+    return wanted_of(
+        settings,
+        server,
         callback_url=options["callback_url"],
-        sync_path=sync_path() or settings.report_path,
-        attachments_path=attachments_path() or settings.attachments_path,
-        sync_token=_sync_token(settings, server.tenant),
         smtp=smtp_account(given, mailer=options["mailer"]),
+        sync_path=sync_path(),
+        attachments_path=attachments_path(),
     )
-
-
-def _sync_token(settings: Settings, tenant_id: str) -> str | None:
-    """The token that the tenant is to send; the new one while two are good. None where anybody may report."""
-    tokens = settings.sync_token
-    if settings.sync_auth == "none":
-        return None
-    # Unset, or other tenants' only: this one's reports would all be refused.
-    found = () if isinstance(tokens, Unset) else tokens.get(tenant_id) or tokens.get(None) or ()
-    if not found:
-        raise ConfigurationError(
-            f"mail_proxy_sync_token must hold a token for the tenant {tenant_id!r}: set it to a long random text."
-        )
-    return found[0]
-
-
-def _password(path: str | None) -> str | None:
-    if path is None:
-        return None
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    if not (password := text.strip("\r\n")):
-        raise ConfigurationError(f"--smtp-password-file must hold a password, and {path} is empty.")
-    return password
-
-
-def _show(terminal: Terminal, proxy: ProxyAdministration, plan: Plan) -> None:
-    terminal.line(f"{proxy.server.url} ({proxy.api.name} API)")
-    show_plan(terminal, plan)
-
-
-def _verdict(plan: Plan, *, is_dry_run: bool) -> str:
-    fields = f"{plan.changes} field{'' if plan.changes == 1 else 's'}"
-    again = ""
-    if plan.sends_again:
-        again = f" The password {'would be' if is_dry_run else 'was'} sent again: this proxy does not show it."
-    if not plan.changes:
-        return f"Nothing to change.{again}"
-    return f"{fields} would change. Nothing was written.{again}" if is_dry_run else f"{fields} changed.{again}"
 
 
 def _notes(settings: Settings, wanted: Wanted, plan: Plan) -> Iterator[str]:
