@@ -42,6 +42,7 @@ _COMMANDS = {
     "send": "Send one email.",
     "share": "Set the share of mail sent through the proxy.",
     "status": "Show a message's status.",
+    "suppressed": "Show and change the suppression list.",
     "tail": "Follow mail events as they happen.",
 }
 

@@ -14,6 +14,7 @@ from ..sought_address import SoughtAddress
 from ..suspension import Step
 from .leases import lease_after
 from .outbox import Outbox
+from .suppression import SuppressionList
 
 __all__ = [
     "AS_USUAL",
@@ -150,6 +151,9 @@ class DeliveryStore(ABC):
 
     #: Says what time it is.
     clock: Callable[[], datetime]
+
+    #: Addresses that are to get no more mail.
+    suppression: SuppressionList
 
     @property
     @abstractmethod

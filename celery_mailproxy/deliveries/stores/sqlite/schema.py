@@ -55,6 +55,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX deliveries_undispatched ON deliveries (undispatched_ms)
             WHERE undispatched_ms IS NOT NULL""",
     ),
+    (
+        # at: as `packing.pack_time` writes it.
+        """CREATE TABLE suppressed (
+            address TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            at TEXT NOT NULL,
+            message_id TEXT,
+            PRIMARY KEY (address, cause)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 
