@@ -21,6 +21,7 @@ _PUBLIC = {
         "DeliveryCancelled",
         "DeliveryError",
         "DeliveryExpired",
+        "DeliverySuppressed",
         "InvalidMessage",
         "InvalidReport",
         "MailProxyError",

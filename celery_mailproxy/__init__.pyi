@@ -11,6 +11,7 @@ from .errors import ConfigurationError as ConfigurationError
 from .errors import DeliveryCancelled as DeliveryCancelled
 from .errors import DeliveryError as DeliveryError
 from .errors import DeliveryExpired as DeliveryExpired
+from .errors import DeliverySuppressed as DeliverySuppressed
 from .errors import InvalidMessage as InvalidMessage
 from .errors import InvalidReport as InvalidReport
 from .errors import MailProxyError as MailProxyError

@@ -172,6 +172,10 @@ class DeliveryExpired(DeliveryError):
     """A mail was not sent by its `expires_at`."""
 
 
+class DeliverySuppressed(DeliveryError):
+    """A mail was not sent, since all its recipients are on the suppression list."""
+
+
 class CancelSend(MailProxyError):
     """Raise it in a `mail_submitting` handler to withdraw the mail. `reason` is for its report, and quotes no address.
 

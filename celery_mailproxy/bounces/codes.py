@@ -50,7 +50,8 @@ def bounce_type_of(status: str | None, reply: str | None, text: str) -> BounceTy
         return "hard" if status == "4.0.0" and is_about_domain(text) else "soft"
     if status in _HARD:
         # Some servers have one code for all that is wrong with a mailbox.
-        return "soft" if status == "5.2.1" and is_about_space(text) else "hard"
+        is_full = is_about_space(text) and (status == "5.2.1" or not is_about_address(text))
+        return "soft" if is_full else "hard"
     if status in _NO_DOMAIN:
         return "hard"
     if status is not None and status not in _VAGUE:

@@ -44,6 +44,7 @@ _COMMANDS = {
     "setup": "Create or update the tenant and the SMTP account on the proxy.",
     "share": "Set the share of mail sent through the proxy.",
     "status": "Show a message's status.",
+    "suppressed": "Show and change the suppression list.",
     "tail": "Follow mail events as they happen.",
 }
 

@@ -20,6 +20,12 @@ __all__ = ["ADDRESS_PROBLEM", "LEFT", "erase_in", "read_address"]
 #: The exit code where something that holds the address was left as it is.
 LEFT = 3
 
+_SUPPRESSED = {
+    "kept": "It stays on the suppression list: no mail goes there.",
+    "removed": "It was removed from the suppression list: mail may be sent there again.",
+    "would be removed": "It would be removed from the suppression list: mail may be sent there again then.",
+}
+
 ADDRESS_PROBLEM = "must be one mail address, such as name@example.com"
 
 #: kind → why such a thing is left, and what to do.
@@ -48,12 +54,23 @@ def read_address(text: str) -> SoughtAddress | None:
 
 
 def erase_in(
-    store: DeliveryStore, sought: SoughtAddress, terminal: Terminal, *, is_json: bool, is_dry_run: bool
+    store: DeliveryStore,
+    sought: SoughtAddress,
+    terminal: Terminal,
+    *,
+    is_json: bool,
+    is_dry_run: bool,
+    keeps_suppressed: bool = False,
 ) -> bool:
-    """Erase the address, and show what was done and what was left; whether nothing was. Never shows the address."""
+    """Erase the address, and show what was done and what was left; whether nothing was. Never shows the address.
+
+    It leaves the suppression list, too, unless `keeps_suppressed`.
+    """
     with closing(store.erase(sought, is_dry_run=is_dry_run)) as pages:  # type: ignore[type-var]
         erased = reduce(Erased.joined, _watched(pages, terminal), Erased())
     kept = [_without(each, sought) for each in erased.kept]
+    # At last: until then no mail brings it back.
+    suppressed = _leave_list(store, sought, is_dry_run=is_dry_run, keeps_suppressed=keeps_suppressed)
     if is_json:
         terminal.json(
             {
@@ -61,12 +78,28 @@ def erase_in(
                 "looked_at": erased.looked_at,
                 "changed": len(erased.changed),
                 "deleted": len(erased.deleted),
+                "suppressed": suppressed,
                 "kept": [asdict(each) for each in kept],
             }
         )
     else:
         _show(terminal, erased, kept, is_dry_run=is_dry_run)
+        if suppressed is not None:
+            terminal.line(_SUPPRESSED[suppressed])
     return not kept
+
+
+def _leave_list(store: DeliveryStore, sought: SoughtAddress, *, is_dry_run: bool, keeps_suppressed: bool) -> str | None:
+    """What becomes of it on the suppression list, as a word; None where it is not there."""
+    address = sought.address.lower()
+    if not store.suppression.find([address]):
+        return None
+    if keeps_suppressed:
+        return "kept"
+    if is_dry_run:
+        return "would be removed"
+    store.suppression.remove([address])
+    return "removed"
 
 
 def _watched(pages: Iterable[Erased], terminal: Terminal) -> Iterator[Erased]:

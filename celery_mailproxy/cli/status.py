@@ -8,6 +8,7 @@ import click
 
 from ..deliveries.delivery import Delivery, HistoryEntry
 from ..deliveries.report import utcnow
+from ..deliveries.suppression import DIGESTS
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .delivery_view import show_delivery
@@ -74,7 +75,7 @@ def _to_json(delivery: Delivery) -> dict[str, Any]:
         "is_known": delivery.is_known,
         "member_ids": list(delivery.member_ids),
         **times,
-        "summary": dict(delivery.summary),
+        "summary": {name: value for name, value in delivery.summary.items() if name != DIGESTS},
         "history": [_entry_to_json(entry) for entry in delivery.history],
     }
 

@@ -42,6 +42,7 @@ STYLES = {
     "complained": "red",
     "cancelled": "dim",
     "expired": "yellow",
+    "suppressed": "yellow",
     "pec": "magenta",
 }
 

@@ -127,6 +127,7 @@ class Settings:
 
     bounce_mailbox: str | None = _setting(None, types.mailbox_url, secret=True)
     bounce_address: str | None = _setting(None, types.verp_template)
+    suppression: bool = _setting(False, types.boolean)
 
     migration: MigrationSettings | None = _setting(None, read_migration)
 

@@ -35,6 +35,7 @@ class Status(str, Enum):
     REJECTED = "rejected"  #: the proxy never took it
     CANCELLED = "cancelled"  #: withdrawn by the application before it was sent
     EXPIRED = "expired"  #: not sent by the moment after which it should not be
+    SUPPRESSED = "suppressed"  #: not sent, since its recipients are on the suppression list
 
     def __str__(self) -> str:
         return self.value
@@ -45,7 +46,10 @@ class Status(str, Enum):
         return self in _ENDS
 
 
-_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED, Status.CANCELLED, Status.EXPIRED})
+#: We ourselves withheld the mail.
+_WITHHELD = (Status.CANCELLED, Status.EXPIRED, Status.SUPPRESSED)
+
+_ENDS = frozenset({Status.SENT, Status.ERROR, Status.BOUNCED, Status.REJECTED, *_WITHHELD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any
 from .delivery import Delivery, HistoryEntry, Status, callback_name, is_undispatched
 from .report import DeliveryReport
 from .sought_address import ERASED, SoughtAddress
+from .suppression import DIGESTS, digest_of
 from .suspension import Suspension, SuspensionState
 
 __all__ = ["Fate", "erase", "is_open", "may_be_in_message"]
@@ -98,7 +99,7 @@ def _erased(delivery: Delivery, sought: SoughtAddress) -> Delivery:
         callbacks=callbacks,
         metadata=sought.erased_from(delivery.metadata),
         tags=tuple(sought.erased_from(tag) for tag in delivery.tags),
-        summary=_erased_summary(delivery.summary, sought),
+        summary=_erased_summary(_without_digest(delivery, sought), sought),
         members=tuple(_erased_member(each, index, sought) for index, each in enumerate(delivery.members)),
     )
 
@@ -131,6 +132,14 @@ def _erased_callbacks(
             if is_in:
                 dropped.add(callback_name(outcome, index, signature))
     return kept, frozenset(dropped)
+
+
+def _without_digest(delivery: Delivery, sought: SoughtAddress) -> Mapping[str, Any]:
+    summary = delivery.summary
+    digest = digest_of(delivery.message_id, sought.address)
+    if digest not in (summary.get(DIGESTS) or ()):
+        return summary
+    return {**summary, DIGESTS: [each for each in summary[DIGESTS] if each != digest]}
 
 
 def _erased_summary(summary: Mapping[str, Any], sought: SoughtAddress) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
     new → queued → deferred* → sent | error        and after sent: bounced
     new → rejected
-    new | queued | deferred → cancelled | expired
+    new | queued | deferred → cancelled | expired | suppressed
 
 A late `deferred` never undoes an end; a bounce after sent is legal. A complaint says nothing of the way: it is news in
 every status but `rejected`, and changes none.
@@ -26,6 +26,7 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         Kind.BOUNCED: Status.BOUNCED,
         Kind.CANCELLED: Status.CANCELLED,
         Kind.EXPIRED: Status.EXPIRED,
+        Kind.SUPPRESSED: Status.SUPPRESSED,
     }
     table = {
         Status.NEW: {
@@ -50,6 +51,7 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         Status.REJECTED: {},
         Status.CANCELLED: {Kind.QUEUED: Status.CANCELLED},
         Status.EXPIRED: {Kind.QUEUED: Status.EXPIRED},
+        Status.SUPPRESSED: {Kind.QUEUED: Status.SUPPRESSED},
     }
     for status, row in table.items():
         if row:

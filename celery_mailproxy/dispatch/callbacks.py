@@ -25,6 +25,7 @@ _OUTCOMES: Mapping[Kind, str] = {
     Kind.ERROR: "error",
     Kind.REJECTED: "error",
     Kind.EXPIRED: "error",
+    Kind.SUPPRESSED: "error",
     Kind.DEFERRED: "deferred",
     Kind.BOUNCED: "bounced",
 }

@@ -27,6 +27,7 @@ from .postponing import Postponer, postponer_of
 from .resumer import resumer_of
 from .run import RUN_SECONDS, Run
 from .signals import mail_queued
+from .suppression import SuppressionNotes
 
 __all__ = ["Dispatcher", "dispatcher_of"]
 
@@ -254,7 +255,12 @@ def dispatcher_of(runtime: Runtime) -> Dispatcher:
 
 
 def _build(runtime: Runtime) -> Dispatcher:
-    notifier = Notifier(app=runtime.app, emit=events_of(runtime).emit, resumer=resumer_of(runtime))
+    notifier = Notifier(
+        app=runtime.app,
+        emit=events_of(runtime).emit,
+        resumer=resumer_of(runtime),
+        suppression=SuppressionNotes(runtime.store.suppression) if runtime.settings.suppression else None,
+    )
     return Dispatcher(
         app=runtime.app,
         store=runtime.store,

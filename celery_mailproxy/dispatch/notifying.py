@@ -15,6 +15,7 @@ from ..errors import visible
 from .callbacks import CallbackPublisher
 from .resumer import Resumer
 from .signals import signals_of
+from .suppression import SuppressionNotes
 
 __all__ = ["Notifier"]
 
@@ -25,7 +26,7 @@ class Notifier:
     """Notifies an application of single reports.
 
     `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
-    results of tasks that wait for their mail.
+    results of tasks that wait for their mail. `suppression` puts addresses on the suppression list.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Notifier:
         app: Celery,
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
         resumer: Resumer | None = None,
+        suppression: SuppressionNotes | None = None,
     ) -> None:
         self._app = app
         self._emit = emit
         self._resumer = resumer
+        self._suppression = suppression
         self._callbacks = CallbackPublisher(app)
 
     def has_listeners(self, recorded: Recorded) -> bool:
@@ -51,7 +54,9 @@ class Notifier:
     def notify(self, recorded: Recorded, *, is_heard: bool) -> Dispatched:
         """Dispatch one report; `is_heard` is what `has_listeners` says. Raises `StoreError` and `OperationalError`."""
         report, delivery = recorded.report, _known(recorded)
-        # Before all else: it may fail with the broker, and can be done twice without harm.
+        # These before all else: they may fail with store or broker, and can be done twice without harm.
+        if self._suppression is not None:
+            self._suppression.note(report, delivery)
         is_resumed = self._resume(report, delivery)
         if delivery is not None and delivery.members:
             # It is no mail: the application is notified of each member.

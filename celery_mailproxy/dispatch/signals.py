@@ -30,6 +30,7 @@ __all__ = [
     "mail_rejected",
     "mail_sent",
     "mail_submitting",
+    "mail_suppressed",
     "signals_of",
 ]
 
@@ -105,6 +106,8 @@ mail_complained = _signal("mail_complained")
 mail_cancelled = _signal("mail_cancelled")
 #: The mail was not sent by its `expires_at`.
 mail_expired = _signal("mail_expired")
+#: The mail was not sent, since its recipients are on the suppression list.
+mail_suppressed = _signal("mail_suppressed")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
 #: Any of the above but `mail_queued`, after the particular signal.
@@ -124,6 +127,7 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.COMPLAINED: (mail_complained, delivery_reported),
     Kind.CANCELLED: (mail_cancelled, delivery_reported),
     Kind.EXPIRED: (mail_expired, delivery_reported),
+    Kind.SUPPRESSED: (mail_suppressed, delivery_reported),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

@@ -1,9 +1,10 @@
-"""The Django models of the log; `log.models`, `log.relations` and `log.values` define them."""
+"""The Django models of the log; `log.models`, `log.relations`, `log.suppressed` and `log.values` define them."""
 
 from __future__ import annotations
 
 from .log.models import EmailLog, EmailLogEvent, EmailLogTag
 from .log.relations import EmailLogRelation
+from .log.suppressed import SuppressedEmail
 from .log.values import MailCount, OperatorValue, OutboxMessage
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "MailCount",
     "OperatorValue",
     "OutboxMessage",
+    "SuppressedEmail",
 ]

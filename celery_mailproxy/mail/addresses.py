@@ -17,7 +17,7 @@ from ..errors import InvalidMessage, UnsupportedMessage
 from .controls import has_surrogate, hides_line_break
 from .headers import read_text
 
-__all__ = ["Mailbox", "parse_mailbox", "parse_mailboxes"]
+__all__ = ["Mailbox", "address_key", "parse_mailbox", "parse_mailboxes"]
 
 #: The proxy's Python breaks lines at these, too, and then refuses the header.
 _LINE_SEPARATOR = re.compile("[\x85\u2028\u2029]")
@@ -51,6 +51,19 @@ class Mailbox:
         """What two spellings of one address have in common: the domain is compared without case (RFC 5321, 2.4)."""
         local, at, domain = self.address.rpartition("@")
         return f"{local}{at}{domain.lower()}" if at else domain
+
+
+def address_key(text: str) -> str | None:
+    """What every spelling of one address has in common, for the suppression list; None where the text is not one.
+
+    In small letters all of it, its domain in ASCII: `Ann <Ann@Bücher.example>` is `ann@xn--bcher-kva.example`. RFC 5321
+    leaves the part before the `@` to the server behind the domain; none worth the name has two mailboxes there that
+    differ in case alone.
+    """
+    try:
+        return parse_mailbox("address", text.strip()).address.lower()
+    except InvalidMessage:
+        return None
 
 
 def parse_mailbox(argument: str, text: str, *, needs_domain: bool = True) -> Mailbox:

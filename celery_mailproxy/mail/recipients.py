@@ -1,15 +1,16 @@
-"""`restricted`: a mail of a staging system, for those recipients only that may get any."""
+"""A mail for some of its recipients only: for those whom a staging system may reach, for those who are not unwanted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..errors import InvalidMessage
 from .headers import read_addresses
 from .message import MailMessage
 
-__all__ = ["restricted"]
+__all__ = ["keys_of", "restricted", "without"]
 
 
 def restricted(message: MailMessage, *, allowed: Sequence[str], redirect_to: Sequence[str]) -> MailMessage:
@@ -48,3 +49,34 @@ def _is_allowed(mailboxes: str, patterns: frozenset[str]) -> bool:
     return bool(addresses) and all(
         address in patterns or f"@{address.rpartition('@')[2]}" in patterns for address in addresses
     )
+
+
+def keys_of(message: MailMessage) -> tuple[str, ...]:
+    """The addresses of those who get the mail, each once, as `addresses.address_key` gives them."""
+    return tuple(dict.fromkeys(key for each in message.recipients for key in _keys(each)))
+
+
+def without(message: MailMessage, unwanted: Collection[str]) -> tuple[MailMessage, int]:
+    """The mail without those recipients, named by their keys, and how many of them it had.
+
+    Nobody may be left. They are not seen in `To` and `Cc` any more, unless these say nothing of who gets the mail
+    (`envelope`).
+    """
+    dropped = sum(key in unwanted for key in keys_of(message))
+    if not dropped:
+        return message, 0
+    names = ("envelope",) if message.envelope else ("to", "cc", "bcc")
+    kept: dict[str, Any] = {
+        name: tuple(each for each in getattr(message, name) if not _is_one_of(each, unwanted)) for name in names
+    }
+    if not any(kept.values()):
+        kept |= {"to": (), "cc": (), "bcc": (), "envelope": ()}
+    return replace(message, **kept), dropped
+
+
+def _is_one_of(mailboxes: str, unwanted: Collection[str]) -> bool:
+    return any(key in unwanted for key in _keys(mailboxes))
+
+
+def _keys(mailboxes: str) -> list[str]:
+    return [address.lower() for _, address in read_addresses(mailboxes)]

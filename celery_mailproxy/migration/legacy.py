@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ from kombu.exceptions import OperationalError
 from ..deliveries.delivery import Delivery, Status, is_undispatched
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
-from ..errors import DeliveryCancelled, DeliveryError, DeliveryExpired, InvalidMessage, MailProxyError, redact
+from ..errors import InvalidMessage, MailProxyError, redact
 from ..mail.message import MailMessage
 from ..mail.summary import summary_of
+from ..proxy.api import HELD_BACK
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
 from ..tasks.sending.gate import Withheld, gate_of
@@ -130,7 +131,7 @@ def send_legacy(
         message = _passed(runtime, outgoing, kept)
     except Withheld as exc:
         mail.report(exc.kind, exc.reason)
-        return LegacyAnswer(kind=Kind.ERROR, error=_WITHHELD[exc.kind](exc.reason, None, message_id))
+        return LegacyAnswer(kind=Kind.ERROR, error=HELD_BACK[exc.kind](exc.reason, None, message_id))
     except InvalidMessage as exc:
         refusal = exc.redacted()
         mail.report(Kind.ERROR, str(refusal))
@@ -152,14 +153,12 @@ def send_legacy(
     return LegacyAnswer(kind=Kind.SENT, value=value)
 
 
-_WITHHELD: Mapping[Kind, type[DeliveryError]] = {Kind.CANCELLED: DeliveryCancelled, Kind.EXPIRED: DeliveryExpired}
-
-
 def _passed(runtime: Runtime, outgoing: Outgoing | None, kept: Delivery) -> MailMessage | None:
     """The mail as it may leave; None where it is not known. Raises as `Gate.pass_through`."""
     gate = gate_of(runtime)
     if outgoing is not None:
-        return gate.pass_through(outgoing.message, kept)
+        message = gate.pass_through(outgoing.message, kept)
+        return gate.spared(message, gate.suppressed([message]))[0]
     if gate.restricts:
         raise InvalidMessage(
             "to", "must be known with mail_proxy_allowed_recipients or mail_proxy_redirect_to: see to_message's error"

@@ -12,13 +12,24 @@ from ..errors import (
     DeliveryCancelled,
     DeliveryError,
     DeliveryExpired,
+    DeliverySuppressed,
     MessageRejected,
     ProxyRequestError,
     ProxyUnavailable,
     UnforeseenError,
 )
 
-__all__ = ["ALREADY_SENT", "Call", "ProxyAPI", "SubmitAnswer", "UnreadableAnswer", "listed_of", "row", "rows"]
+__all__ = [
+    "ALREADY_SENT",
+    "HELD_BACK",
+    "Call",
+    "ProxyAPI",
+    "SubmitAnswer",
+    "UnreadableAnswer",
+    "listed_of",
+    "row",
+    "rows",
+]
 
 
 class UnreadableAnswer(ValueError):
@@ -42,11 +53,13 @@ class SubmitAnswer:
     `accepted`: the proxy has it (now, or since an earlier submission). `rejected`: id → reason, for good.
     `failed`: id → the proxy's refusal of a call with this message alone, which no retry fixes. `unsettled`: id → error;
     submit those again later, with the same id. `kinds`: how those end among the rejected that we ourselves held back.
+    `notes`: what is to be remembered of some that are submitted.
     """
 
     accepted: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, ProxyRequestError] = field(default_factory=dict)
     unsettled: Mapping[str, ProxyUnavailable | UnforeseenError] = field(default_factory=dict)
 
@@ -55,6 +68,7 @@ class SubmitAnswer:
             accepted=self.accepted + other.accepted,
             rejected={**self.rejected, **other.rejected},
             kinds={**self.kinds, **other.kinds},
+            notes={**self.notes, **other.notes},
             failed={**self.failed, **other.failed},
             unsettled={**self.unsettled, **other.unsettled},
         )
@@ -62,11 +76,11 @@ class SubmitAnswer:
     def raise_for(self, message_id: str) -> None:
         """Raise what became of a message, unless it was accepted.
 
-        `MessageRejected`, `DeliveryCancelled`, `DeliveryExpired`, or the error of its call.
+        `MessageRejected`, `DeliveryCancelled`, `DeliveryExpired`, `DeliverySuppressed`, or the error of its call.
         """
         if message_id in self.rejected:
             reason = self.rejected[message_id]
-            if (held_back := _HELD_BACK.get(self.kinds.get(message_id, Kind.REJECTED))) is not None:
+            if (held_back := HELD_BACK.get(self.kinds.get(message_id, Kind.REJECTED))) is not None:
                 raise held_back(reason, None, message_id)
             raise MessageRejected(message_id, reason)
         error = self.failed.get(message_id) or self.unsettled.get(message_id)
@@ -74,7 +88,12 @@ class SubmitAnswer:
             raise error
 
 
-_HELD_BACK: Mapping[Kind, type[DeliveryError]] = {Kind.CANCELLED: DeliveryCancelled, Kind.EXPIRED: DeliveryExpired}
+#: How a mail ends that we ourselves held back, and the error of that.
+HELD_BACK: Mapping[Kind, type[DeliveryError]] = {
+    Kind.CANCELLED: DeliveryCancelled,
+    Kind.EXPIRED: DeliveryExpired,
+    Kind.SUPPRESSED: DeliverySuppressed,
+}
 
 
 class ProxyAPI(ABC):

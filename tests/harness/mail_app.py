@@ -22,6 +22,7 @@ from celery_mailproxy import DeliveryReport, attachment_resolver, deliver_via_pr
 from celery_mailproxy.dispatch import signals
 from celery_mailproxy.dispatch.joining import Joiner
 from celery_mailproxy.dispatch.resumer import RESUME_HEADER
+from celery_mailproxy.dispatch.suppression import SuppressionNotes
 from celery_mailproxy.tasks.results.deliver_task import DeliverTask
 from celery_mailproxy.tasks.sending import handover
 
@@ -136,6 +137,18 @@ def on_join(self: Joiner, parent_id: str) -> DeliveryReport | None:
 Joiner.report_of = on_join  # type: ignore[method-assign]
 
 
+_note = SuppressionNotes.note
+
+
+def on_suppress(self: SuppressionNotes, report: DeliveryReport, delivery: Any) -> None:
+    # Between the record of a report and the note that its address gets no more mail.
+    _hang_at("suppress", report.message_id)
+    _note(self, report, delivery)
+
+
+SuppressionNotes.note = on_suppress  # type: ignore[method-assign]
+
+
 @celery_signals.task_prerun.connect
 @celery_signals.task_postrun.connect
 @celery_signals.task_success.connect
@@ -165,6 +178,7 @@ for each in (
     signals.mail_deferred,
     signals.mail_bounced,
     signals.mail_complained,
+    signals.mail_suppressed,
     signals.mail_pec,
 ):
     each.connect(on_signal)

@@ -257,7 +257,7 @@ class MailStack:
         self.worker.start()
 
     def hang_at(self, name: str, task_id: str) -> Path:
-        """Make the task hang at `postrun`, `publish`, `join` or `resume` (see `mail_app`).
+        """Make the task hang at `postrun`, `publish`, `join`, `resume` or `suppress` (see `mail_app`).
 
         The returned file exists once it does.
         """

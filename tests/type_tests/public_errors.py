@@ -10,6 +10,7 @@ from celery_mailproxy import (
     DeliveryCancelled,
     DeliveryError,
     DeliveryExpired,
+    DeliverySuppressed,
     InvalidMessage,
     InvalidReport,
     MailProxyError,
@@ -43,7 +44,7 @@ def errors_form_one_tree() -> None:
     value_errors: list[type[ValueError]] = [InvalidMessage, InvalidReport]
     invalid: type[InvalidMessage] = UnsupportedMessage
     root: type[Exception] = MailProxyError
-    undelivered: list[type[DeliveryError]] = [DeliveryCancelled, DeliveryExpired]
+    undelivered: list[type[DeliveryError]] = [DeliveryCancelled, DeliveryExpired, DeliverySuppressed]
     print(tree, value_errors, invalid, root, undelivered)
 
 

@@ -69,6 +69,7 @@ def mail_signals() -> None:
     assert_type(signals.mail_error, signals.MailSignal)
     assert_type(signals.mail_complained, signals.MailSignal)
     assert_type(signals.mail_expired, signals.MailSignal)
+    assert_type(signals.mail_suppressed, signals.MailSignal)
     assert_type(signals.mail_pec, signals.MailSignal)
     assert_type(signals.mail_queued, signals.MailSignal)
     assert_type(signals.mail_rejected, signals.MailSignal)
@@ -178,6 +179,7 @@ def status(status: Status) -> None:
     assert_type(status.REJECTED, Literal[Status.REJECTED])
     assert_type(status.CANCELLED, Literal[Status.CANCELLED])
     assert_type(status.EXPIRED, Literal[Status.EXPIRED])
+    assert_type(status.SUPPRESSED, Literal[Status.SUPPRESSED])
     assert_type(status.value, str)
     assert_type(status.is_end, bool)
 
@@ -192,6 +194,7 @@ def kind(kind: Kind) -> None:
     assert_type(kind.COMPLAINED, Literal[Kind.COMPLAINED])
     assert_type(kind.CANCELLED, Literal[Kind.CANCELLED])
     assert_type(kind.EXPIRED, Literal[Kind.EXPIRED])
+    assert_type(kind.SUPPRESSED, Literal[Kind.SUPPRESSED])
     assert_type(kind.PEC, Literal[Kind.PEC])
     assert_type(kind.value, str)
 

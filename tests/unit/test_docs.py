@@ -147,9 +147,9 @@ def test_the_reference_sums_up_each_command_as_its_help_does() -> None:
 def test_the_reference_names_the_options_of(name: str) -> None:
     command = mailproxy.get_command(click.Context(mailproxy), name)
     assert command is not None
-    options = {
-        option for each in command.params for option in (*each.opts, *each.secondary_opts) if option.startswith("--")
-    }
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    named = (name for one in commands for each in one.params for name in (*each.opts, *each.secondary_opts))
+    options = {option for option in named if option.startswith("--")}
     text = section(DOCS / "reference/command-line.md", name)
     rows = "\n".join(line for line in text.splitlines() if line.startswith("| `--"))
     assert set(re.findall(r"--[a-z][a-z-]*", "\n".join(row.split("|")[1] for row in rows.splitlines()))) == options

@@ -38,6 +38,7 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "DeliveryError",
         "DeliveryExpired",
         "DeliveryReport",
+        "DeliverySuppressed",
         "InvalidMessage",
         "InvalidReport",
         "Kind",

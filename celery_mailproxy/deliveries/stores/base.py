@@ -15,6 +15,7 @@ from ..suspension import Step
 from .leases import lease_after
 from .outbox import Outbox
 from .retention import Retention
+from .suppression import SuppressionList
 
 __all__ = [
     "AS_USUAL",
@@ -123,6 +124,9 @@ class DeliveryStore(ABC):
 
     #: Says what time it is.
     clock: Callable[[], datetime]
+
+    #: Addresses that are to get no more mail.
+    suppression: SuppressionList
 
     @property
     @abstractmethod

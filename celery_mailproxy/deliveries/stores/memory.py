@@ -16,6 +16,7 @@ from ..suspension import silent_since
 from .base import COUNTS_KEPT, Retention, count_span
 from .codec import decode_delivery, encode_delivery, encode_suspension
 from .erased_pages import PAGE
+from .memory_suppression import MemorySuppression
 from .outbox import Outbox, OutboxEntry, Turn
 from .row_store import Loaded, Rows, RowStore
 
@@ -32,6 +33,7 @@ class _Shelf:
     counts: dict[int, Counter[str]] = field(default_factory=dict)
     outbox: dict[str, OutboxEntry] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
+    suppression: MemorySuppression = field(default_factory=MemorySuppression)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -51,6 +53,7 @@ class MemoryStore(RowStore):
         super().__init__(retention, clock=clock)
         self._name = name
         self._shelf = _Shelf() if name is None else _SHELVES.setdefault(name, _Shelf())
+        self.suppression = self._shelf.suppression
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> MemoryStore:
@@ -164,6 +167,7 @@ class MemoryStore(RowStore):
             self._shelf.counts.clear()
             self._shelf.outbox.clear()
             self._shelf.turns.clear()
+            self._shelf.suppression.clear()
 
 
 def _pages(mapping: Mapping[str, Any]) -> Iterator[Sequence[str]]:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .mail_admin import ACTION_LIMIT, SEARCH_LIMIT, EmailLogAdmin
+from .suppressed_admin import SuppressedEmailAdmin
 
-__all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin"]
+__all__ = ["ACTION_LIMIT", "SEARCH_LIMIT", "EmailLogAdmin", "SuppressedEmailAdmin"]

@@ -14,6 +14,7 @@ from django.db import connections
 from ...errors import ConfigurationError, InvalidMessage
 from ...mail.arguments import normalise_arguments
 from ...runtime import get_runtime
+from .anymail_attributes import anymail_options
 from .celery_email import CeleryEmailSettings
 
 __all__ = [
@@ -45,9 +46,6 @@ MESSAGE_OPTIONS = frozenset(
         "tenant_id",
     }
 )
-
-#: Attributes of a message that mean to django-anymail what the options of these names mean here.
-_ANYMAIL_ATTRIBUTES = ("metadata", "tags", "send_at")
 
 #: Those of them that make sense for every mail of a backend.
 BACKEND_OPTIONS = frozenset({"account_id", "batch_code", "priority", "return_path", "server", "tags", "tenant_id"})
@@ -82,7 +80,7 @@ def message_options(message: Any, *, legacy: CeleryEmailSettings) -> dict[str, A
     """What stands in the message's `mail_proxy`; what is None is left out. Raises `InvalidMessage`.
 
     An attribute that CELERY_EMAIL_MESSAGE_EXTRA_ATTRIBUTES names counts too, if its name is one of these options'; and
-    so do those that django-anymail reads, https://anymail.dev/en/stable/sending/anymail_additions/.
+    so do those that django-anymail reads: see `anymail_options`.
     """
     own = getattr(message, "mail_proxy", None)
     if own is None:
@@ -92,9 +90,10 @@ def message_options(message: Any, *, legacy: CeleryEmailSettings) -> dict[str, A
     for name in own:
         if name not in MESSAGE_OPTIONS:
             raise InvalidMessage(f"mail_proxy[{name!r}]", f"is not an option of an email; {_hint(name)}")
-    names = {*(name for name in legacy.extra_attributes if name in MESSAGE_OPTIONS), *_ANYMAIL_ATTRIBUTES}
+    anymail = anymail_options(message)
+    names = [name for name in legacy.extra_attributes if name in MESSAGE_OPTIONS - anymail.keys()]
     extra = {name: getattr(message, name, None) for name in names}
-    return {name: value for name, value in {**extra, **own}.items() if value is not None}
+    return {name: value for name, value in {**extra, **anymail, **own}.items() if value is not None}
 
 
 def _hint(name: object) -> str:

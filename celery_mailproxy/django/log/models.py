@@ -83,6 +83,7 @@ class EmailLog(models.Model):
         REJECTED = deliveries.Status.REJECTED.value, pgettext_lazy("mail status", "rejected")
         CANCELLED = deliveries.Status.CANCELLED.value, pgettext_lazy("mail status", "cancelled")
         EXPIRED = deliveries.Status.EXPIRED.value, pgettext_lazy("mail status", "expired")
+        SUPPRESSED = deliveries.Status.SUPPRESSED.value, pgettext_lazy("mail status", "suppressed")
 
     class Priority(models.IntegerChoices):  # type: ignore[metaclass]
         """In which order the proxy sends; see `messages.Priority`."""
@@ -207,6 +208,7 @@ class EmailLogEvent(models.Model):
         COMPLAINED = reports.Kind.COMPLAINED.value, pgettext_lazy("mail report", "complained")
         CANCELLED = reports.Kind.CANCELLED.value, pgettext_lazy("mail report", "cancelled")
         EXPIRED = reports.Kind.EXPIRED.value, pgettext_lazy("mail report", "expired")
+        SUPPRESSED = reports.Kind.SUPPRESSED.value, pgettext_lazy("mail report", "suppressed")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.

@@ -35,6 +35,7 @@ from .pruning import PRUNED_AT_ONCE, prune_batch
 from .routing import log_alias
 from .row_codec import message_id_of
 from .rows import LogRows, put_off, read_ids, read_keys
+from .suppression import DjangoSuppression
 from .values import MailCount, OperatorValue, add_counts
 
 __all__ = ["DjangoStore"]
@@ -66,6 +67,7 @@ class DjangoStore(RowStore):
     ) -> None:
         super().__init__(retention, clock=clock)
         self._settings = settings
+        self.suppression = DjangoSuppression(self._run)
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> DjangoStore:

@@ -42,6 +42,7 @@ class Migration(migrations.Migration):
                             ("rejected", "rejected"),
                             ("cancelled", "cancelled"),
                             ("expired", "expired"),
+                            ("suppressed", "suppressed"),
                         ],
                         default="new",
                         max_length=10,
@@ -129,6 +130,7 @@ class Migration(migrations.Migration):
                             ("complained", "complained"),
                             ("cancelled", "cancelled"),
                             ("expired", "expired"),
+                            ("suppressed", "suppressed"),
                             ("pec", "certified mail"),
                         ],
                         max_length=10,
@@ -232,6 +234,35 @@ class Migration(migrations.Migration):
                 ("copies", models.PositiveIntegerField(default=0)),
                 ("begun", models.PositiveIntegerField(null=True)),
             ],
+        ),
+        migrations.CreateModel(
+            name="SuppressedEmail",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("address", fields.ExactCharField(max_length=255, verbose_name="address")),
+                (
+                    "cause",
+                    models.CharField(
+                        choices=[("bounced", "bounced"), ("complained", "complained"), ("added", "added")],
+                        default="added",
+                        editable=False,
+                        max_length=10,
+                        verbose_name="cause",
+                    ),
+                ),
+                ("at", fields.MomentField(editable=False, verbose_name="time")),
+                (
+                    "message_id",
+                    fields.ExactCharField(
+                        blank=True, default="", editable=False, max_length=255, verbose_name="message id"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "suppressed address",
+                "verbose_name_plural": "suppressed addresses",
+                "constraints": [models.UniqueConstraint(fields=("address", "cause"), name="mailproxy_suppressed_once")],
+            },
         ),
         migrations.AddIndex(
             model_name="emaillog", index=models.Index(fields=["created_at", "id"], name="mailproxy_created")

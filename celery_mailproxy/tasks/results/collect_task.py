@@ -30,8 +30,8 @@ class CollectTask(DeliverTask):
     """A `DeliverTask` that takes `collect=True`: its result is then the outcome, whatever it is.
 
     The result is `{"message_id", "outcome", "reason", "report"}`. `outcome` is `sent`, `error`, `rejected`,
-    `bounced`, `cancelled` or `expired`, and `queued` where the task was called directly or eagerly; `report` is the
-    report as a dict, or None.
+    `bounced`, `cancelled`, `expired` or `suppressed`, and `queued` where the task was called directly or eagerly;
+    `report` is the report as a dict, or None.
     """
 
     abstract = True

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from ...deliveries.delivery import Delivery
 from ...deliveries.report import DeliveryReport, Kind
-from ...errors import DeliveryCancelled, DeliveryError, DeliveryExpired
+from ...errors import DeliveryCancelled, DeliveryError, DeliveryExpired, DeliverySuppressed
 
 __all__ = ["Outcome", "outcome_name", "outcome_of"]
 
 _ERRORS: Mapping[str, type[DeliveryError]] = {
     Kind.CANCELLED.value: DeliveryCancelled,
     Kind.EXPIRED.value: DeliveryExpired,
+    Kind.SUPPRESSED.value: DeliverySuppressed,
 }
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from celery import Celery
 
 from ...conf.settings import Settings
 from ...deliveries.delivery import Delivery
 from ...deliveries.report import Kind
+from ...deliveries.stores.base import DeliveryStore
 from ...dispatch.signals import mail_submitting
-from ...errors import CancelSend
+from ...errors import CancelSend, visible
 from ...mail.changes import changed
 from ...mail.message import MailMessage
-from ...mail.recipients import restricted
+from ...mail.recipients import keys_of, restricted, without
 from ...runtime import Runtime
 
 __all__ = ["Gate", "Submission", "Withheld", "gate_of"]
+
+logger = logging.getLogger(__name__)
 
 
 class Withheld(Exception):
@@ -58,9 +62,12 @@ class Submission:
 class Gate:
     """Looks at each mail once more, each time it is submitted. `clock` gives unix seconds."""
 
-    def __init__(self, *, app: Celery, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, app: Celery, settings: Settings, store: DeliveryStore, clock: Callable[[], float] = time.time
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._store = store
         self._clock = clock
 
     def pass_through(self, message: MailMessage, delivery: Delivery) -> MailMessage:
@@ -84,6 +91,30 @@ class Gate:
         """The mail, for those only who may get any. Raises `InvalidMessage` where nobody is left."""
         return restricted(message, allowed=self._settings.allowed_recipients, redirect_to=self._settings.redirect_to)
 
+    def suppressed(self, messages: Iterable[MailMessage]) -> frozenset[str]:
+        """Those among the recipients who are to get no mail, by their keys. One trip for all. Raises `StoreError`."""
+        if not self._settings.suppression:
+            return frozenset()
+        keys = dict.fromkeys(key for message in messages for key in keys_of(message))
+        return frozenset(each.address for each in self._store.suppression.find(list(keys)))
+
+    def spared(self, message: MailMessage, suppressed: frozenset[str]) -> tuple[MailMessage, str | None]:
+        """The mail without those recipients, and what is to be kept of that; None where it had none of them.
+
+        Raises `Withheld` where nobody is left.
+        """
+        number = len(keys_of(message))
+        message, dropped = without(message, suppressed)
+        if not dropped:
+            return message, None
+        if not message.recipients:
+            whose = "its recipient is" if number == 1 else f"all its {number} recipients are"
+            raise Withheld(Kind.SUPPRESSED, f"{whose} on the suppression list")
+        verb = "is" if dropped == 1 else "are"
+        note = f"{dropped} of {number} recipients {verb} on the suppression list, and left out"
+        logger.info("message %s: %s", visible(message.message_id), note)
+        return message, note
+
     def _asked(self, message: MailMessage, delivery: Delivery) -> MailMessage:
         if not mail_submitting.has_listeners(self._app):
             return message
@@ -101,4 +132,4 @@ def gate_of(runtime: Runtime) -> Gate:
 
 
 def _build(runtime: Runtime) -> Gate:
-    return Gate(app=runtime.app, settings=runtime.settings)
+    return Gate(app=runtime.app, settings=runtime.settings, store=runtime.store)

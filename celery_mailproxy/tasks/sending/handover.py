@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from ...errors import (
 from ...mail.message import MailMessage
 from ...mail.payload import encode
 from ...mail.verp import verp_address
-from ...proxy.api import SubmitAnswer
+from ...proxy.api import HELD_BACK, SubmitAnswer
 from ...proxy.client import ProxyClient
 from .gate import Gate, Withheld
 from .held_before import held_before, unless_held
@@ -34,6 +35,36 @@ __all__ = ["Handover", "has_proxy"]
 
 #: Of these we know by ourselves that the proxy has, or had, the mail.
 _SAY_IT_WENT = frozenset({Kind.QUEUED, Kind.BOUNCED, Kind.COMPLAINED})
+
+
+@dataclass(slots=True)
+class _Encoded:
+    """What has come of messages so far: payloads for the proxy, and the others with what they met."""
+
+    payloads: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
+    _kinds: dict[str, Kind] = field(default_factory=dict)
+    _odd: dict[str, UnforeseenError] = field(default_factory=dict)
+
+    @contextmanager
+    def judging(self, message_id: str) -> Iterator[None]:
+        """Whatever the block raises concerns this message alone, unless it is `FORESEEN`."""
+        try:
+            yield
+        except Withheld as exc:
+            self._refused[message_id], self._kinds[message_id] = exc.reason, exc.kind
+        except InvalidMessage as exc:
+            self._refused[message_id] = str(exc.redacted())
+        except FORESEEN:
+            raise
+        except Exception as exc:
+            self._odd[message_id] = unforeseen(exc, [message_id])
+
+    @property
+    def answer(self) -> SubmitAnswer:
+        """What there is to say of them without the proxy."""
+        return SubmitAnswer(rejected=self._refused, kinds=self._kinds, notes=self.notes, unsettled=self._odd)
 
 
 class Handover:
@@ -101,6 +132,8 @@ class Handover:
             answer = held_before(client, payloads, submitted_before)
             settled = {*answer.accepted, *answer.rejected, *answer.unsettled}
             payloads = [each for each in payloads if each["id"] not in settled]
+            # Of those that left before, it was an earlier run that said who gets them.
+            unencoded = replace(unencoded, notes={k: v for k, v in unencoded.notes.items() if k not in settled})
             if payloads:
                 answer += client.submit(payloads)
         except ProxyRequestError as exc:
@@ -122,22 +155,19 @@ class Handover:
 
     def _encoded(self, pairs: Sequence[tuple[MailMessage, Delivery]]) -> tuple[list[Mapping[str, Any]], SubmitAnswer]:
         """What the proxy is to get, and what becomes of the messages that are held back or cannot be encoded."""
-        payloads: list[Mapping[str, Any]] = []
-        refused: dict[str, str] = {}
-        kinds: dict[str, Kind] = {}
-        odd: dict[str, UnforeseenError] = {}
+        encoded = _Encoded()
+        passed: list[MailMessage] = []
         for message, delivery in pairs:
-            try:
-                payloads.append(self._payload(self._gate.pass_through(message, delivery)))
-            except Withheld as exc:
-                refused[message.message_id], kinds[message.message_id] = exc.reason, exc.kind
-            except InvalidMessage as exc:
-                refused[message.message_id] = str(exc.redacted())
-            except FORESEEN:
-                raise
-            except Exception as exc:
-                odd[message.message_id] = unforeseen(exc, [message.message_id])
-        return payloads, SubmitAnswer(rejected=refused, kinds=kinds, unsettled=odd)
+            with encoded.judging(message.message_id):
+                passed.append(self._gate.pass_through(message, delivery))
+        suppressed = self._gate.suppressed(passed)
+        for message in passed:
+            with encoded.judging(message.message_id):
+                spared, note = self._gate.spared(message, suppressed)
+                encoded.payloads.append(self._payload(spared))
+                if note is not None:
+                    encoded.notes[message.message_id] = note
+        return encoded.payloads, encoded.answer
 
     def _payload(self, message: MailMessage) -> Mapping[str, Any]:
         server = self._server_for(message.server)
@@ -152,7 +182,7 @@ def _known_answer(delivery: Delivery) -> SubmitAnswer:
     """What an earlier submission came to. An id that has ended is not sent again: a new mail takes a new id."""
     if has_proxy(delivery):
         return SubmitAnswer(accepted=(delivery.message_id,))
-    withheld = {Status.CANCELLED: Kind.CANCELLED, Status.EXPIRED: Kind.EXPIRED}.get(delivery.status)
+    withheld = next((kind for kind in HELD_BACK if kind.value == delivery.status.value), None)
     return SubmitAnswer(
         rejected={delivery.message_id: delivery.reason or "given up earlier"},
         kinds={} if withheld is None else {delivery.message_id: withheld},

@@ -6,14 +6,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from ...conf.settings import ServerSettings
 from ...deliveries.delivery import Delivery, is_undispatched
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...deliveries.stores.damage import note_damaged
+from ...deliveries.suppression import digests_of
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
 from ...errors import DamagedRecord, ProxyUnavailable, UnforeseenError, redact, visible
+from ...mail.message import MailMessage
+from ...mail.recipients import keys_of
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -32,7 +36,8 @@ logger = logging.getLogger(__name__)
 class Submitter:
     """Submits messages, each once however often it is asked to.
 
-    `server_for` gives the settings of a server's name.
+    `server_for` gives the settings of a server's name. With `keep_digests` a delivery knows its recipients again, also
+    where the store does not keep them: see `SuppressionNotes`.
     """
 
     def __init__(
@@ -43,12 +48,14 @@ class Submitter:
         handover: Handover,
         dispatcher: Dispatcher,
         keep_summary: bool = True,
+        keep_digests: bool = False,
     ) -> None:
         self._store = store
         self._server_for = server_for
         self._handover = handover
         self._dispatcher = dispatcher
         self._keep_summary = keep_summary
+        self._keep_digests = keep_digests
 
     def submit(self, outgoing: Sequence[Outgoing], *, task_id: str) -> SubmitAnswer:
         """Register, submit, and dispatch what the proxy said; see `SubmitAnswer`.
@@ -117,7 +124,8 @@ class Submitter:
         known, answer = self._handover.hand_over([out], [kept], begun_at)
         undispatched = _undispatched([kept])
         if answer.accepted and not undispatched:
-            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), token=task_id)
+            note = answer.notes.get(kept.message_id)
+            moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id, note), token=task_id)
             if moved is not None:
                 return answer, moved
         self._notify(answer, known.accepted, undispatched, task_id=task_id)
@@ -179,16 +187,20 @@ class Submitter:
             metadata=message.metadata,
             tags=message.tags,
             expires_at=message.expires_moment,
-            summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
+            summary=self._summary(message),
             suspension=out.suspension,
             members=out.members,
             parent_id=out.parent_id,
         )
 
+    def _summary(self, message: MailMessage) -> Mapping[str, Any]:
+        summary = summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {}
+        return {**summary, **digests_of(message.message_id, keys_of(message))} if self._keep_digests else summary
+
     def _notify(
         self, answer: SubmitAnswer, known: Iterable[str], undispatched: Iterable[DeliveryReport], *, task_id: str
     ) -> None:
-        reports = [_report(Kind.QUEUED, message_id) for message_id in (*answer.accepted, *known)]
+        reports = [_report(Kind.QUEUED, each, answer.notes.get(each)) for each in (*answer.accepted, *known)]
         reports += [
             _report(answer.kinds.get(message_id, Kind.REJECTED), message_id, reason)
             for message_id, reason in answer.rejected.items()
@@ -233,6 +245,8 @@ def submitter_of(runtime: Runtime) -> Submitter:
 
 
 def _build(runtime: Runtime) -> Submitter:
+    settings = runtime.settings
+    keeps_recipients = runtime.store.keeps_envelope and settings.store_summary and settings.log_recipients
     return Submitter(
         store=runtime.store,
         server_for=runtime.server,
@@ -240,9 +254,10 @@ def _build(runtime: Runtime) -> Submitter:
             server_for=runtime.server,
             client_for=runtime.client,
             troubles=troubles_of(runtime),
-            bounce_address=runtime.settings.bounce_address,
+            bounce_address=settings.bounce_address,
             gate=gate_of(runtime),
         ),
         dispatcher=dispatcher_of(runtime),
-        keep_summary=runtime.settings.store_summary,
+        keep_summary=settings.store_summary,
+        keep_digests=settings.suppression and not keeps_recipients,
     )

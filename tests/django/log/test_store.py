@@ -44,6 +44,7 @@ from tests.contract import (
     test_joining_contract,
     test_outbox_contract,
     test_store_contract,
+    test_suppression_contract,
     test_suspension_contract,
 )
 from tests.contract.store_values import (
@@ -69,6 +70,7 @@ for contract in (
     test_outbox_contract,
     test_erasing_contract,
     test_awaiting_contract,
+    test_suppression_contract,
 ):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 

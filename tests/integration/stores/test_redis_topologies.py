@@ -20,6 +20,7 @@ from celery_mailproxy.deliveries.stores import DeliveryStore, Retention, open_st
 from celery_mailproxy.deliveries.stores.base import Recording
 from celery_mailproxy.deliveries.stores.outbox import OutboxEntry
 from celery_mailproxy.deliveries.stores.redis.store import RedisStore
+from celery_mailproxy.deliveries.suppression import Cause, SuppressedAddress
 from celery_mailproxy.deliveries.suspension import Suspension
 from celery_mailproxy.errors import ConfigurationError, StoreError
 from celery_mailproxy.testing.ports import free_port
@@ -60,6 +61,11 @@ def go_through_all(store: DeliveryStore) -> None:
     outbox.reschedule([each for each in noted if each is not None], due_at=START)
     assert {each.copies for each in outbox.due(now=START, limit=100)} == {1}
     outbox.drop(ids)
+    entries_of_list = [SuppressedAddress(address=f"{each}@x.example", cause=Cause.ADDED, at=START) for each in ids]
+    assert store.suppression.add(entries_of_list) == len(ids)
+    assert len(store.suppression.find([each.address for each in entries_of_list])) == len(ids)
+    assert sum(map(len, store.suppression.pages())) == len(ids)
+    assert store.suppression.remove([each.address for each in entries_of_list]) == len(ids)
     assert store.register([delivery(each) for each in ids]) == [delivery(each) for each in ids]
     assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-1")} == {Verdict.NEW}
     assert {a.verdict for a in store.record([report(each) for each in ids], claim="task-2")} == {Verdict.HELD}

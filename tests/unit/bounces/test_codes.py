@@ -57,3 +57,10 @@ def test_codes_are_told_from_other_numbers() -> None:
     assert enhanced_code("250 2.1.5 Ok, 10.5.1.1") is None
     assert reply_code("550-5.1.1 no") == "550"
     assert reply_code("order 1550 of 2026-450, 198.51.100.450") is None
+
+
+def test_full_mailbox_is_soft_whatever_code_stands_beside_it() -> None:
+    assert bounce_type_of("5.1.1", "552", "Boite du destinataire pleine. Recipient overquota.") == "soft"
+    assert bounce_type_of("5.2.1", "550", "Mailbox full") == "soft"
+    # Who names both says of the address that it is no good.
+    assert bounce_type_of("5.1.1", "550", "User unknown, or mailbox full") == "hard"

@@ -50,7 +50,14 @@ def test_forget_prints_one_json_object(run: Run, remember: Remember) -> None:
     done = run("forget", "--json", "ann@example.com")
     assert done.exit_code == 3
     kept = [{"kind": "delivery", "id": "m2", "status": "new"}]
-    assert json.loads(done.stdout) == {"is_dry_run": False, "looked_at": 2, "changed": 1, "deleted": 0, "kept": kept}
+    assert json.loads(done.stdout) == {
+        "is_dry_run": False,
+        "looked_at": 2,
+        "changed": 1,
+        "deleted": 0,
+        "suppressed": None,
+        "kept": kept,
+    }
 
 
 def test_forget_reads_the_address_from_standard_input(run: Run, remember: Remember) -> None:

@@ -11,6 +11,7 @@ from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
 from celery_mailproxy.deliveries.erasing import Fate, erase
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.sought_address import SoughtAddress
+from celery_mailproxy.deliveries.suppression import digests_of
 
 AT = datetime(2026, 11, 22, tzinfo=timezone.utc)
 ANN = SoughtAddress(address="ann@example.com")
@@ -74,3 +75,14 @@ def test_metadata_and_tags_lose_it_like_reasons() -> None:
     )
     assert fate is Fate.ERASED
     assert (erased.metadata, erased.tags) == ({"who": "<address>", "order": 7}, ("to <address>", "x"))
+
+
+def test_the_digest_of_a_recipient_goes() -> None:
+    summary = {"recipients": 2, **digests_of("m", ["ann@example.com", "bob@example.com"])}
+    fate, erased = erase(delivery(summary=summary), SoughtAddress(address="ANN@example.com"))
+    assert fate is Fate.ERASED
+    assert erased.summary == {"recipients": 2, **digests_of("m", ["bob@example.com"])}
+    assert erase(erased, ANN)[0] is Fate.UNTOUCHED
+    # Another delivery's digest of the same address is another one.
+    assert digests_of("m", ["ann@example.com"]) != digests_of("n", ["ann@example.com"])
+    assert erase(delivery(status=Status.QUEUED, summary=summary), ANN)[0] is Fate.OPEN

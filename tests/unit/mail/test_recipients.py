@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
-from celery_mailproxy.mail.recipients import restricted
+from celery_mailproxy.mail.recipients import keys_of, restricted, without
 
 ALLOWED = ("@team.example", "qa@lab.example")
 QA = ("qa@lab.example",)
@@ -89,3 +89,33 @@ def test_whatever_the_fields_hold_nobody_outside_is_left(to: Any, cc: Any, bcc: 
     assert "out.example" not in str(fields)
     assert "o.example" not in str(fields)
     assert kept.recipients
+
+
+def test_unwanted_recipients_are_left_out_wherever_they_stand() -> None:
+    message = mail(to=["Ann <ANN@example.com>", "bob@example.com"], cc=["cid@bücher.example"], bcc=["dan@example.com"])
+    unwanted = {"ann@example.com", "cid@xn--bcher-kva.example", "dan@example.com"}
+    assert keys_of(message) == ("ann@example.com", "bob@example.com", "cid@xn--bcher-kva.example", "dan@example.com")
+    kept, dropped = without(message, unwanted)
+    assert (kept.to, kept.cc, kept.bcc, dropped) == (("bob@example.com",), (), (), 3)
+
+
+def test_a_mail_without_unwanted_recipients_stays_as_it_is() -> None:
+    message = mail(to=["ann@example.com"])
+    assert without(message, {"bob@example.com"}) == (message, 0)
+    assert without(message, ()) == (message, 0)
+
+
+def test_of_a_mail_whose_headers_do_not_say_who_gets_it_they_stay() -> None:
+    message = mail(to=["bob@example.com", "cid@example.com"], headers={"To": "Ann <ann@example.com>"})
+    assert message.envelope == ("bob@example.com", "cid@example.com")
+    kept, dropped = without(message, {"ann@example.com", "bob@example.com"})
+    assert (kept.to, kept.envelope, dropped) == (("Ann <ann@example.com>",), ("cid@example.com",), 1)
+
+
+@given(st.lists(st.sampled_from(["ann", "bob", "cid"]), min_size=1, max_size=6), st.sets(st.sampled_from("abc")))
+def test_nobody_unwanted_is_among_the_recipients(names: list[str], unwanted: set[str]) -> None:
+    message = mail(to=[f"{name.title()} <{name}@Example.com>" for name in names])
+    keys = {f"{name}@example.com" for name in names if name[0] in unwanted}
+    kept, dropped = without(message, keys)
+    assert set(keys_of(kept)) == {f"{name}@example.com" for name in names} - keys
+    assert dropped == len(keys)

@@ -6,6 +6,7 @@ import logging
 import smtplib
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from celery.app.task import Context
 from celery.signals import before_task_publish, task_revoked
 
 from celery_mailproxy import CancelSend, Status, signals
+from celery_mailproxy.deliveries.suppression import Cause, SuppressedAddress
 from celery_mailproxy.errors import (
     ConfigurationError,
     DeliveryCancelled,
     DeliveryError,
     DeliveryExpired,
+    DeliverySuppressed,
     MessageRejected,
 )
 from celery_mailproxy.migration import get_router, migrate
@@ -368,6 +371,20 @@ def test_the_legacy_transport_sends_no_mail_that_has_expired() -> None:
         delivery = one.runtime.store.get("task-1")
         assert delivery is not None
         assert delivery.status is Status.EXPIRED
+
+
+def test_the_legacy_transport_sends_no_mail_to_a_suppressed_address() -> None:
+    with migrated() as one:
+        one.app.conf.mail_proxy_suppression = True
+        forget_runtime(one.app)
+        now = datetime(2026, 3, 2, tzinfo=timezone.utc)
+        entry = SuppressedAddress(address="to@example.com", cause=Cause.COMPLAINED, at=now)
+        one.runtime.store.suppression.add([entry])
+        state, error = one.run(task_of(one), 7)
+        assert (state, type(error), one.sent) == ("FAILURE", DeliverySuppressed, [])
+        delivery = one.runtime.store.get("task-1")
+        assert delivery is not None
+        assert delivery.status is Status.SUPPRESSED
 
 
 def test_a_handler_withdraws_also_what_the_legacy_transport_would_send() -> None:

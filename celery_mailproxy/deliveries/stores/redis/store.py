@@ -8,6 +8,7 @@ or as a cluster (see `redis.url` for the URLs).
     <prefix>values            a hash: what operators have set
     <prefix>counts:<day>      a hash: the counters of a day, `<unix seconds of ten minutes>/<name>`
     <prefix>outbox…           tasks' messages, see `redis.outbox`
+    <prefix>suppressed        a hash: addresses that are to get no more mail, see `redis.suppression`
 
 Messages expire by themselves; `failed` and the sorted sets drop what has gone. The braces are a hash tag: whatever
 else is kept of one message shares its cluster slot.
@@ -38,6 +39,7 @@ from .failing import FailingSet
 from .outbox import RedisOutbox
 from .records import advanced_of, decode_record, encode_record, keys_of, recorded_of, report_arguments
 from .scripts import ADVANCE, MARK_DISPATCHED, RECORD, REGISTER, STILL_OPEN, TIME, Damage
+from .suppression import RedisSuppression
 from .trips import RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
 from .watchlist import Watchlist
@@ -63,6 +65,7 @@ class RedisStore(DeliveryStore):
         self._failing = FailingSet(self._trips, f"{key_prefix}failed", read=self.get_many)
         self._values_key = f"{key_prefix}values"
         self._counts = RedisCounts(self._trips, key_prefix=key_prefix)
+        self.suppression = RedisSuppression(self._trips, key_prefix=key_prefix)
         self._watchlist = Watchlist(self._trips, prefix=key_prefix, read=self._read, clock=clock, retention=retention)
 
     @classmethod

@@ -88,6 +88,11 @@ class RedisTrips:
         found = self._iterated(lambda client: client.zscan_iter(key, count=_SCANNED_AT_ONCE))
         return (member.decode() for member, _ in found)
 
+    def fields(self, key: str) -> Iterator[tuple[str, str]]:
+        """The fields of a hash with their values, in no order; one may come twice."""
+        found = self._iterated(lambda client: client.hscan_iter(key, count=_SCANNED_AT_ONCE))
+        return ((field.decode(), value.decode()) for field, value in found)
+
     def close(self) -> None:
         """Let go of the connections; the next trip makes others."""
         with self._lock:

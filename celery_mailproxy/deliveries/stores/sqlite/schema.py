@@ -61,6 +61,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE deliveries ADD COLUMN due_ms INTEGER",
         "CREATE INDEX deliveries_due ON deliveries (due_ms) WHERE due_ms IS NOT NULL",
     ),
+    (
+        # at: as `packing.pack_time` writes it.
+        """CREATE TABLE suppressed (
+            address TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            at TEXT NOT NULL,
+            message_id TEXT,
+            PRIMARY KEY (address, cause)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 

@@ -22,6 +22,7 @@ from ..packing import pack_text, unpack_text
 from ..row_store import Loaded, Rows, RowStore, page_on, unique
 from .file import SQLiteFile, is_public
 from .outbox import SQLiteOutbox
+from .suppression import SQLiteSuppression
 
 __all__ = ["SQLiteStore"]
 
@@ -74,6 +75,7 @@ class SQLiteStore(RowStore):
     ) -> None:
         super().__init__(retention, clock=clock)
         self._file = SQLiteFile(path, timeout_seconds=timeout_seconds, synchronous=synchronous)
+        self.suppression = SQLiteSuppression(self._file)
 
     @classmethod
     def from_url(cls, url: str, retention: Retention, *, clock: Callable[[], datetime] = utcnow) -> SQLiteStore:

@@ -27,6 +27,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("address", metavar="ADDRESS", help="the address; - reads it from standard input")
         parser.add_argument("--dry-run", action="store_true", help="change nothing, only say what would be done")
+        parser.add_argument("--keep-suppressed", action="store_true", help="leave it on the suppression list")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,7 +37,14 @@ class Command(BaseCommand):
         terminal = terminal_of(self, options)
         try:
             store = get_runtime(current_app._get_current_object()).store
-            is_clean = erase_in(store, sought, terminal, is_json=options["json"], is_dry_run=options["dry_run"])
+            is_clean = erase_in(
+                store,
+                sought,
+                terminal,
+                is_json=options["json"],
+                is_dry_run=options["dry_run"],
+                keeps_suppressed=options["keep_suppressed"],
+            )
         except MailProxyError as exc:
             raise CommandError(plain(str(exc))) from exc
         if not is_clean:
