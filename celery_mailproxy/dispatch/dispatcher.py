@@ -20,6 +20,7 @@ from .claims import ClaimKeeper
 from .counters import Counters, counters_of
 from .events import events_of
 from .handing_over import HandOver, Left
+from .healing import healing_requests_of, losses_as_deferrals
 from .intake import in_order, log_passed_over
 from .joining import Joiner
 from .notifying import Notifier
@@ -37,7 +38,8 @@ class Dispatcher:
     """Notifies an application of delivery reports, each once.
 
     `notifier` does so for one report. `postponer` publishes what is left to another task; without it, and in Celery's
-    eager mode, that is raised as an error. `counters` counts what is dispatched.
+    eager mode, that is raised as an error. `counters` counts what is dispatched. With `heals` a mail that the proxy has
+    lost is deferred, and has not ended: `notifier` has it healed.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Dispatcher:
         notifier: Notifier,
         postponer: Postponer | None = None,
         counters: Counters | None = None,
+        heals: bool = False,
         claim_seconds: float = CLAIM_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +58,7 @@ class Dispatcher:
         self._store = store
         self._notifier = notifier
         self._counters = counters
+        self._heals = heals
         self._joiner = Joiner(store)
         self._keeper = ClaimKeeper(store, claim_seconds=claim_seconds, monotonic=monotonic)
         self._monotonic = monotonic
@@ -78,6 +82,8 @@ class Dispatcher:
         been dispatched by then is not dispatched again.
         """
         run = run or Run()
+        if self._heals:
+            reports = losses_as_deferrals(self._store, reports)
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
         how = Recording(adopt=adopt, is_settled=is_settled, only_new=only_new, after=run.after)
@@ -254,12 +260,18 @@ def dispatcher_of(runtime: Runtime) -> Dispatcher:
 
 
 def _build(runtime: Runtime) -> Dispatcher:
-    notifier = Notifier(app=runtime.app, emit=events_of(runtime).emit, resumer=resumer_of(runtime))
+    notifier = Notifier(
+        app=runtime.app,
+        emit=events_of(runtime).emit,
+        resumer=resumer_of(runtime),
+        healing=healing_requests_of(runtime),
+    )
     return Dispatcher(
         app=runtime.app,
         store=runtime.store,
         notifier=notifier,
         postponer=postponer_of(runtime),
         counters=counters_of(runtime) if runtime.settings.migration is not None else None,
+        heals=runtime.settings.heal,
         claim_seconds=runtime.retention.claim_seconds,
     )

@@ -13,6 +13,7 @@ from ..deliveries.recording import Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, Kind
 from ..errors import visible
 from .callbacks import CallbackPublisher
+from .healing import HealingRequests
 from .resumer import Resumer
 from .signals import signals_of
 
@@ -25,7 +26,7 @@ class Notifier:
     """Notifies an application of single reports.
 
     `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
-    results of tasks that wait for their mail.
+    results of tasks that wait for their mail, `healing` has mails healed that the proxy damages.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Notifier:
         app: Celery,
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
         resumer: Resumer | None = None,
+        healing: HealingRequests | None = None,
     ) -> None:
         self._app = app
         self._emit = emit
         self._resumer = resumer
+        self._healing = healing
         self._callbacks = CallbackPublisher(app)
 
     def has_listeners(self, recorded: Recorded) -> bool:
@@ -51,7 +54,9 @@ class Notifier:
     def notify(self, recorded: Recorded, *, is_heard: bool) -> Dispatched:
         """Dispatch one report; `is_heard` is what `has_listeners` says. Raises `StoreError` and `OperationalError`."""
         report, delivery = recorded.report, _known(recorded)
-        # Before all else: it may fail with the broker, and can be done twice without harm.
+        # Before all else: both may fail with the broker, and can be done twice without harm.
+        if self._healing is not None:
+            self._healing.ask(report, delivery)
         is_resumed = self._resume(report, delivery)
         if delivery is not None and delivery.members:
             # It is no mail: the application is notified of each member.
