@@ -56,9 +56,9 @@ def has_been_lost(delivery: Delivery) -> bool:
 
 
 def is_lost(delivery: Delivery) -> bool:
-    """Whether that is the last that was heard of the mail."""
-    heard = _heard(delivery)
-    return bool(heard) and _is_found(heard[-1])
+    """Whether that is the last that was heard of the mail's way."""
+    deferrals = sorted((each for each in _heard(delivery) if each.kind is Kind.DEFERRED), key=lambda each: each.at)
+    return bool(deferrals) and not delivery.is_ended and _is_found(deferrals[-1])
 
 
 def _heard(delivery: Delivery) -> list[DeliveryReport]:

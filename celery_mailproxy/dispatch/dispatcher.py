@@ -97,6 +97,9 @@ class Dispatcher:
         left = Left(held=[each for each in answers if each.verdict is Verdict.HELD])
         news = [each for each in answers if each.verdict.is_dispatched_here]
         try:
+            for recorded in answers:
+                if recorded.verdict is Verdict.DUPLICATE:
+                    self._notifier.notify_again(recorded)
             # Before anything is marked as dispatched: what dies in between comes again, and looks again.
             unjoined = self._join(self._joiner.parents_of(answers), run, left)
             joined = [each for each in news if _parent_id(each) not in unjoined]

@@ -14,7 +14,7 @@ from celery import Celery
 from ..broker.producers import Producers
 from ..conf import task_names
 from ..deliveries.delivery import Delivery
-from ..deliveries.losses import as_deferral, is_loss, may_be_nested
+from ..deliveries.losses import as_deferral, is_loss, is_lost, may_be_nested
 from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import DeliveryStore
 from ..errors import redact, visible
@@ -49,6 +49,11 @@ class HealingRequests:
     def __init__(self, *, app: Celery, producers: Producers) -> None:
         self._app = app
         self._producers = producers
+
+    def ask_again(self, report: DeliveryReport, delivery: Delivery | None) -> None:
+        """`ask` of a report that has been dispatched before, where it is still true: the task may have been lost."""
+        if delivery is not None and is_lost(delivery):
+            self.ask(report, delivery)
 
     def ask(self, report: DeliveryReport, delivery: Delivery | None) -> None:
         """Have the mail healed, if the report is of one that may need it. May be asked twice without harm.

@@ -73,6 +73,11 @@ class Notifier:
             )
         return Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed)
 
+    def notify_again(self, recorded: Recorded) -> None:
+        """Do what a report asks for that has been dispatched before. Raises kombu's `OperationalError`."""
+        if self._healing is not None:
+            self._healing.ask_again(recorded.report, _known(recorded))
+
     def call(
         self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None
     ) -> list[str]:

@@ -69,8 +69,10 @@ def test_only_what_servers_refused_counts() -> None:
 
 
 def test_a_mail_is_lost_until_something_else_is_heard_of_it() -> None:
-    lost = record(delivery(), report(Kind.DEFERRED, 1, reason=LATER), as_deferral(LOSS))
+    loss = as_deferral(report(Kind.ERROR, 61, reason="missing 'from'"))
+    lost = record(delivery(), report(Kind.DEFERRED, 1, reason=LATER), loss)
     assert (has_been_lost(lost), is_lost(lost)) == (True, True)
     later = record(lost, report(Kind.DEFERRED, 90, reason=LATER))
     assert (has_been_lost(later), is_lost(later)) == (True, False)
+    assert not is_lost(record(lost, report(Kind.SENT, 90)))
     assert (has_been_lost(delivery()), is_lost(delivery())) == (False, False)

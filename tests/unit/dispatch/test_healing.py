@@ -87,11 +87,36 @@ def test_any_other_mail_is_not(worker: MemoryWorker, entry: dict[str, Any]) -> N
 def test_a_lost_mail_is_deferred_and_no_error(worker: MemoryWorker, heard: list[str]) -> None:
     register(worker, "m")
     dispatcher_of(worker.runtime).dispatch(LOST)
-    # And once more: the proxy has had no answer.
-    dispatcher_of(worker.runtime).dispatch(LOST)
     assert [message.name for message in worker.take()] == [task_names.HEAL]
     assert heard == ["deferred of m"]
     assert status(worker) is Status.DEFERRED
+
+
+def test_a_loss_that_is_found_out_again_is_healed_again(worker: MemoryWorker, heard: list[str]) -> None:
+    register(worker, "m")
+    dispatcher = dispatcher_of(worker.runtime)
+    dispatcher.dispatch(LOST)
+    # The broker loses the task.
+    worker.take()
+    dispatcher.dispatch(LOST)
+    assert [message.name for message in worker.take()] == [task_names.HEAL]
+    # A deferral that comes twice is none: the mail may have been healed long ago.
+    dispatcher.dispatch(reports(deferred_ts=NOW + 90, deferred_reason=LATER))
+    worker.take()
+    for each in (LOST, reports(deferred_ts=NOW + 90, deferred_reason=LATER)):
+        dispatcher.dispatch(each)
+    assert worker.take() == []
+    assert heard == ["deferred of m"] * 2
+
+
+def test_in_eager_mode_a_proxy_that_is_away_stops_no_report(
+    worker: MemoryWorker, heard: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    register(worker, "m")
+    worker.app.conf.update(task_always_eager=True, task_eager_propagates=True)
+    dispatcher_of(worker.runtime).dispatch(LOST)
+    assert heard == ["deferred of m"]
+    assert "message m is not healed: ProxyUnavailable" in caplog.text
 
 
 def test_a_loss_is_kept_as_a_deferral_before_its_task_is_published(worker: MemoryWorker) -> None:
