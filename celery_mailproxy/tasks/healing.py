@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,11 +59,12 @@ class HealingElsewhere(MailProxyError):
     """Another run has this mail in hand; one that was killed has it for `seconds` more at most."""
 
     def __init__(self, message_id: str, seconds: float) -> None:
-        super().__init__(f"message {visible(message_id)} is being healed by another run")
+        super().__init__(message_id, seconds)
+        self.message_id = message_id
         self.seconds = seconds
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Exception, (str(self),))
+    def __str__(self) -> str:
+        return f"message {visible(self.message_id)} is being healed by another run"
 
 
 class Healer:
@@ -75,11 +77,13 @@ class Healer:
         client_for: Callable[[str], ProxyClient],
         dispatcher: Dispatcher,
         retry_seconds: Sequence[int] = RETRY_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._client_for = client_for
         self._dispatcher = dispatcher
         self._retry_seconds = retry_seconds
+        self._monotonic = monotonic
 
     def heal(self, message_id: str) -> None:
         """Look at the mail at its proxy, and do what it needs (see above). May be called at any time.
@@ -91,7 +95,8 @@ class Healer:
         if delivery is None:
             return
         client = self._client_for(delivery.server)
-        hold = _Hold(self._store, message_id, seconds=client.server.timeout_seconds + _LEASE_MARGIN_SECONDS)
+        seconds = client.server.timeout_seconds + _LEASE_MARGIN_SECONDS
+        hold = _Hold(self._store, message_id, seconds=seconds, monotonic=self._monotonic)
         hold.renew()
         try:
             self._heal(delivery, client, hold)
@@ -188,16 +193,24 @@ class Healer:
 class _Hold:
     """One run has a mail to itself: two that delete and add it could send it twice."""
 
-    def __init__(self, store: DeliveryStore, message_id: str, *, seconds: float) -> None:
+    def __init__(
+        self, store: DeliveryStore, message_id: str, *, seconds: float, monotonic: Callable[[], float]
+    ) -> None:
         self._store = store
         self._message_id = message_id
         self._seconds = seconds
+        self._monotonic = monotonic
         self._holder = str(uuid4())
+        self._held_until = math.inf
 
     def renew(self) -> None:
         """Hold it for one more call to the proxy. Raises `HealingElsewhere`."""
-        if not self._store.take_lease(self._name, self._holder, seconds=self._seconds):
+        now = self._monotonic()
+        # Free again is not enough: whoever had it meanwhile may have changed what this run has read.
+        is_ours = now < self._held_until
+        if not is_ours or not self._store.take_lease(self._name, self._holder, seconds=self._seconds):
             raise HealingElsewhere(self._message_id, self._seconds)
+        self._held_until = now + self._seconds
 
     def release(self) -> None:
         self._store.take_lease(self._name, self._holder, seconds=0)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -127,6 +128,24 @@ def test_who_has_lost_the_mail_to_another_run_stops(worker: MemoryWorker, proxy:
 
     with patch.object(ProxyClient, "row", slow), pytest.raises(healing.HealingElsewhere):
         healing.healer_of(worker.runtime).heal(message_id)
+    assert len(proxy.received) == 1
+
+
+def test_who_has_stood_still_does_not_go_on_with_what_it_has_read(worker: MemoryWorker, proxy: FakeProxy) -> None:
+    message_id = send(worker, proxy)
+    note_deferrals(worker, message_id, utcnow())
+    runtime = worker.runtime
+    # The lease is free again after that: another run has had it, and has given it back.
+    moments = iter([0.0, runtime.server().timeout_seconds + 6])
+    healer = healing.Healer(
+        store=runtime.store,
+        client_for=runtime.client,
+        dispatcher=dispatcher_of(runtime),
+        monotonic=lambda: next(moments),
+    )
+    with pytest.raises(healing.HealingElsewhere) as caught:
+        healer.heal(message_id)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == f"message {message_id} is being healed by another run"
     assert len(proxy.received) == 1
 
 
