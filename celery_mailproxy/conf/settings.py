@@ -112,6 +112,7 @@ class Settings:
     dispatch: Literal["worker", "inline"] = _setting("worker", types.one_of("worker", "inline"))
     dispatch_chunk_size: int = _setting(100, types.positive_integer())
     park_seconds: float = _setting(60.0, types.natural_number)
+    heal: bool = _setting(True, types.boolean)
     events: bool = _setting(True, types.boolean)
 
     resume_queue: str | None = _setting(None, types.text)

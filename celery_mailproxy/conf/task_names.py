@@ -8,6 +8,7 @@ __all__ = [
     "DISCARD_CONTENT",
     "DISPATCH",
     "DISPATCH_STALLED",
+    "HEAL",
     "MAINTAIN",
     "PRUNE",
     "REPLAY_HANDLERS",
@@ -28,6 +29,9 @@ DELIVER_FROM_CHUNK = "celery_mailproxy.deliver_from_chunk"
 
 #: Published by the receiver, which need not import the task.
 DISPATCH = "celery_mailproxy.dispatch_reports"
+
+#: Published for a mail that the proxy has damaged.
+HEAL = "celery_mailproxy.heal_mail"
 
 #: Published for a result that the backend did not take.
 STORE_RESULT = "celery_mailproxy.store_result"

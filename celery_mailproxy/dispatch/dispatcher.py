@@ -20,6 +20,7 @@ from .claims import ClaimKeeper
 from .counters import Counters, counters_of
 from .events import events_of
 from .handing_over import HandOver, Left
+from .healing import healing_requests_of, losses_as_deferrals
 from .intake import in_order, log_passed_over
 from .joining import Joiner
 from .notifying import Notifier
@@ -38,7 +39,8 @@ class Dispatcher:
     """Notifies an application of delivery reports, each once.
 
     `notifier` does so for one report. `postponer` publishes what is left to another task; without it, and in Celery's
-    eager mode, that is raised as an error. `counters` counts what is dispatched.
+    eager mode, that is raised as an error. `counters` counts what is dispatched. With `heals` a mail that the proxy has
+    lost is deferred, and has not ended: `notifier` has it healed.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Dispatcher:
         notifier: Notifier,
         postponer: Postponer | None = None,
         counters: Counters | None = None,
+        heals: bool = False,
         claim_seconds: float = CLAIM_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,6 +59,7 @@ class Dispatcher:
         self._store = store
         self._notifier = notifier
         self._counters = counters
+        self._heals = heals
         self._joiner = Joiner(store)
         self._keeper = ClaimKeeper(store, claim_seconds=claim_seconds, monotonic=monotonic)
         self._monotonic = monotonic
@@ -79,6 +83,8 @@ class Dispatcher:
         been dispatched by then is not dispatched again.
         """
         run = run or Run()
+        if self._heals:
+            reports = losses_as_deferrals(self._store, reports)
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
         how = Recording(adopt=adopt, is_settled=is_settled, only_new=only_new, after=run.after)
@@ -92,6 +98,9 @@ class Dispatcher:
         left = Left(held=[each for each in answers if each.verdict is Verdict.HELD])
         news = [each for each in answers if each.verdict.is_dispatched_here]
         try:
+            for recorded in answers:
+                if recorded.verdict is Verdict.DUPLICATE:
+                    self._notifier.notify_again(recorded)
             # Before anything is marked as dispatched: what dies in between comes again, and looks again.
             unjoined = self._join(self._joiner.parents_of(answers), run, left)
             joined = [each for each in news if _parent_id(each) not in unjoined]
@@ -260,6 +269,7 @@ def _build(runtime: Runtime) -> Dispatcher:
         emit=events_of(runtime).emit,
         resumer=resumer_of(runtime),
         suppression=SuppressionNotes(runtime.store.suppression) if runtime.settings.suppression else None,
+        healing=healing_requests_of(runtime),
     )
     return Dispatcher(
         app=runtime.app,
@@ -267,5 +277,6 @@ def _build(runtime: Runtime) -> Dispatcher:
         notifier=notifier,
         postponer=postponer_of(runtime),
         counters=counters_of(runtime) if runtime.settings.migration is not None else None,
+        heals=runtime.settings.heal,
         claim_seconds=runtime.retention.claim_seconds,
     )

@@ -11,6 +11,7 @@ from ..deliveries.recording import LET_GO_SECONDS, Verdict
 from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import DeliveryStore, Recording
 from ..errors import StoreError
+from .healing import losses_as_deferrals
 from .intake import in_order, log_passed_over
 
 __all__ = ["KeptReports", "ReportKeeper"]
@@ -31,12 +32,13 @@ class ReportKeeper:
     """Records reports before they are published, under a claim that their dispatch task takes over.
 
     A task that the broker loses leaves the claim to grow stale, and `sweep` hands the report to another. `hold_seconds`
-    is how long a task may wait in the queue before that.
+    is how long a task may wait in the queue before that. `heals` as in `Dispatcher`.
     """
 
-    def __init__(self, store: DeliveryStore, *, hold_seconds: float) -> None:
+    def __init__(self, store: DeliveryStore, *, hold_seconds: float, heals: bool = False) -> None:
         self._store = store
         self._hold_seconds = hold_seconds
+        self._heals = heals
 
     def keep(self, reports: Sequence[DeliveryReport]) -> KeptReports:
         """Record the reports; the answer is those that a task has to be published for. Raises `StoreError`.
@@ -44,6 +46,8 @@ class ReportKeeper:
         Those of unknown messages are among them, and they are not kept: there is nothing to keep them with.
         """
         claim = str(uuid4())
+        if self._heals:
+            reports = losses_as_deferrals(self._store, reports)
         how = Recording(hold_seconds=self._hold_seconds)
         answers = self._store.record(in_order(reports), claim=claim, how=how)
         for each in answers:

@@ -13,6 +13,7 @@ from ..deliveries.recording import Dispatched, Recorded
 from ..deliveries.report import DeliveryReport, Kind
 from ..errors import visible
 from .callbacks import CallbackPublisher
+from .healing import HealingRequests
 from .resumer import Resumer
 from .signals import signals_of
 from .suppression import SuppressionNotes
@@ -26,7 +27,8 @@ class Notifier:
     """Notifies an application of single reports.
 
     `emit` sends a Celery event, `(type, fields) -> None`, and never raises; None to send none. `resumer` completes the
-    results of tasks that wait for their mail. `suppression` puts addresses on the suppression list.
+    results of tasks that wait for their mail. `suppression` puts addresses on the suppression list, `healing` has mails
+    healed that the proxy damages.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Notifier:
         emit: Callable[[str, Mapping[str, Any]], None] | None = None,
         resumer: Resumer | None = None,
         suppression: SuppressionNotes | None = None,
+        healing: HealingRequests | None = None,
     ) -> None:
         self._app = app
         self._emit = emit
         self._resumer = resumer
         self._suppression = suppression
+        self._healing = healing
         self._callbacks = CallbackPublisher(app)
 
     def has_listeners(self, recorded: Recorded) -> bool:
@@ -57,6 +61,8 @@ class Notifier:
         # These before all else: they may fail with store or broker, and can be done twice without harm.
         if self._suppression is not None:
             self._suppression.note(report, delivery)
+        if self._healing is not None:
+            self._healing.ask(report, delivery)
         is_resumed = self._resume(report, delivery)
         if delivery is not None and delivery.members:
             # It is no mail: the application is notified of each member.
@@ -72,6 +78,11 @@ class Notifier:
                 visible(report.message_id),
             )
         return Dispatched(message_id=report.message_id, key=report.key, failed=tuple(failed), is_resumed=is_resumed)
+
+    def notify_again(self, recorded: Recorded) -> None:
+        """Do what a report asks for that has been dispatched before. Raises kombu's `OperationalError`."""
+        if self._healing is not None:
+            self._healing.ask_again(recorded.report, _known(recorded))
 
     def call(
         self, report: DeliveryReport, delivery: Delivery | None, *, only: frozenset[str] | None = None

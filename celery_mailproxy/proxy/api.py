@@ -113,6 +113,8 @@ class ProxyAPI(ABC):
     resubmission_is_unsafe: ClassVar[bool] = False
     #: Whether `get_message` shows one that ended as error as if it had been sent: then only the list tells.
     get_hides_errors: ClassVar[bool] = False
+    #: Whether it loses the mails that an SMTP server defers; see `nested_mail`.
+    nests_deferred: ClassVar[bool] = False
     #: Whether a message that is pending, and is refused when it is submitted again, is kept as it was refused: 0.6 and
     #: v1 then try it twice a second, with an account that they do not know, and never report it.
     refusal_spoils_pending: ClassVar[bool] = False

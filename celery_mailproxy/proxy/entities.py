@@ -18,6 +18,7 @@ class EntitiesAPI(ProxyAPI):
     forgets_tenants = True
     resubmission_is_unsafe = True
     get_hides_errors = True
+    nests_deferred = True
 
     def _submission_answer(self, status: int, body: Any) -> Mapping[str, Any] | None:
         return body if status == 200 and isinstance(body, Mapping) else None

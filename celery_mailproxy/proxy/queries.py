@@ -70,6 +70,11 @@ class ProxyQueries(ProxyCaller):
         """Whether the proxy says that it has a message, whatever became of it."""
         return self.find(message_id, tenant_id) is not None
 
+    def row(self, message_id: str, tenant_id: str) -> dict[str, Any] | None:
+        """The row of a message, with the mail in it; None where the proxy does not have it, or shows none by its id."""
+        call = self.api.get_message(tenant_id, message_id)
+        return None if call is None else self._row(call, message_id)
+
     def messages(self, tenant_id: str) -> list[dict[str, Any]]:
         """The messages of a tenant that the proxy holds."""
         return self._ask(self.api.list_messages(tenant_id), self.api.read_messages)
@@ -118,6 +123,10 @@ class ProxyQueries(ProxyCaller):
         self._ask(self.api.activate(tenant_id, batch_code))
 
     def _get(self, call: Call, message_id: str) -> HeldMessage | None:
+        found = self._row(call, message_id)
+        return None if found is None else HeldMessage.of(found)
+
+    def _row(self, call: Call, message_id: str) -> dict[str, Any] | None:
         answer = self._send(call)
         # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
         if answer.status in (404, 500):
@@ -126,7 +135,7 @@ class ProxyQueries(ProxyCaller):
             found = self._read(answer, call, row)
         except ProxyRequestError as exc:
             raise _unsaid(exc) from exc
-        return HeldMessage.of(found) if found.get("id") == message_id else None
+        return found if found.get("id") == message_id else None
 
     def _listed(self, tenant_id: str, ids: frozenset[str], *, pending_only: bool) -> dict[str, HeldMessage]:
         call = self.api.list_messages(tenant_id, pending_only=pending_only)

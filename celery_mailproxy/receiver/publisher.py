@@ -93,7 +93,9 @@ def publisher_of(runtime: Runtime) -> ReportPublisher:
 
 def _build(runtime: Runtime) -> ReportPublisher:
     settings = runtime.settings
-    keeper = ReportKeeper(runtime.store, hold_seconds=settings.outbox_seconds) if _keeps_reports(runtime) else None
+    keeper = None
+    if _keeps_reports(runtime):
+        keeper = ReportKeeper(runtime.store, hold_seconds=settings.outbox_seconds, heals=settings.heal)
     return ReportPublisher(
         app=runtime.app, producers=runtime.producers, chunk_size=settings.dispatch_chunk_size, keeper=keeper
     )

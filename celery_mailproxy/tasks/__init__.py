@@ -36,6 +36,7 @@ from ..errors import (
 from ..proxy.request_logs import hide_requests
 from ..runtime import Runtime, close_runtimes, configured_runtime
 from .confirmed_task import ConfirmedTask
+from .healing import heal_mail
 from .results.chunks import deliver_from_chunk
 from .results.collect_task import CollectTask
 from .results.ignored_runs import use_light_tracers
@@ -61,6 +62,7 @@ __all__ = [
     "deliver_via_proxy",
     "dispatch_reports",
     "dispatch_stalled",
+    "heal_mail",
     "prune_deliveries",
     "resume_stalled",
     "send_many_via_proxy",

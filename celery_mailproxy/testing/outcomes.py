@@ -37,7 +37,11 @@ def error(reason: str = "(554, 'refused') (SMTP 554)", *, delay_seconds: float =
 
 
 def deferred(reason: str = "rate_limit", *, delay_seconds: float = 0.0) -> Step:
-    """The proxy will try again: the next step. 0.5.0 does not report this; 0.6 and v1 report when, and no reason."""
+    """The proxy will try again: the next step. 0.5.0 does not report this; 0.6 and v1 report when, and no reason.
+
+    0.7.0 then loses the mail, unless the reason is `rate_limit`: at its next step it reports `error: missing 'from'`.
+    Where it is healed (see `mail_proxy_heal`), the next step comes at once.
+    """
     return Step(kind="deferred", reason=reason, delay_seconds=delay_seconds)
 
 

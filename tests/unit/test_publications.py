@@ -29,6 +29,7 @@ ALLOWED = {
     "dispatch/callbacks.py": {
         "signature(dict(callback), app=self._app).apply_async": "confirm_all: a user's task, or a chain of them",
     },
+    "dispatch/healing.py": {"task.apply_async": "with a producer of Producers.acquire"},
     "dispatch/notifying.py": {"self._callbacks.publish": OURS},
     "dispatch/postponing.py": {"task.apply_async": "with a producer of Producers.acquire"},
     "dispatch/resumer.py": {
@@ -73,6 +74,7 @@ def test_every_publication_is_one_that_the_broker_confirms() -> None:
         task_names.DELIVER,
         task_names.DELIVER_FROM_CHUNK,
         task_names.DISPATCH,
+        task_names.HEAL,
         task_names.PRUNE,
         task_names.RESUME_STALLED,
     ],

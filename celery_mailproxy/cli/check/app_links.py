@@ -119,6 +119,8 @@ def _routes(app: Celery, settings: Settings) -> Sequence[tuple[str, str]]:
     tasks = [task_names.SEND, task_names.SEND_MANY, task_names.DELIVER, task_names.DELIVER_FROM_CHUNK]
     if settings.dispatch == "worker":
         tasks.append(task_names.DISPATCH)
+    if settings.heal:
+        tasks.append(task_names.HEAL)
     if settings.store == DJANGO_STORE:
         tasks += [task_names.SEND_KEPT, task_names.REPLAY_HANDLERS]
     routes = [(task, _queue_of(app, task)) for task in tasks]

@@ -131,7 +131,7 @@ class Checkup:
     def _server_links(self, name: str) -> Iterator[Link]:
         try:
             server = self._server(name)
-            probe = ProxyProbe(server)
+            probe = ProxyProbe(server, heals=self._settings.heal)
         except MailProxyError as exc:
             yield failed("proxy", plain(str(exc)))
             return

@@ -16,7 +16,7 @@ __all__ = ["ProxyProbe"]
 _RELEASES = {
     "commands-0.5": "genro-mail-proxy 0.5.0",
     "commands-0.6": "genro-mail-proxy 0.5.8 to 0.6.10",
-    "entities": "genro-mail-proxy 0.7.0, which loses emails that it defers",
+    "entities": "genro-mail-proxy 0.7.0",
     "v1": "genro-mail-proxy, the line in development",
 }
 
@@ -27,15 +27,21 @@ _NO_TENANT = "-"
 class ProxyProbe:
     """Asks one proxy, on behalf of one tenant. `tenant` is what it knows of the tenant, once `links` has run.
 
-    `connect` gives a client of the proxy. Use it as a context manager: leaving it closes its connections.
+    `heals` says whether workers heal emails that it damages, `connect` gives a client of the proxy. Use it as a context
+    manager: leaving it closes its connections.
     """
 
     def __init__(
-        self, server: ServerSettings, *, connect: Callable[[ServerSettings], ProxyClient] = ProxyClient
+        self,
+        server: ServerSettings,
+        *,
+        heals: bool = True,
+        connect: Callable[[ServerSettings], ProxyClient] = ProxyClient,
     ) -> None:
         self.server = server
         self.client = connect(server)
         self._connect = connect
+        self._heals = heals
         self.tenant: Mapping[str, Any] | None = None
 
     def __enter__(self) -> ProxyProbe:
@@ -70,7 +76,7 @@ class ProxyProbe:
         configured = self.server.api
         probe = self._connect(replace(self.server, api="auto"))
         try:
-            spoken, base_path = probe.api.name, probe.base_path
+            spoken, base_path, loses = probe.api.name, probe.base_path, probe.api.nests_deferred
         except ProxyUnavailable as exc:
             if configured in ("auto", "commands", "v1"):
                 return failed("API", exc.problem, exc.remedy or "Set mail_proxy_api.")
@@ -87,7 +93,11 @@ class ProxyProbe:
                 "Set mail_proxy_api to 'auto'.",
             )
         place = f" at {base_path}" if base_path else ""
-        return fine("API", f"{spoken}{place} ({_RELEASES[spoken]})")
+        found = f"{spoken}{place} ({_RELEASES[spoken]})"
+        if loses and not self._heals:
+            remedy = "Set mail_proxy_heal to True, or use another release of the proxy."
+            return warning("API", f"{found}; it loses emails that it defers", remedy)
+        return fine("API", f"{found}; it loses emails that it defers, and workers heal them" if loses else found)
 
     def _token(self) -> Link:
         try:

@@ -62,10 +62,10 @@ class FakeDelivery:
 
     def schedule(self, record: Record, *, keep_delay: bool = True) -> None:
         """Put a message's next step in the timetable, in place of what stands there for it."""
-        if not record.steps:
+        if not record.is_awaited:
             return
-        delay = record.steps[0].delay_seconds if keep_delay else 0.0
-        if record.deferred_ts is not None:
+        delay = record.steps[0].delay_seconds if keep_delay and record.steps else 0.0
+        if record.deferred_ts is not None and not record.is_healed:
             try:
                 delay = max(delay, record.deferred_ts - time.time())
             except TypeError:
@@ -94,7 +94,7 @@ class FakeDelivery:
         with self._wake:
             while self._timetable and self._timetable[0][0] <= time.monotonic():
                 _, _, generation, record = heapq.heappop(self._timetable)
-                if record.generation != generation or not record.steps:
+                if record.generation != generation or not record.is_awaited:
                     continue
                 if self._is_suspended(record):
                     # Looked at again in a while, with its turn in the timetable.
@@ -102,7 +102,7 @@ class FakeDelivery:
                     heapq.heappush(self._timetable, (later, next(self._serial), generation, record))
                     continue
                 record.deferred_ts = None
-                self._take(record, record.steps.pop(0))
+                self._take(record, self.records.next_step(record))
                 self.schedule(record)
 
     def post_pending(
@@ -152,6 +152,8 @@ class FakeDelivery:
         elif step.kind == "deferred":
             following = record.steps[0].delay_seconds if record.steps else 60
             record.deferred_ts = int(now + following)
+            if self.records.profile == "entities" and step.reason != "rate_limit":
+                self.records.nest(record)
         record.updated_at = now_text()
         record.history.append({"event_type": step.kind, "event_ts": now, "description": step.reason})
         entry = report_entry(self.records.profile, record.id, step, now, record.deferred_ts)

@@ -84,7 +84,7 @@ class EntitiesDialect(Dialect):
             **{name: message[name] for name in _OPTIONAL if message.get(name)},
         }
         record = self.records.put(message, tenant_id=message["tenant_id"], priority=priority, payload=payload)
-        self.delivery.schedule(record, keep_delay=not record.history)
+        self.delivery.schedule(record, keep_delay=not record.is_healed and not record.history)
         return True
 
     def list_messages(self, request: Request) -> Any:

@@ -21,6 +21,8 @@ Plan = Callable[[dict[str, Any]], "Sequence[Step] | None"]
 
 #: What the proxies' mail builder says of them; the mail is accepted and then ends as an error.
 _LINE_BREAK_REASON = "Header values may not contain linefeed or carriage return characters"
+#: What 0.7.0 says of a mail that it does not find in its row.
+_LOST_REASON = "missing 'from'"
 _HEADER_FIELDS = ("subject", "from", "reply_to", "message_id")
 
 
@@ -53,6 +55,10 @@ class Record:
     pk: str = field(default_factory=lambda: uuid.uuid4().hex[:22])
     created_at: str = field(default_factory=lambda: now_text())
     updated_at: str = field(default_factory=lambda: now_text())
+    #: Whether 0.7.0 has nested the mail in its own row, where it does not find it again.
+    is_nested: bool = False
+    #: Whether it was submitted again after that: its next step comes at once, for a test cannot wait.
+    is_healed: bool = False
     #: Raised whenever its remaining steps are put in the timetable anew: what stands there for it is void then.
     generation: int = 0
 
@@ -64,6 +70,11 @@ class Record:
             return "error"
         return "pending" if self.deferred_ts is None else "deferred"
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether more is to happen to it."""
+        return self.error_ts is None if self.is_nested else bool(self.steps)
+
 
 class FakeRecords:
     """The tables. `lock` guards them all; whoever changes them holds it."""
@@ -74,6 +85,8 @@ class FakeRecords:
         self.tenants: dict[str, dict[str, Any]] = {}
         self.accounts: dict[tuple[str, str], dict[str, Any]] = {}
         self.messages: dict[tuple[str, str], Record] = {}
+        #: What SMTP servers are to say next of messages that were lost and deleted: they are about to be added again.
+        self.left_steps: dict[tuple[str, str], list[Step]] = {}
         self.pending: defaultdict[str, list[Event]] = defaultdict(list)
         self.plans: list[Plan] = []
         self.received: list[dict[str, Any]] = []
@@ -111,6 +124,8 @@ class FakeRecords:
                 foreign.append(message_id)
             else:
                 del self.messages[self.key(tenant_id, message_id)]
+                if record.is_nested:
+                    self.left_steps[self.key(tenant_id, message_id)] = record.steps
                 record.generation += 1
                 removed += 1
         return removed, unknown, foreign
@@ -121,6 +136,7 @@ class FakeRecords:
         key = self.key(tenant_id, str(message["id"]))
         record = self.messages.get(key)
         if record is None:
+            steps = self.left_steps.pop(key, None)
             record = self.messages[key] = Record(
                 id=str(message["id"]),
                 tenant_id=tenant_id,
@@ -129,16 +145,29 @@ class FakeRecords:
                 priority=priority,
                 deferred_ts=deferred_ts,
                 batch_code=message.get("batch_code"),
-                steps=list(self._steps_of(message, tenant_id)),
+                steps=list(self._steps_of(message, tenant_id)) if steps is None else steps,
+                is_healed=steps is not None,
             )
             return record
         if record.error_ts is not None:
             record.steps = list(self._steps_of(message, tenant_id))
         record.account_id, record.message, record.priority = message.get("account_id"), payload, priority
+        record.is_nested, record.is_healed = False, record.is_nested
         # Also a deferred one's time for the next try is gone: both proxies try again at once.
         record.deferred_ts, record.error_ts, record.error, record.reported_ts = deferred_ts, None, None, None
         record.updated_at = now_text()
         return record
+
+    def nest(self, record: Record) -> None:
+        """Write the whole row of a message in place of its mail, as 0.7.0 does when an SMTP server defers it."""
+        names = ("pk", "id", "tenant_id", "account_id", "priority", "batch_code", "deferred_ts", "message")
+        row = {name: getattr(record, name) for name in names}
+        record.message = {**row, "is_pec": False, "retry_count": 1}
+        record.is_nested, record.is_healed = True, False
+
+    def next_step(self, record: Record) -> Step:
+        """What happens to a message now; a nested one does not come as far as an SMTP server."""
+        return Step(kind="error", reason=_LOST_REASON) if record.is_nested else record.steps.pop(0)
 
     def _steps_of(self, message: dict[str, Any], tenant_id: str) -> Sequence[Step]:
         account = message.get("account_id")

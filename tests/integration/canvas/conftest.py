@@ -42,7 +42,7 @@ def proxy() -> Iterator[FakeProxy]:
     with FakeProxy("entities") as proxy:
         proxy.plan("slow@example.com", sent(delay_seconds=0.4))
         proxy.plan("bad@example.com", error("550 5.1.1 <bad@example.com> unknown", delay_seconds=0.1))
-        proxy.plan("late@example.com", deferred("451 later", delay_seconds=0.2), sent(delay_seconds=0.6))
+        proxy.plan("late@example.com", deferred(delay_seconds=0.2), sent(delay_seconds=0.6))
         proxy.plan("silent@example.com")
         yield proxy
 

@@ -35,7 +35,7 @@ def proxy() -> Iterator[FakeProxy]:
         proxy.plan("bad@example.com", error("550 5.1.1 <bad@example.com> unknown"))
         proxy.plan("worse@example.com", error("554 <worse@example.com> refused"))
         proxy.plan("silent@example.com")
-        proxy.plan("later@example.com", deferred("451 later", delay_seconds=0.2), sent(delay_seconds=0.8))
+        proxy.plan("later@example.com", deferred(delay_seconds=0.2), sent(delay_seconds=0.8))
         yield proxy
 
 

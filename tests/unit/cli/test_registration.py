@@ -29,8 +29,9 @@ print("confirms", app.amqp._producer_pool is not None)
 """
 ALL = (
     "['celery_mailproxy.deliver_from_chunk', 'celery_mailproxy.deliver_via_proxy', 'celery_mailproxy.dispatch_reports',"
-    " 'celery_mailproxy.dispatch_stalled', 'celery_mailproxy.prune_deliveries', 'celery_mailproxy.resume_stalled',"
-    " 'celery_mailproxy.send_many_via_proxy', 'celery_mailproxy.send_via_proxy', 'celery_mailproxy.store_result']"
+    " 'celery_mailproxy.dispatch_stalled', 'celery_mailproxy.heal_mail', 'celery_mailproxy.prune_deliveries',"
+    " 'celery_mailproxy.resume_stalled', 'celery_mailproxy.send_many_via_proxy', 'celery_mailproxy.send_via_proxy',"
+    " 'celery_mailproxy.store_result']"
 )
 
 

@@ -55,11 +55,11 @@ class TestOutcomes:
         assert kinds(report_sink.wait_for_reports(1)) == ["sent_ts"]
 
     def test_steps_are_taken_and_reported_in_order(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
-        proxy.plan("m", deferred("451 later"), deferred(), sent(), pec("pec_delivery", details="ok"), bounced())
+        proxy.plan("m", deferred(), deferred(), sent(), pec("pec_delivery", details="ok"), bounced())
         proxy.submit([message("m")])
         reports = report_sink.wait_for_reports(5)
         assert kinds(reports) == ["deferred_ts", "deferred_ts", "sent_ts", "pec_ts", "bounce_ts"]
-        assert reports[0]["deferred_reason"] == "451 later"
+        assert reports[0]["deferred_reason"] == "rate_limit"
         assert reports[3] == {
             "id": "m",
             "pec_event": "pec_delivery",
@@ -68,6 +68,42 @@ class TestOutcomes:
         }
         bounce = {"bounce_type": "hard", "bounce_code": "550", "bounce_reason": "no such user"}
         assert reports[4] == {"id": "m", "bounce_ts": reports[4]["bounce_ts"], **bounce}
+
+    def test_0_7_0_loses_what_a_server_deferred(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", deferred("451 later"), sent())
+        proxy.submit([message("m", batch_code="spring")])
+        reports = report_sink.wait_for_reports(2)
+        assert (reports[0]["deferred_reason"], reports[1]["error"]) == ("451 later", "missing 'from'")
+        (row,) = proxy.messages(proxy.tenant_id)
+        # It is all there, in a place where the proxy does not look for it.
+        assert (row["status"], row["message"]["id"], row["message"]["batch_code"]) == ("error", "m", "spring")
+        assert row["message"]["message"]["subject"] == "Subject"
+        assert proxy.delivered == []
+
+    def test_what_is_submitted_again_in_time_is_not_lost(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", deferred("451 later"), sent(delay_seconds=3600))
+        proxy.submit([message("m")])
+        report_sink.wait_for_reports(1)
+        assert proxy.submit([message("m", deferred_ts=int(time.time()) + 60)]).json()["queued"] == 1
+        assert kinds(report_sink.wait_for_reports(2)) == ["deferred_ts", "sent_ts"]
+        assert len(proxy.delivered) == 1
+
+    def test_what_is_deleted_and_submitted_again_goes_on_with_its_steps(
+        self, proxy: FakeProxy, report_sink: ReportSink
+    ) -> None:
+        proxy.plan("m", deferred("451 later"), deferred("452 full"), error("554 refused"))
+        for number in range(2):
+            if number:
+                proxy.delete_messages(proxy.tenant_id, ["m"])
+            proxy.submit([message("m")])
+            report_sink.wait_for_reports(2 * number + 2)
+        texts = [each.get("deferred_reason") or each["error"] for each in report_sink.wait_for_reports(4)]
+        assert texts == ["451 later", "missing 'from'", "452 full", "missing 'from'"]
+
+    def test_what_its_own_limits_defer_is_not_lost(self, proxy: FakeProxy, report_sink: ReportSink) -> None:
+        proxy.plan("m", deferred("rate_limit"), sent())
+        proxy.submit([message("m")])
+        assert kinds(report_sink.wait_for_reports(2)) == ["deferred_ts", "sent_ts"]
 
     def test_0_5_0_reports_sent_and_error_only(self, report_sink: ReportSink) -> None:
         with FakeProxy("commands") as proxy:

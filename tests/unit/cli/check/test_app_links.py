@@ -53,6 +53,7 @@ ALL = [
     "celery_mailproxy.send_many_via_proxy [rate_limit=10/m]",
     "celery_mailproxy.deliver_via_proxy",
     "celery_mailproxy.deliver_from_chunk",
+    "celery_mailproxy.heal_mail",
 ]
 CELERY, MAILS = {"name": "celery"}, {"name": "mails"}
 
@@ -78,7 +79,7 @@ def test_workers_must_have_the_tasks_and_take_their_queues(
     ("registered", "queues", "words"),
     [
         (["other"], [MAILS], "w2 takes tasks from mails and discards celery_mailproxy.send_via_proxy, which it does"),
-        (BOTH, [CELERY], "w2 takes tasks from celery and discards celery_mailproxy.send_many_via_proxy and 2 more,"),
+        (BOTH, [CELERY], "w2 takes tasks from celery and discards celery_mailproxy.send_many_via_proxy and 3 more,"),
         (["other"], [CELERY, MAILS], "w2 takes tasks from celery, mails and discards celery_mailproxy.send_via_proxy"),
         (BOTH, [{"name": "ends"}], "w2 takes tasks from ends and discards celery_mailproxy.deliver_via_proxy and 1"),
     ],

@@ -119,6 +119,23 @@ def test_the_release_is_named(profile: Any) -> None:
     assert Outcome.FAILED not in {link.outcome for link in links.values()}
 
 
+@pytest.mark.parametrize(
+    ("profile", "heals", "outcome", "words"),
+    [
+        ("entities", True, Outcome.OK, "it loses emails that it defers, and workers heal them"),
+        ("entities", False, Outcome.WARNING, "it loses emails that it defers"),
+        ("commands-0.6", False, Outcome.OK, "0.6.10)"),
+    ],
+)
+def test_a_proxy_that_loses_deferred_mails_is_named(profile: Any, heals: bool, outcome: Outcome, words: str) -> None:
+    with FakeProxy(profile) as fake:
+        server = ServerSettings(name="default", url=fake.url, token=fake.token)
+        with ProxyProbe(server, heals=heals) as probe:
+            link = next(link for link in probe.links() if link.name == "API")
+    assert link.outcome is outcome
+    assert link.found.endswith(words)
+
+
 def test_the_place_that_was_found_is_named() -> None:
     with FakeProxy("v1") as fake, ProxyProbe(ServerSettings(name="default", url=fake.url, token=fake.token)) as probe:
         links = {link.name: link for link in probe.links()}

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from celery_mailproxy.deliveries.losses import as_deferral
 from celery_mailproxy.deliveries.report import Kind, parse_entry
-from celery_mailproxy.deliveries.stores.report_codec import pack_report
+from celery_mailproxy.deliveries.stores.report_codec import pack_report, unpack_report
 from tests.contract.store_values import report
 
 USUAL_ENTRIES = [
@@ -32,3 +33,9 @@ def test_usual_raw_entry_is_not_written_out(entry: dict[str, Any]) -> None:
 def test_mappings_of_any_kind_are_written() -> None:
     raw: Mapping[str, Any] = MappingProxyType({"id": "m", "odd": MappingProxyType({"a": 1})})
     assert '"odd"' in pack_report(report("m", Kind.SENT, raw=raw))
+
+
+def test_a_loss_that_counts_as_a_deferral_comes_back_as_it_is() -> None:
+    (loss,) = parse_entry({"id": "m", "error_ts": 1795324468, "error": "missing 'from'"})
+    found = as_deferral(loss)
+    assert unpack_report(pack_report(found), Kind.DEFERRED, "m") == found
