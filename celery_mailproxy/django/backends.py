@@ -11,6 +11,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DEFAULT_DB_ALIAS, transaction
 
 from ..runtime import get_runtime
+from ..tasks.failing import is_set_off_by_failure
 from .backend.celery_email import CeleryEmailSettings
 from .backend.chunks import in_chunks
 from .backend.conversion import ConvertedMail
@@ -88,7 +89,7 @@ class EmailBackend(BaseEmailBackend):
         """
         app = current_app._get_current_object()
         settings = get_runtime(app).settings
-        if is_reentrant():
+        if is_reentrant() or is_set_off_by_failure():
             return [] if settings.return_results else 0
         legacy = CeleryEmailSettings.load()
         handover = Handover(app=app, settings=settings, options=legacy.publish_options, call_of=self._call_of)
