@@ -11,11 +11,12 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DEFAULT_DB_ALIAS, transaction
 
 from ..runtime import get_runtime
+from ..tasks.failing import is_set_off_by_failure
 from .backend.celery_email import CeleryEmailSettings
 from .backend.chunks import in_chunks
 from .backend.conversion import ConvertedMail
 from .backend.handover import Handover, is_reentrant
-from .backend.options import backend_defaults, check_backend
+from .backend.options import backend_defaults, check_backend, check_known
 from .backend.publishing import Publication, plan, proxy_call
 from .legacy.publishing import migrating_call
 from .log.off_loop import off_loop
@@ -24,7 +25,7 @@ from .log.opening import has_log
 __all__ = ["EmailBackend", "MigrationEmailBackend"]
 
 #: What Django's own `send_mail` passes on for an SMTP server. Here it has no meaning, and is kept nowhere.
-_SMTP_ARGUMENTS = ("username", "password")
+_LOGIN_ARGUMENTS = ("username", "password")
 
 
 class EmailBackend(BaseEmailBackend):
@@ -37,6 +38,9 @@ class EmailBackend(BaseEmailBackend):
     A mail that is sent alone is one task, whose id is the mail's. Several together go in tasks of
     CELERY_EMAIL_CHUNK_SIZE (10) mails, and fewer where they are large: each still has an id, callbacks and an end of
     its own, but the broker and the proxy have a tenth of the calls.
+
+    Raises `ImproperlyConfigured`, in Django 6.1 `InvalidMailer`, for any other argument: one that names an SMTP server
+    would not be followed, and the mail would leave by another.
     """
 
     def __init__(
@@ -56,9 +60,13 @@ class EmailBackend(BaseEmailBackend):
         **kwargs: Any,
     ) -> None:
         if alias is None:
-            for name in _SMTP_ARGUMENTS:
+            for name in _LOGIN_ARGUMENTS:
                 kwargs.pop(name, None)
+            check_known(kwargs, alias=None)
+            kwargs = {}
+        # From Django 6.1 on it refuses the unknown ones of MAILERS.
         super().__init__(alias=alias, **kwargs)
+        check_known(kwargs, alias=alias)
         self.alias = alias
         self.fail_silently = fail_silently
         self.on_commit = on_commit
@@ -81,7 +89,7 @@ class EmailBackend(BaseEmailBackend):
         """
         app = current_app._get_current_object()
         settings = get_runtime(app).settings
-        if is_reentrant():
+        if is_reentrant() or is_set_off_by_failure():
             return [] if settings.return_results else 0
         legacy = CeleryEmailSettings.load()
         handover = Handover(app=app, settings=settings, options=legacy.publish_options, call_of=self._call_of)

@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..proxy.request_logs import hide_requests
 from ..runtime import Runtime, close_runtimes, configured_runtime
+from . import typed
 from .confirmed_task import ConfirmedTask
 from .healing import heal_mail
 from .results.chunks import deliver_from_chunk
@@ -80,12 +81,14 @@ DISPATCH_TIME_LIMITS: Mapping[str, Any] = {"soft_time_limit": RUN_SECONDS + 180,
 _MARK_AGAIN_SECONDS = 5
 
 
+@typed.of_type(typed.SendViaProxy)
 @shared_task(
     bind=True,
     base=SendTask,
     name=task_names.SEND,
     throws=(InvalidMessage, MessageRejected),
     typing=False,
+    __signature__=typed.signature_of("*content", typed.SendArguments),
     **DURABLE,
     **TIME_LIMITS,
 )
@@ -95,9 +98,9 @@ def send_via_proxy(
     """Submit one mail to the proxy: `send_via_proxy.delay(subject=…, body=…, to=[…], on_sent=paid.s(7))`.
 
     Arguments: `subject, body, from_email, to, cc, bcc, html_body, attachments, headers, reply_to, return_path,
-    priority, account_id, tenant_id, batch_code, send_at, message_id, server`, or `raw` for a whole RFC 5322 message;
-    and `on_sent, on_error, on_deferred, on_bounced`. See `MailMessage` for what each may be. In a chain, the task
-    before may return a dict of such arguments; those given here win.
+    priority, account_id, tenant_id, batch_code, metadata, tags, send_at, expires_at, message_id, server`, or `raw` for
+    a whole RFC 5322 message; and `on_sent, on_error, on_deferred, on_bounced`. See `MailMessage` for what each may be.
+    In a chain, the task before may return a dict of such arguments; those given here win.
 
     Returns `{"id": message id, "queued": 1, "rejected": []}` once the proxy has the mail; the delivery itself is
     reported later. Raises `InvalidMessage` in the caller, and in the worker `MessageRejected` and
@@ -113,7 +116,15 @@ def send_via_proxy(
     return result
 
 
-@shared_task(bind=True, base=CollectTask, name=task_names.DELIVER, typing=False, **TIME_LIMITS)
+@typed.of_type(typed.DeliverViaProxy)
+@shared_task(
+    bind=True,
+    base=CollectTask,
+    name=task_names.DELIVER,
+    typing=False,
+    __signature__=typed.signature_of("*content", typed.DeliverArguments),
+    **TIME_LIMITS,
+)
 def deliver_via_proxy(
     self: Any, *content: Mapping[str, Any], collect: bool = False, per_recipient: bool = False, **arguments: Any
 ) -> Any:
@@ -135,12 +146,14 @@ def deliver_via_proxy(
     return guarded(self, lambda: (deliver_each if per_recipient else deliver)(self, content, arguments))
 
 
+@typed.of_type(typed.SendManyViaProxy)
 @shared_task(
     bind=True,
     base=SendManyTask,
     name=task_names.SEND_MANY,
     throws=(InvalidMessage,),
     typing=False,
+    __signature__=typed.signature_of("messages", typed.MailArguments),
     **DURABLE,
     **TIME_LIMITS,
 )

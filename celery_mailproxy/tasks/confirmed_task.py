@@ -8,6 +8,7 @@ from typing import Any
 from celery import Task
 
 from ..runtime import get_runtime
+from .failing import note_failure
 
 __all__ = ["ConfirmedTask"]
 
@@ -27,3 +28,13 @@ class ConfirmedTask(Task):  # type: ignore[misc]
         """As `Task.apply_async`. Raises kombu's `OperationalError`, and `MessageTooLarge`, with nothing published."""
         with get_runtime(self.app).producers.confirmed(options) as confirmed:
             return super().apply_async(args, kwargs, task_id=task_id, **confirmed)
+
+    def on_failure(self, *args: Any, **kwargs: Any) -> None:
+        """Celery's hook, before its signal `task_failure`."""
+        note_failure(self)
+        super().on_failure(*args, **kwargs)
+
+    def on_retry(self, *args: Any, **kwargs: Any) -> None:
+        """Celery's hook, before its signal `task_retry`."""
+        note_failure(self)
+        super().on_retry(*args, **kwargs)

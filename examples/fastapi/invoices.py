@@ -14,9 +14,9 @@ The worker and the web process run in this folder, each with the exports. In the
 `http://localhost:9100`, its attachment path `/mail-proxy/attachments`, and its authentication the Bearer token from
 `MAIL_PROXY_SYNC_TOKEN`. Then:
 
-    $ curl -X POST "localhost:9100/invoices/7?customer=ann@example.com"
+    $ curl -sSf -X POST "localhost:9100/invoices/7?customer=ann@example.com"
     {"message_id":"3c0…"}
-    $ curl localhost:9100/mails/3c0…
+    $ curl -sSf localhost:9100/mails/3c0…
     {"status":"sent","ended_at":"2026-03-01T09:30:00Z","reason":null}
 
 ## What happens

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from email.message import Message
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ from celery_mailproxy import (
     signals,
 )
 from celery_mailproxy.receiver.receiver import Response
+from celery_mailproxy.tasks.typed import DeliverViaProxy, SendManyViaProxy, SendViaProxy
 
 assert_type(__version__, str)
 
@@ -53,12 +55,45 @@ def functions(app: Any, messages: list[dict[str, Any]]) -> None:
 
 
 def tasks() -> None:
-    assert_type(deliver_via_proxy, Any)
     assert_type(dispatch_reports, Any)
     assert_type(prune_deliveries, Any)
     assert_type(resume_stalled, Any)
-    assert_type(send_many_via_proxy, Any)
-    assert_type(send_via_proxy, Any)
+    assert_type(send_via_proxy, SendViaProxy)
+    assert_type(deliver_via_proxy, DeliverViaProxy)
+    assert_type(send_many_via_proxy, SendManyViaProxy)
+    assert_type(send_via_proxy.name, str)
+    assert_type(send_via_proxy({}, subject="S"), dict[str, Any])
+    # What Celery has for these, which ships no types.
+    assert_type(send_via_proxy.delay(), Any)
+    assert_type(send_via_proxy.s(), Any)
+    assert_type(send_via_proxy.apply_async(kwargs={"to": "a@example.com"}, countdown=5), Any)
+    assert_type(deliver_via_proxy.si(), Any)
+    assert_type(send_many_via_proxy.delay([]), Any)
+    assert_type(send_many_via_proxy.s(), Any)
+
+
+def arguments_of_a_mail(moment: datetime, message: Message, task: Any) -> None:
+    """What each may be, in each way to send."""
+    send_via_proxy.delay(subject="S", body="B", from_email="a@example.com", to=["b@example.com"], cc="c@example.com")
+    send_via_proxy.delay({"subject": "from the task before"}, bcc={"d@example.com"}, reply_to=("e@example.com",))
+    send_via_proxy.s(html_body="<p>", headers={"X-N": 5}, priority="high", return_path="f@example.com", to=None)
+    send_via_proxy.si(account_id=7, tenant_id="shop", batch_code="b", message_id="m", server="marketing")
+    send_via_proxy.si(metadata={"order": 7}, tags="vip", send_at=moment, expires_at=60, raw=message, priority=1)
+    send_via_proxy.si(raw=b"Subject: S", priority=Priority.LOW, tags=["vip"], send_at=1.5)
+    send_via_proxy.delay(
+        attachments=[
+            Attachment(filename="a", content=b""),
+            Path("a.pdf"),
+            message,
+            {"filename": "a", "content": "eA=="},
+            ("a.txt", "text"),
+            ("a.txt", b"bytes", "text/plain"),
+        ]
+    )
+    send_via_proxy.delay(on_sent=task.s(7), on_error=[task.s(7)], on_deferred=task.s(), on_bounced=task.s())
+    send_via_proxy.delay(to=["a@example.com"], per_recipient=True)
+    deliver_via_proxy.delay(to=["a@example.com"], per_recipient=True, collect=True)
+    send_many_via_proxy.delay([{"to": ["a@example.com"]}], subject="S", priority=3)
 
 
 def mail_signals() -> None:

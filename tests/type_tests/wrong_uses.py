@@ -24,7 +24,10 @@ from celery_mailproxy import (
     Status,
     attachment_resolver,
     deliver_many_via_proxy,
+    deliver_via_proxy,
     get_delivery,
+    send_many_via_proxy,
+    send_via_proxy,
 )
 from celery_mailproxy import get_delivry as misspelt  # type: ignore[attr-defined]
 
@@ -42,6 +45,19 @@ def functions(app: Any) -> None:
     deliver_many_via_proxy([], collect="yes")  # type: ignore[arg-type]
     attachment_resolver(7)  # type: ignore[call-overload]
     attachment_resolver(resolver_or_key="invoice_id")  # type: ignore[call-overload]
+
+
+def tasks() -> None:
+    send_via_proxy.delay(subjct="S")  # type: ignore[call-arg]
+    send_via_proxy.s(recipients=["a@example.com"])  # type: ignore[call-arg]
+    send_via_proxy.si(collect=True)  # type: ignore[call-arg]
+    send_via_proxy(to=7)  # type: ignore[arg-type]
+    send_via_proxy.delay("a@example.com")  # type: ignore[arg-type]
+    send_via_proxy.delay(attachments=["a.pdf"])  # type: ignore[list-item]
+    deliver_via_proxy.delay(colect=True)  # type: ignore[call-arg]
+    deliver_via_proxy.delay(per_recipient="yes")  # type: ignore[arg-type]
+    send_many_via_proxy.delay()  # type: ignore[call-arg]
+    send_many_via_proxy.delay([{}], per_recipient=True)  # type: ignore[call-arg]
 
 
 def values(attachment: Attachment, delivery: Delivery, report: DeliveryReport, message: MailMessage) -> None:

@@ -265,6 +265,23 @@ with FakeProxy() as proxy:
 """
 
 
+def test_a_page_whose_code_sends_says_whom_the_mail_is_from() -> None:
+    """Else a reader's first mail is refused."""
+    pages = {block.page for block in PYTHON_BLOCKS if re.search(r"_via_proxy\.(delay|s|si)\(", block.code)}
+    assert [page_id(page) for page in sorted(pages) if "from_email" not in page.read_text()] == []
+
+
+def test_what_code_prints_is_one_text() -> None:
+    assert [block.name for block in PYTHON_BLOCKS if re.search(r"""print\((["'])[^"']*\1, """, block.code)] == []
+
+
+def test_a_call_of_curl_that_is_refused_fails() -> None:
+    """Else a tenant that the proxy did not take looks like one that it took."""
+    calls = [(page, line) for page in PAGES for line in re.findall(r"curl -.*", page.read_text())]
+    assert len(calls) > 4
+    assert [page_id(page) for page, line in calls if not re.match(r"curl -sS(f| --fail-with-body) ", line)] == []
+
+
 def test_python_code_runs(tmp_path: Path) -> None:
     """Every block, against a fake proxy, with an application that is there as `shop`; in a process of its own."""
     done = subprocess.run(

@@ -22,6 +22,7 @@ __all__ = [
     "MESSAGE_OPTIONS",
     "backend_defaults",
     "check_backend",
+    "check_known",
     "message_options",
 ]
 
@@ -51,6 +52,10 @@ MESSAGE_OPTIONS = frozenset(
 BACKEND_OPTIONS = frozenset({"account_id", "batch_code", "priority", "return_path", "server", "tags", "tenant_id"})
 
 
+#: Those of Django's SMTP backend that name a server, and how to talk to it.
+_SMTP_OPTIONS = frozenset({"host", "port", "ssl_certfile", "ssl_keyfile", "timeout", "use_ssl", "use_tls"})
+
+
 def backend_defaults(options: Mapping[str, Any], *, alias: str | None) -> dict[str, Any]:
     """A backend's options as defaults for its mails. Raises `InvalidMailer` (before Django 6.1 its base class)."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -58,6 +63,26 @@ def backend_defaults(options: Mapping[str, Any], *, alias: str | None) -> dict[s
         return normalise_arguments(given)
     except InvalidMessage as exc:
         raise _invalid_mailer(str(exc), alias) from exc
+
+
+def check_known(options: Mapping[str, Any], *, alias: str | None) -> None:
+    """Refuse arguments of a backend that it does not have: nobody would follow them. The errors of `backend_defaults`.
+
+    What is None is not given.
+    """
+    given = sorted(name for name, value in options.items() if value is not None)
+    if smtp := [name for name in given if name in _SMTP_OPTIONS]:
+        raise _invalid_mailer(
+            f"{', '.join(smtp)}: an account at the proxy says which SMTP server its emails leave by. Add one with it "
+            "there (manage.py mailproxy_setup --smtp-host …), and pass its account_id; or send these emails through "
+            "'django.core.mail.backends.smtp.EmailBackend'",
+            alias,
+        )
+    if given:
+        known = sorted({*BACKEND_OPTIONS, "database", "fail_silently", "on_commit"})
+        near = difflib.get_close_matches(given[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        raise _invalid_mailer(f"{given[0]}: is not an option of this backend; {hint}", alias)
 
 
 def check_backend(*, on_commit: Any, database: Any, server: Any, alias: str | None) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from celery.result import GroupResult
+from celery import states
+from celery.result import EagerResult, GroupResult
 
 from ...conf import task_names
 from ...deliveries.stores.outbox import OutboxEntry
@@ -16,6 +17,7 @@ from ...errors import InvalidMessage, MailProxyError
 from ...mail.payload import check_expressible
 from ...runtime import get_runtime
 from ..confirmed_task import ConfirmedTask
+from ..failing import is_set_off_by_failure
 from .arguments import Arguments, addressee_of, checked, dump_arguments, dump_many, messages_of, one_outgoing
 from .callbacks import Callbacks
 from .outbox import is_passing
@@ -56,7 +58,12 @@ class _MailTask(ConfirmedTask):
         return self.run(*args, **kwargs)
 
     def _publish(self, args: Any, kwargs: Arguments, task_id: str | None, options: dict[str, Any]) -> Any:
-        """Publish the task; with the outbox, keep it first, and leave it to the relay where the broker is away."""
+        """Publish the task; with the outbox, keep it first, and leave it to the relay where the broker is away.
+
+        What the failure of a task of ours sets off is not published: its result is then `REVOKED`.
+        """
+        if not self._is_published_by_celery(options) and is_set_off_by_failure():
+            return EagerResult(task_id or str(uuid4()), None, states.REVOKED)
         options = {**options, **{name: hidden for name, hidden in _HIDDEN.items() if name not in options}}
         if options.get("retries"):
             keep_for_retry(self, options)

@@ -16,18 +16,18 @@ TIMEOUT_SECONDS = 60
 def main() -> None:
     customers = sys.argv[1:]
     order = chain(render.s(7), deliver_via_proxy.s(to=customers[:1]), ship.s(7)).apply_async()
-    print("chain:", order.get(timeout=TIMEOUT_SECONDS))
+    print(f"chain: {order.get(timeout=TIMEOUT_SECONDS)}")
 
     mails = group(deliver_via_proxy.s(to=[each], subject="News", body="In a group") for each in customers)
     for result in mails.apply_async().results:
         try:
-            print("group:", result.get(timeout=TIMEOUT_SECONDS)["kind"])
+            print(f"group: {result.get(timeout=TIMEOUT_SECONDS)['kind']}")
         except DeliveryError:
             print("group: not delivered")
 
     messages = [{"to": [each], "subject": "Spring sale", "body": "In a chord"} for each in customers]
     campaign = chord(deliver_many_via_proxy(messages, collect=True, priority="low"), summarise.s()).apply_async()
-    print("chord:", campaign.get(timeout=TIMEOUT_SECONDS))
+    print(f"chord: {campaign.get(timeout=TIMEOUT_SECONDS)}")
 
 
 if __name__ == "__main__":

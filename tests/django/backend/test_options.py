@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from celery import Celery
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import get_connection
 
 from celery_mailproxy.django.backend.celery_email import CeleryEmailSettings
 from celery_mailproxy.django.backends import EmailBackend
@@ -44,6 +46,42 @@ def test_an_option_that_would_fail_with_each_mail_is_refused(name: str, value: A
     "options", [{"on_commit": False}, {"on_commit": None}, {"server": "reports"}, {"database": "default"}]
 )
 def test_options_that_make_sense_are_taken(options: dict[str, Any]) -> None:
+    EmailBackend(**options)
+
+
+@pytest.mark.parametrize("backend", ["EmailBackend", "MigrationEmailBackend"])
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"host": "smtp.customer.example"}, "host: an account at the proxy .* account_id"),
+        (
+            {"host": "smtp.customer.example", "port": 587, "use_tls": True},
+            "host, port, use_tls: an account at the proxy",
+        ),
+        ({"username": "u", "password": "p", "use_ssl": False}, "use_ssl: an account at the proxy"),
+        ({"host": "smtp.customer.example", "nonsense": 1}, "host: an account"),
+        ({"nonsense": 1}, "nonsense: is not an option of this backend; known are account_id, "),
+        ({"tenant": "t"}, r"tenant: is not an option of this backend; did you mean tenant_id\?"),
+        ({"alias": "bulk", "nonsense": 1}, "nonsense|Unknown options"),
+    ],
+)
+def test_what_nobody_would_follow_is_refused(backend: str, options: dict[str, Any], problem: str) -> None:
+    # Django 6.1 deprecates it; applications call it all the same.
+    warnings.simplefilter("ignore")
+    with pytest.raises(ImproperlyConfigured, match=problem):
+        get_connection(f"celery_mailproxy.django.backends.{backend}", **options)
+
+
+def test_a_refusal_is_raised_though_mails_fail_silently() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"smtp\.EmailBackend"):
+        EmailBackend(fail_silently=True, host="smtp.customer.example")
+
+
+@pytest.mark.parametrize(
+    "options", [{"username": "u", "password": "p"}, {"host": None, "port": None, "use_tls": None, "nonsense": None}]
+)
+def test_a_login_and_what_is_not_given_are_passed_over(options: dict[str, Any]) -> None:
+    """Django's own `send_mail` passes a login on, and wrappers of it what they were not given."""
     EmailBackend(**options)
 
 

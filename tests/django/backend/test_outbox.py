@@ -346,7 +346,7 @@ def test_a_repeated_id_is_a_task_of_its_own(tasks: list[Published]) -> None:
 
 
 def test_a_task_that_is_published_by_hand_is_kept_where_that_is_asked_for(transactional_db: None) -> None:
-    mail = {"to": ["ann@example.com"], "subject": "S", "body": "B", "from_email": "shop@example.com"}
+    mail: Any = {"to": ["ann@example.com"], "subject": "S", "body": "B", "from_email": "shop@example.com"}
     with published(**CONF, mail_proxy_outbox=True) as tasks:
 
         async def send_in_a_loop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -26,7 +27,12 @@ NOW = datetime(2026, 3, 2, 12, 0, tzinfo=timezone.utc)
 
 @pytest.fixture(params=[True, False], ids=["recipients in the log", "no recipients in the log"])
 def app(request: pytest.FixtureRequest, proxy: FakeProxy) -> Iterator[Celery]:
-    conf = {"url": proxy.url, "token": proxy.token, "tenant": proxy.tenant_id, "account": proxy.account_id}
+    conf: dict[str, Any] = {
+        "url": proxy.url,
+        "token": proxy.token,
+        "tenant": proxy.tenant_id,
+        "account": proxy.account_id,
+    }
     conf |= {"store": "django://", "suppression": True, "events": False, "log_recipients": request.param}
     with default_app(**{f"mail_proxy_{name}": value for name, value in conf.items()}, task_always_eager=True) as app:
         yield app
