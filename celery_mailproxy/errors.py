@@ -64,7 +64,7 @@ def redact(text: str) -> str:
 
     Whoever writes an SMTP server's answer, or an id, would else write lines of our log.
     """
-    return visible(_ADDRESS.sub(lambda match: match[0] if match[0] in _EXAMPLES else "<address>", text))
+    return visible(_ADDRESS.sub(lambda match: match[0] if match[0].rstrip(".") in _EXAMPLES else "<address>", text))
 
 
 def visible(text: str) -> str:

@@ -59,6 +59,15 @@ class Postponer:
         with self._producers.acquire() as producer:
             task.apply_async((content,), arguments, producer=producer, **options)
 
+    def park(self, unknown: Sequence[DeliveryReport], parked_seconds: float, *, at_most: float) -> None:
+        """Come back to reports of unknown messages: after 1, 1, 2, 4 … seconds, up to the end of the parking time.
+
+        `parked_seconds` is how long they have been parked so far, `at_most` how long they may be.
+        """
+        left = max(0.0, at_most - parked_seconds)
+        countdown = math.ceil(min(max(1.0, parked_seconds), left))
+        self.postpone(unknown, countdown=countdown, parked_seconds=parked_seconds + max(countdown, 0.001))
+
     def _queue(self) -> str:
         queue = self._app.amqp.router.route({}, task_names.DISPATCH).get("queue") or self._app.conf.task_default_queue
         return str(getattr(queue, "name", queue))

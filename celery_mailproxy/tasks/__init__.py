@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ from ..errors import (
     redact,
 )
 from ..proxy.request_logs import hide_requests
-from ..runtime import Runtime, close_runtimes, configured_runtime
+from ..runtime import close_runtimes, configured_runtime
 from . import typed
 from .confirmed_task import ConfirmedTask
 from .healing import heal_mail
@@ -205,7 +204,7 @@ def dispatch_reports(
         if is_last_call:
             logger.warning("%d reports are of messages that nobody has registered in this store", len(parsed))
         if unknown := dispatcher.dispatch(parsed, run=run, adopt=is_last_call):
-            _park(runtime, unknown, parked_seconds)
+            postponer_of(runtime).park(unknown, parked_seconds, at_most=runtime.settings.park_seconds)
     except Exception as exc:
         # Whatever it is: the proxy has forgotten these reports, so they live in this task until they are dispatched.
         if run.unmarked:
@@ -263,14 +262,6 @@ def resume_stalled(self: Any, limit: int = 1000) -> dict[str, int]:
     runtime = configured_runtime(self.app)
     lease_seconds = runtime.retention.lease_seconds
     return move_on_stalled(runtime, now=utcnow(), lease_seconds=lease_seconds, limit=limit)
-
-
-def _park(runtime: Runtime, unknown: Sequence[DeliveryReport], parked_seconds: float) -> None:
-    """Come back to these reports later: after 1, 1, 2, 4 … seconds, up to the end of the parking time."""
-    left = max(0.0, runtime.settings.park_seconds - parked_seconds)
-    countdown = math.ceil(min(max(1.0, parked_seconds), left))
-    parked = parked_seconds + max(countdown, 0.001)
-    postponer_of(runtime).postpone(unknown, countdown=countdown, parked_seconds=parked)
 
 
 def connect_worker_signals() -> None:

@@ -345,6 +345,7 @@ def proxy_client(client: ProxyClient) -> None:
     assert_type(client.health(), None)
     assert_type(client.holds("id", None), bool)
     assert_type(client.submit_anew([{"id": "id"}]).accepted, tuple[str, ...])
+    assert_type(client.give_back({"id": "id"}), bool)
     assert_type(client.suspend("tenant", "batch"), None)
     assert_type(client.activate("tenant"), None)
     assert_type(client.messages("tenant"), list[dict[str, Any]])

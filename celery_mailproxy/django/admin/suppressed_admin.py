@@ -31,7 +31,7 @@ class _AddressForm(_ModelForm):
     def clean_address(self) -> str:
         address = address_key(self.cleaned_data["address"])
         if address is None:
-            raise forms.ValidationError(_("Enter one mail address, such as ann@example.com."))
+            raise forms.ValidationError(_("Enter one mail address, such as name@example.com."))
         return address
 
 

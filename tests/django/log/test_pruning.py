@@ -69,8 +69,9 @@ def test_days_choose_ended_mails_by_their_last_change(add_mail: AddMail) -> None
     for status in EmailLog.Status.values:
         add_mail(f"old-{status}", status=status, changed=8)
         add_mail(f"new-{status}", status=status, changed=6)
-    assert run("--days", "7") == "6 emails deleted.\n"
-    assert {each for each in left() if each.startswith("old")} == {"old-new", "old-queued", "old-deferred"}
+    is_open = {"old-new", "old-queued", "old-deferred"}
+    assert run("--days", "7") == f"{len(EmailLog.Status.values) - len(is_open)} emails deleted.\n"
+    assert {each for each in left() if each.startswith("old")} == is_open
     assert run("--days", "7", "--pending") == "3 emails deleted.\n"
     assert len(left()) == len(EmailLog.Status.values)
 
