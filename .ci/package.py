@@ -1,12 +1,14 @@
 """Build the distributions, check what is in them, and send one mail with the installed wheel: `make package`.
 
-Needs git, build and twine (the dev extra), and the package index. Everything is built in a temporary folder, and every
+Then install what README.md says with each Celery that it names. Needs git, build and twine (the dev extra), Redis, and
+the package index. Everything is built in a temporary folder, and every
 process is ended. One line a step; where one fails, what failed and what to do, and exit code 1.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,10 @@ from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.harness.redis_services import RedisServer  # noqa: E402 - found by the line above
+
 PACKAGE = "celery_mailproxy/"
 
 #: What the wheel must have, whatever git tracks: without one of these something fails only where it is installed.
@@ -71,6 +77,10 @@ def main() -> int:
             step("the sdist holds every file of the repository", lambda: check_sdist(sdist))
             python = step("the wheel is installed in an environment of its own", lambda: install(wheel, folder))
             step("the installed wheel sends a mail, and learns of its delivery", lambda: send_a_mail(python, folder))
+            with RedisServer() as redis:
+                for celery in supported_celerys():
+                    what = f"README's installation works with Celery {celery}"
+                    step(what, lambda celery=celery: install_as_in_readme(wheel, celery, folder, redis.url))
         except Problem as problem:
             print(f"  {problem}\n  What to do: {problem.remedy}", flush=True)
             return 1
@@ -143,13 +153,37 @@ def listed(names: set[str]) -> str:
 
 def install(wheel: Path, folder: Path) -> Path:
     """The Python of a fresh virtual environment with the wheel and its demo extra."""
+    return install_in(folder / "venv", f"{wheel}[demo]")
+
+
+def install_in(venv: Path, *requirements: str) -> Path:
+    """The Python of a fresh virtual environment with these, which fit together."""
     remedy = "See which requirement in pyproject.toml cannot be met, and that the package index can be reached."
-    run([sys.executable, "-m", "venv", str(folder / "venv")], remedy="Install Python's venv module.")
-    python = folder / "venv" / "bin" / "python"
+    run([sys.executable, "-m", "venv", str(venv)], remedy="Install Python's venv module.")
+    python = venv / "bin" / "python"
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    run([*pip, "install", f"{wheel}[demo]"], remedy=remedy)
+    run([*pip, "install", *requirements], remedy=remedy)
     run([*pip, "check"], remedy=remedy)
     return python
+
+
+def supported_celerys() -> list[str]:
+    """The releases that README.md names, as `5.3`."""
+    row = re.search(r"^\| Celery \| ([^|]*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    if row is None:
+        raise Problem("README.md has no row of Celery's releases", "Correct supported_celerys, or README.md.")
+    return re.findall(r"\d+\.\d+", row[1])
+
+
+def install_as_in_readme(wheel: Path, celery: str, folder: Path, redis_url: str) -> None:
+    """As its user does who has this Celery; then a task goes through Redis and back."""
+    extras = re.search(r'pip install "celery-mailproxy(\[[^]]*\])"', (ROOT / "README.md").read_text())
+    if extras is None:
+        raise Problem("README.md does not say how to install", "Correct install_as_in_readme, or README.md.")
+    python = install_in(folder / f"celery-{celery}", f"{wheel}{extras[1]}", f"celery~={celery}.0")
+    script = Path(__file__).with_name("redis_round_trip.py")
+    remedy = f"See which client of Redis the extra in pyproject.toml brings along with Celery {celery}."
+    run([str(python), str(script), redis_url], cwd=folder, remedy=remedy)
 
 
 def send_a_mail(python: Path, folder: Path) -> None:
