@@ -13,15 +13,19 @@ from typing import Any
 
 from ..errors import UnsupportedMessage
 from .attachment import Attachment
-from .content import content_of
-from .headers import foldable_addresses, foldable_text, read_addresses
+from .content import content_of, text_header
+from .headers import foldable_addresses, read_addresses
 from .message import MailMessage
+from .structured import worded_date, worded_id
 from .unencoded_headers import is_never_encoded, shortened
 
 __all__ = ["check_expressible", "encode", "own_message_id"]
 
 #: What the proxy must be given for `to` when no recipient is visible.
 UNDISCLOSED = "undisclosed-recipients:;"
+#: Headers of one mailbox or several that no field of the message holds, and dates: Python parses them all.
+_MAILBOXES = frozenset({"sender", "resent-sender", "resent-from", "resent-to", "resent-cc"})
+_DATES = frozenset({"date", "orig-date"})
 _ID_LEFT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -41,7 +45,7 @@ def encode(message: MailMessage, *, now: datetime | None = None) -> dict[str, An
         "priority": int(message.priority),
         "deferred_ts": message.send_at,
         **_addresses(message, headers),
-        "subject": _text("Subject", message.subject) or " ",
+        "subject": text_header("Subject", message.subject) or " ",
         "body": content.body,
         "content_type": content.subtype,
         "attachments": list(content.attachments) or None,
@@ -125,16 +129,6 @@ def _bare(mailbox: str) -> str:
     return read_addresses(mailbox)[0][1]
 
 
-def _text(name: str, value: str) -> str:
-    foldable = foldable_text(name, value)
-    if foldable is None:
-        raise UnsupportedMessage(
-            f"headers[{name!r}]",
-            f"cannot be sent unchanged: the proxy corrupts it when it folds the header; reword it, got {value!r}",
-        )
-    return foldable
-
-
 def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) -> str:
     """Add the message's own headers; the result is the Message-ID."""
     message_id = None
@@ -143,17 +137,21 @@ def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) ->
         lower = name.lower()
         if lower == "message-id":
             message_id = value
-        elif lower == "sender":
+        elif lower in _MAILBOXES:
             headers[name] = _address_header(f"headers[{name!r}]", name, [value])
+        elif lower in _DATES:
+            # One that nobody can read, in a message that exists, counts as none.
+            if date := worded_date(value):
+                headers[name] = date
+                has_date = has_date or lower == "date"
         elif is_never_encoded(name):
             if words := shortened(name, value, message_id=message.message_id):
-                headers[name] = _text(name, words)
+                headers[name] = text_header(name, words)
         else:
-            headers[name] = value if lower == "date" else _text(name, value)
-            has_date = has_date or lower == "date"
+            headers[name] = text_header(name, value)
     if not has_date:
         headers["Date"] = format_datetime(moment)
-    return message_id or own_message_id(message)
+    return worded_id(message_id) if message_id else own_message_id(message)
 
 
 def _resent(message: MailMessage, moment: datetime) -> dict[str, str]:
