@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +18,11 @@ from .content import content_of, text_header
 from .headers import foldable_addresses, read_addresses
 from .message import MailMessage
 from .structured import worded_date, worded_id
-from .unencoded_headers import is_never_encoded, shortened
+from .unencoded_headers import left_out, unencoded
 
 __all__ = ["check_expressible", "encode", "own_message_id"]
+
+logger = logging.getLogger(__name__)
 
 #: What the proxy must be given for `to` when no recipient is visible.
 UNDISCLOSED = "undisclosed-recipients:;"
@@ -144,14 +147,26 @@ def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) ->
             if date := worded_date(value):
                 headers[name] = date
                 has_date = has_date or lower == "date"
-        elif is_never_encoded(name):
-            if words := shortened(name, value, message_id=message.message_id):
-                headers[name] = text_header(name, words)
-        else:
-            headers[name] = text_header(name, value)
+        elif words := unencoded(name, value, is_strict=message.raw is None):
+            headers[name] = text_header(name, words)
+        elif not value:
+            headers[name] = value
+    _warn(message)
     if not has_date:
         headers["Date"] = format_datetime(moment)
     return worded_id(message_id) if message_id else own_message_id(message)
+
+
+def _warn(message: MailMessage) -> None:
+    for name in left_out(message.headers):
+        # Not which: an id looks like an address.
+        logger.warning("message %s: an id in %s is too long for the proxy, and was left out", message.message_id, name)
+    if message.raw is not None and any(name.lower() == "dkim-signature" for name, _ in message.headers):
+        logger.warning(
+            "message %s is DKIM-signed: the proxy writes headers anew, which breaks most signatures; let the SMTP "
+            "server behind it sign",
+            message.message_id,
+        )
 
 
 def _resent(message: MailMessage, moment: datetime) -> dict[str, str]:
