@@ -28,6 +28,7 @@ __all__ = [
     "UnforeseenError",
     "UnsupportedMessage",
     "redact",
+    "shown",
     "visible",
 ]
 
@@ -70,6 +71,15 @@ def redact(text: str) -> str:
 def visible(text: str) -> str:
     """The text on one line, with JSON's escapes in place of characters that steer a terminal or hide what is there."""
     return _STEERING.sub(lambda match: _SHORT_ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
+
+
+def shown(value: object) -> str:
+    """The `repr` of what a caller has given, for an error's text; of what has none, its type."""
+    try:
+        return repr(value)
+    except Exception:
+        # A number of more than 4300 digits has none, to begin with.
+        return f"{type(value).__name__} without a repr"
 
 
 class MailProxyError(Exception):

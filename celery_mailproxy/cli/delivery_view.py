@@ -81,6 +81,8 @@ def _fields(delivery: Delivery, now: datetime) -> Iterator[tuple[str, Text]]:
         yield "Subject", Text(plain(str(subject)))
     if recipients := delivery.summary.get("recipients"):
         yield "To", Text(f"{recipients} recipient{'' if recipients == 1 else 's'}")
+    if left_out := delivery.summary.get("left_out"):
+        yield "Left out", Text(plain(f"ids too long for the proxy in {', '.join(map(str, left_out))}"), "yellow")
     if delivery.members:
         # The ids as the operator can ask for them; the addresses should not stay in a terminal's history.
         first, last = delivery.member_ids[0], delivery.member_ids[-1]

@@ -23,8 +23,11 @@ __all__ = ["Mailbox", "address_key", "parse_mailbox", "parse_mailboxes"]
 _LINE_SEPARATOR = re.compile("[\x85\u2028\u2029]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\- \u00a1-\U0010ffff]+")
 _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
+_LITERAL = re.compile(r"\[[!-Z^-~]+\]")
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 #: RFC 5321, 4.5.3.1.3: a path holds 256 characters, two of which are the angle brackets.
 _MAX_LENGTH = 254
+_HARMLESS_TEXTS = ("encoded word inside quoted string", "missing trailing whitespace after encoded-word")
 _HARMLESS_DEFECTS = (email_errors.ObsoleteHeaderDefect, email_errors.NonASCIILocalPartDefect)
 
 
@@ -69,7 +72,11 @@ def address_key(text: str) -> str | None:
 def parse_mailbox(argument: str, text: str, *, needs_domain: bool = True) -> Mailbox:
     """The one mailbox in the text, else `InvalidMessage` naming the argument."""
     mailboxes = parse_mailboxes(argument, text, needs_domain=needs_domain)
-    if len(mailboxes) != 1:
+    if len(mailboxes) > 1:
+        # RFC 5322, 3.6.2, allows several, if a Sender says whose the mail is.
+        problem = "must be exactly one address: genro-mail-proxy sends from one; name the others in reply_to"
+        raise UnsupportedMessage(argument, f"{problem}, got {text!r}")
+    if not mailboxes:
         raise InvalidMessage(argument, f"must be exactly one address, got {text!r}")
     return mailboxes[0]
 
@@ -89,7 +96,8 @@ def parse_mailboxes(argument: str, text: str, *, needs_domain: bool = True) -> l
     text = re.sub(r"(?<=>)\s*=\?utf-8\?q\?=2C\?=", ",", text.replace("?==?", "?= =?"))
     header = _parse(argument, text, needs_domain)
     if any(group.display_name is not None for group in header.groups):
-        raise InvalidMessage(argument, f"must list addresses, not a group, got {text!r}")
+        problem = "must list addresses, not a group, to which genro-mail-proxy sends nothing; list its members"
+        raise UnsupportedMessage(argument, f"{problem}, got {text!r}")
     names = _names(header, text)
     return [_mailbox(argument, name, address, text) for name, address in zip(names, header.addresses, strict=True)]
 
@@ -101,7 +109,7 @@ def _parse(argument: str, text: str, needs_domain: bool) -> AddressHeader:
     try:
         header = cast(AddressHeader, policy.default.header_factory("To", text))
         defects = cast(Any, header).defects
-        broken = [one for one in defects if not (isinstance(one, _HARMLESS_DEFECTS) or _is_local(one, needs_domain))]
+        broken = [one for one in defects if not (isinstance(one, _HARMLESS_DEFECTS) or _is_known(one, needs_domain))]
     except Exception as exc:
         # On broken input the standard library's parser raises whatever it stumbles over (IndexError, …).
         raise InvalidMessage(argument, f"{problem}, got {text!r}") from exc
@@ -110,18 +118,21 @@ def _parse(argument: str, text: str, needs_domain: bool) -> AddressHeader:
     return header
 
 
-def _is_local(defect: Exception, needs_domain: bool) -> bool:
-    # Most defects have a class; this one has only a text.
-    return not needs_domain and "local part with no domain" in str(defect)
+def _is_known(defect: Exception, needs_domain: bool) -> bool:
+    # Most defects have a class; these have only a text.
+    is_local = not needs_domain and "local part with no domain" in str(defect)
+    # Python itself writes such names, and every program decodes them.
+    return is_local or any(text in str(defect) for text in _HARMLESS_TEXTS)
 
 
 def _names(header: AddressHeader, text: str) -> list[str]:
     names = [address.display_name for address in header.addresses]
-    if text.count("=?") > 1:
-        # The parser puts a space between the encoded words of a long name; in unstructured text it does not.
-        sources = [name for name, address in getaddresses([text]) if address]
-        if len(sources) == len(names):
-            with suppress(UnicodeError):
+    if text.count("=?") > 1 or "(" in text:
+        # The parser puts a space between the encoded words of a long name, where unstructured text has none; and it
+        # drops comments, where names may stand: `root@example.com (Cron Daemon)`.
+        with suppress(Exception):
+            sources = [name for name, address in getaddresses([text]) if address]
+            if len(sources) == len(names):
                 return [read_text(source) for source in sources]
     return names
 
@@ -138,10 +149,17 @@ def _mailbox(argument: str, name: str, address: Address, text: str) -> Mailbox:
             f"6531); ask for an ASCII alias of the mailbox, got {text!r}",
         )
     domain = _ascii_domain(argument, address.domain, text) if address.domain else ""
-    spec = Address(username=address.username, domain=domain).addr_spec
+    spec = _spec(address.username, domain)
     if re.search(r"\s", spec) or len(spec) > _MAX_LENGTH:
         raise InvalidMessage(argument, f"must hold no space and at most {_MAX_LENGTH} characters, got {text!r}")
     return Mailbox(name=re.sub("[ \t]+", " ", name).strip(), address=spec)
+
+
+def _spec(local: str, domain: str) -> str:
+    if not _DOT_ATOM.fullmatch(local):
+        # `Address` forgets the quotes around two dots in sequence.
+        local = '"' + re.sub(r'([\\"])', r"\\\1", local) + '"'
+    return f"{local}@{domain}" if domain else local
 
 
 def _ascii_domain(argument: str, domain: str, text: str) -> str:
@@ -150,9 +168,13 @@ def _ascii_domain(argument: str, domain: str, text: str) -> str:
             # IDNA 2008 with the UTS 46 mapping, as browsers do: the standard library's codec is IDNA 2003 and turns
             # straße.de into the domain of somebody else.
             return idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError as exc:
+        except UnicodeError:
+            pass
+        try:
+            # Some domains have signs that only IDNA 2003 allows: i❤.ws.
+            domain = domain.encode("idna").decode("ascii")
+        except UnicodeError as exc:
             raise InvalidMessage(argument, f"must have a domain that exists in DNS, got {text!r}") from exc
-    literal = domain.startswith("[") and domain.endswith("]")
-    if not literal and not _DOMAIN.fullmatch(domain):
+    if not _LITERAL.fullmatch(domain) and not _DOMAIN.fullmatch(domain):
         raise InvalidMessage(argument, f"must have a domain after the @ such as example.com, got {text!r}")
     return domain

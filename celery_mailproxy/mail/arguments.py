@@ -13,7 +13,7 @@ from email.header import Header
 from email.headerregistry import Address
 from typing import Any
 
-from ..errors import InvalidMessage
+from ..errors import InvalidMessage, shown
 from .attachment import Attachment
 from .priority import Priority
 from .raw import raw_text
@@ -89,23 +89,33 @@ def _text(name: str, value: object) -> str:
     # Text that is translated or decoded when it is used: Django's lazy strings, the email package's headers.
     if isinstance(value, (Header, UserString)) or type(value).__name__ == "__proxy__":
         return str(value)
-    raise InvalidMessage(name, f"must be text, got {value!r}")
+    raise InvalidMessage(name, f"must be text, got {shown(value)}")
 
 
 def _identifier(name: str, value: object) -> str:
     # Keys of a database are numbers often enough, and mean the same as text.
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(name, value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return _text(name, value)
+    try:
+        return str(value)
+    except ValueError as exc:
+        raise InvalidMessage(name, f"must be a number of fewer digits: {exc}") from exc
 
 
 def _addresses(name: str, value: object) -> list[str]:
     if isinstance(value, (str, Address, UserString)) or not isinstance(value, Iterable):
         value = [value]
     if isinstance(value, (bytes, Mapping)):
-        raise InvalidMessage(name, f"must be an address or a list of addresses, got {value!r}")
-    items = sorted(value) if isinstance(value, (set, frozenset)) else value
+        raise InvalidMessage(name, f"must be an address or a list of addresses, got {shown(value)}")
     return [
-        str(item) if isinstance(item, Address) else _text(f"{name}[{index}]", item) for index, item in enumerate(items)
+        str(item) if isinstance(item, Address) else _text(f"{name}[{index}]", item)
+        for index, item in enumerate(_in_order(value))
     ]
+
+
+def _in_order(value: Iterable[Any]) -> Iterable[Any]:
+    """A set has no order; the same set gives the same mail."""
+    return sorted(value, key=shown) if isinstance(value, (set, frozenset)) else value
 
 
 def _attachments(name: str, value: object) -> list[dict[str, Any]]:
@@ -126,7 +136,7 @@ def _headers(name: str, value: object) -> dict[str, str]:
     headers: dict[str, str] = {}
     for key, item in value.items():
         if item is not None:
-            headers[_text(name, key)] = _identifier(f"{name}[{key!r}]", item)
+            headers[_text(name, key)] = _identifier(f"{name}[{shown(key)}]", item)
     return headers
 
 
@@ -146,8 +156,7 @@ def _metadata(name: str, value: object) -> dict[str, Any]:
 def _tags(name: str, value: object) -> list[str]:
     if isinstance(value, (str, UserString)) or not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
         value = [value]
-    items = sorted(value) if isinstance(value, (set, frozenset)) else value
-    tags = list(dict.fromkeys(_text(f"{name}[{index}]", item).strip() for index, item in enumerate(items)))
+    tags = list(dict.fromkeys(_text(f"{name}[{index}]", item).strip() for index, item in enumerate(_in_order(value))))
     for index, tag in enumerate(tags):
         if not 0 < len(tag) <= _MAX_TAG_LENGTH or not tag.isprintable() or "," in tag:
             raise InvalidMessage(
@@ -173,11 +182,15 @@ def _moment(name: str, value: object, remedy: str) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None or value.utcoffset() is None:
             raise InvalidMessage(name, f"{remedy}: add a timezone, as datetime.now(timezone.utc) has, got {value!r}")
-        value = value.timestamp()
+        try:
+            value = value.timestamp()
+        except (OverflowError, ValueError) as exc:
+            # Such as the NaT of pandas, which calls itself a datetime.
+            raise InvalidMessage(name, f"{remedy}, got {shown(value)}") from exc
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidMessage(name, f"{remedy}, got {value!r}")
+        raise InvalidMessage(name, f"{remedy}, got {shown(value)}")
     if not 0 <= value <= _LAST_SECOND:
-        raise InvalidMessage(name, f"{remedy}, from 1970 to the end of 9999, got {value!r}")
+        raise InvalidMessage(name, f"{remedy} (no milliseconds), from 1970 to the end of 9999, got {shown(value)}")
     return int(value)
 
 

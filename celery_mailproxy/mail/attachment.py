@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import base64
 import difflib
-import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from email import message_from_bytes, policy
 from email.message import Message
 from email.mime.base import MIMEBase
 from os import PathLike
 from pathlib import Path, PurePath
 from typing import Any, Literal, cast
 
-from ..errors import InvalidMessage, UnsupportedMessage
+from ..errors import InvalidMessage, UnsupportedMessage, shown
 from .attachment_content import decode_base64, read_file
-from .controls import breaks_lines, check_headers, has_line_break, has_surrogate, hides_line_break, hides_surrogate
+from .controls import breaks_lines, has_line_break, has_surrogate, hides_line_break, hides_surrogate
+from .leaves import message_bytes
+from .media_types import MIME_TYPE, guessed_type, is_mail
 
-__all__ = ["Attachment", "FetchMode", "message_bytes"]
+__all__ = ["Attachment", "FetchMode"]
 
 FetchMode = Literal["http_url", "filesystem", "endpoint"]
 
-_MIME_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 #: RFC 5322, 3.6.8: printable ASCII without the colon.
 HEADER_NAME = re.compile(r"[!-9;-~]+")
 _OWN_HEADERS = frozenset(
@@ -55,7 +54,8 @@ class Attachment:
     storage_path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.content_id is not None:
+        object.__setattr__(self, "headers", _pairs(self.headers))
+        if isinstance(self.content_id, str):
             # Both `<logo>` and `logo` are in use; the brackets belong to the header.
             object.__setattr__(self, "content_id", self.content_id.removeprefix("<").removesuffix(">"))
             object.__setattr__(self, "disposition", "inline")
@@ -65,7 +65,12 @@ class Attachment:
 
     @classmethod
     def from_url(cls, url: str, *, filename: str | None = None, mime_type: str | None = None) -> Attachment:
-        """What an http(s) URL answers when the mail is sent, to the tenant's credentials (by GET, on 0.5.0 by POST)."""
+        """What an http(s) URL holds when the mail is sent. The proxy sends the tenant's credentials to that URL.
+
+        It asks by GET, but on 0.5.0 by POST.
+        """
+        if not isinstance(url, str):
+            raise InvalidMessage("attachments", f"must be an http(s) URL without spaces and brackets, got {shown(url)}")
         name = filename or url.split("?")[0].rstrip("/").rpartition("/")[2]
         return cls(filename=name, mime_type=mime_type, fetch_mode="http_url", storage_path=url)
 
@@ -79,16 +84,19 @@ class Attachment:
         content_id: str | None = None,
     ) -> Attachment:
         """What a file on **this** machine holds now; its content lies on the broker."""
-        name = filename or Path(path).name
-        return cls(filename=name, content=read_file(path), mime_type=mime_type, content_id=content_id)
+        content = read_file(path)
+        return cls(filename=filename or Path(path).name, content=content, mime_type=mime_type, content_id=content_id)
 
     @classmethod
     def from_proxy_disk(
         cls, path: str | PathLike[str], *, filename: str | None = None, mime_type: str | None = None
     ) -> Attachment:
         """A file on the **proxy's** disk, by its absolute path."""
-        name = filename or str(path).rpartition("/")[2]
-        return cls(filename=name, mime_type=mime_type, fetch_mode="filesystem", storage_path=str(path))
+        text = path.as_posix() if isinstance(path, PurePath) else path
+        if not isinstance(text, str):
+            raise InvalidMessage("attachments", f"must be an absolute path on the proxy's disk, got {shown(path)}")
+        name = filename or text.rpartition("/")[2]
+        return cls(filename=name, mime_type=mime_type, fetch_mode="filesystem", storage_path=text)
 
     @classmethod
     def from_endpoint(cls, params: str, *, filename: str, mime_type: str | None = None) -> Attachment:
@@ -138,29 +146,9 @@ class Attachment:
         arguments = {key: value for key, value in plain.items() if value is not None}
         if isinstance(arguments.get("content"), str):
             arguments["content"] = decode_base64(arguments["content"])
-        headers = arguments.get("headers", {})
-        if not isinstance(headers, Mapping):
-            headers = dict(headers)
-        arguments["headers"] = tuple((str(name), str(value)) for name, value in headers.items())
+        if isinstance(arguments.get("content"), (bytearray, memoryview)):
+            arguments["content"] = bytes(arguments["content"])
         return cls(**arguments)
-
-
-def message_bytes(message: Message) -> bytes:
-    """The message as bytes with LF line ends, its parts 7-bit, its headers unfolded and in UTF-8.
-
-    Unfolded and in UTF-8, because the `email` package of some Python releases loses a space where it folds encoded
-    words, and makes one of an international domain.
-    """
-    rules: dict[str, Any] = {"cte_type": "7bit", "linesep": "\n", "max_line_length": 0}
-    if isinstance(message.policy, policy.EmailPolicy):
-        rules["utf8"] = True
-    # What its header objects have decoded is written decoded, line breaks and all.
-    check_headers(message)
-    try:
-        return message.as_bytes(policy=message.policy.clone(**rules))
-    except Exception as exc:
-        # A message put together wrongly fails somewhere inside the standard library's generator.
-        raise InvalidMessage("raw", f"must be a message that can be serialised ({exc})") from exc
 
 
 def _from_message(message: Message) -> Attachment:
@@ -175,14 +163,14 @@ def _from_message(message: Message) -> Attachment:
 def _from_tuple(filename: object, content: object = None, mime_type: object = None) -> Attachment:
     for name, value in (("filename", filename), ("mimetype", mime_type)):
         if not (value is None or isinstance(value, str)):
-            raise InvalidMessage("attachments", f"must have text or nothing for {name}, got {value!r}")
+            raise InvalidMessage("attachments", f"must have text or nothing for {name}, got {shown(value)}")
     filename, mime_type = cast("str | None", filename), cast("str | None", mime_type)
     if isinstance(content, Message):
         return Attachment(filename=filename, content=message_bytes(content), mime_type="message/rfc822")
     if isinstance(content, str):
         if has_surrogate(content):
             raise InvalidMessage("attachments", "must have text without lone surrogates for content; give bytes")
-        mime_type = mime_type or _guess(filename, "text/plain")
+        mime_type = mime_type or guessed_type(filename, content.encode()) or "text/plain"
         if mime_type.startswith("text/") and "charset" not in mime_type:
             mime_type += "; charset=utf-8"
         content = content.encode()
@@ -193,10 +181,14 @@ def _from_tuple(filename: object, content: object = None, mime_type: object = No
     return Attachment(filename=filename, content=content, mime_type=mime_type)
 
 
-def _guess(filename: str | None, default: str) -> str:
-    guessed, encoding = mimetypes.guess_type(filename or "")
-    # A .tar.gz is not a tar archive until it is unpacked.
-    return default if guessed is None or encoding is not None else guessed
+def _pairs(headers: object) -> tuple[tuple[str, str], ...]:
+    """Headers as they are kept, from a dict or from pairs."""
+    items = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(items, Iterable) and not isinstance(items, (str, bytes)):
+        pairs = [tuple(each) if isinstance(each, (tuple, list)) else () for each in items]
+        if all(len(pair) == 2 for pair in pairs):
+            return tuple((str(name), str(value)) for name, value in pairs)
+    raise InvalidMessage("attachments", f"must have a dict of names and values for headers, got {shown(headers)}")
 
 
 def _check_texts(attachment: Attachment) -> None:
@@ -209,7 +201,7 @@ def _check_texts(attachment: Attachment) -> None:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise InvalidMessage("attachments", f"must have text for {name}, got {value!r}")
+            raise InvalidMessage("attachments", f"must have text for {name}, got {shown(value)}")
         # Also an encoded one: whoever writes the part's headers decodes them first.
         if hides_line_break(value) or hides_surrogate(value):
             raise InvalidMessage(
@@ -226,17 +218,21 @@ def _check_texts(attachment: Attachment) -> None:
     if cid is not None and (not cid or not cid.isascii() or re.search(r"[\s<>]", cid)):
         raise InvalidMessage("attachments", f"must have a content_id of ASCII without spaces or <>, got {cid!r}")
     if attachment.disposition not in ("attachment", "inline"):
-        raise InvalidMessage("attachments", f"must be 'attachment' or 'inline', got {attachment.disposition!r}")
+        raise InvalidMessage("attachments", f"must be 'attachment' or 'inline', got {shown(attachment.disposition)}")
+    if not isinstance(attachment.is_part, bool):
+        raise InvalidMessage("attachments", f"must have True or False for is_part, got {shown(attachment.is_part)}")
 
 
 def _check_source(attachment: Attachment) -> None:
     if attachment.fetch_mode is None:
         if not isinstance(attachment.content, bytes):
             raise InvalidMessage("attachments", "must have content, or be made by from_file, from_url and the like")
+        if attachment.storage_path is not None:
+            raise InvalidMessage("attachments", "must have a fetch_mode with a storage_path, and no content then")
         return
     path = attachment.storage_path
     if attachment.content is not None or not isinstance(path, str) or not path or has_surrogate(path):
-        raise InvalidMessage("attachments", f"must have either content or a reference's text, got {path!r}")
+        raise InvalidMessage("attachments", f"must have either content or a reference's text, got {shown(path)}")
     if attachment.content_id or attachment.headers or attachment.is_part or attachment.disposition != "attachment":
         raise UnsupportedMessage(
             "attachments",
@@ -262,7 +258,7 @@ def _check_reference(fetch_mode: str, path: str) -> None:
             raise InvalidMessage("attachments", f"must not be a URL; use Attachment.from_url, got {path!r}")
     else:
         raise InvalidMessage(
-            "attachments", f"must have a fetch_mode http_url, filesystem or endpoint, got {fetch_mode!r}"
+            "attachments", f"must have a fetch_mode http_url, filesystem or endpoint, got {shown(fetch_mode)}"
         )
 
 
@@ -270,12 +266,13 @@ def _check_mime_type(attachment: Attachment) -> None:
     if attachment.is_part:
         return
     if attachment.mime_type is None:
-        object.__setattr__(attachment, "mime_type", _guess(attachment.filename, "application/octet-stream"))
+        guessed = guessed_type(attachment.filename, attachment.content)
+        object.__setattr__(attachment, "mime_type", guessed or "application/octet-stream")
     mime_type = str(attachment.mime_type)
     if breaks_lines("Content-Type", mime_type):
         raise InvalidMessage("attachments", f"must hold no encoded line break in mime_type, got {mime_type!r}")
     kind = mime_type.partition(";")[0].strip().lower()
-    if not _MIME_TYPE.fullmatch(kind) or not mime_type.isascii():
+    if not MIME_TYPE.fullmatch(kind) or not mime_type.isascii():
         raise InvalidMessage("attachments", f"must have a mime_type like application/pdf, got {mime_type!r}")
     if kind.startswith("multipart/") or (kind.startswith("message/") and kind != "message/rfc822"):
         raise InvalidMessage(
@@ -286,7 +283,7 @@ def _check_mime_type(attachment: Attachment) -> None:
             raise UnsupportedMessage(
                 "attachments", "cannot be a reference to a message: the proxy would encode it; give its content instead"
             )
-        if not list(message_from_bytes(cast(bytes, attachment.content), policy=policy.compat32).keys()):
+        if not is_mail(cast(bytes, attachment.content)):
             raise InvalidMessage("attachments", "must be an email with headers when its mime_type is message/rfc822")
 
 

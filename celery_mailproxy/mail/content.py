@@ -11,7 +11,6 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email import message_from_string, policy
 from email.message import Message
 from hashlib import sha256
 from typing import Any, cast
@@ -19,15 +18,21 @@ from typing import Any, cast
 from ..errors import UnsupportedMessage
 from .attachment import Attachment
 from .controls import check_headers
+from .headers import foldable_text, read_text
+from .leaves import is_safe, parsed
 from .message import MailMessage
-from .parts import attachment_part, has_control, is_safe, multipart, parse_tree, text_part, tree_text
+from .parameters import MAX_BOUNDARY_LENGTH, read_media
+from .parts import attachment_part, has_control, multipart, parse_tree, text_part, tree_text
 from .raw import parse_raw
+from .structured import worded_content, worded_type
 
-__all__ = ["Content", "content_of"]
+__all__ = ["Content", "content_of", "text_header"]
 
 #: With this in a filename the proxy looks into its cache, and takes it out.
 _MD5_MARKER = re.compile(r"\{MD5:[A-Fa-f0-9]+\}")
 _MAX_FILENAME_LENGTH = 255
+#: What says how a raw message's tree is read.
+_OF_TREES = frozenset({"content-type", "content-transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,17 @@ class Content:
 def content_of(message: MailMessage) -> Content:
     """What the proxy is given of a message below its headers. Raises `UnsupportedMessage`."""
     return _raw_content(message) if message.raw is not None else _composed_content(message)
+
+
+def text_header(name: str, value: str) -> str:
+    """The value of a header of text, worded for the proxy. Raises `UnsupportedMessage`."""
+    foldable = foldable_text(name, value)
+    if foldable is None:
+        raise UnsupportedMessage(
+            f"headers[{name!r}]",
+            f"cannot be sent unchanged: the proxy corrupts it when it folds the header; reword it, got {value!r}",
+        )
+    return foldable
 
 
 def _composed_content(message: MailMessage) -> Content:
@@ -99,7 +115,11 @@ def _proxy_attachment(index: int, attachment: Attachment) -> dict[str, Any]:
     """In the proxy's own form, beside an attachment that it is to fetch."""
     argument = f"attachments[{index}]"
     filename = attachment.filename
-    plain = {"filename": filename, "mime_type": attachment.mime_type, "storage_path": attachment.storage_path}
+    plain = {
+        "filename": filename,
+        "mime_type": attachment.mime_type and worded_type(attachment.mime_type),
+        "storage_path": attachment.storage_path,
+    }
     if attachment.fetch_mode is not None:
         plain["fetch_mode"] = attachment.fetch_mode
     elif not attachment.content or not _is_plain(attachment):
@@ -111,11 +131,12 @@ def _proxy_attachment(index: int, attachment: Attachment) -> dict[str, Any]:
     else:
         # Without fetch_mode: with it, 0.5.0 would decode the prefix as well.
         plain["storage_path"] = f"base64:{b64encode(attachment.content).decode('ascii')}"
-    if not filename or len(filename) > _MAX_FILENAME_LENGTH or _MD5_MARKER.search(filename):
+    is_line = filename is not None and len(filename.splitlines()) == 1
+    if not is_line or len(str(filename)) > _MAX_FILENAME_LENGTH or _MD5_MARKER.search(str(filename)):
         raise UnsupportedMessage(
             argument,
-            f"must have a filename of at most {_MAX_FILENAME_LENGTH} characters without {{MD5:…}} to be added by the "
-            f"proxy, got {filename!r}",
+            f"must have a filename on one line, of at most {_MAX_FILENAME_LENGTH} characters without {{MD5:…}}, to be "
+            f"added by the proxy, got {filename!r}",
         )
     return plain
 
@@ -127,17 +148,27 @@ def _is_plain(attachment: Attachment) -> bool:
 
 def _raw_content(message: MailMessage) -> Content:
     raw = parse_raw(cast(str, message.raw))
-    headers = {name: value for name, value in raw.headers.items() if name.lower().startswith("content-")}
-    kind = (raw.header("Content-Type") or "text/plain").lower()
-    if kind.startswith(("multipart/", "message/")):
-        check_headers(message_from_string(cast(str, message.raw), policy=policy.compat32))
-    if is_safe(raw.body) and all(map(str.isascii, headers.values())):
-        content = Content(body=raw.body, headers=headers)
-    else:
-        head = "".join(f"{name}: {value}\n" for name, value in headers.items())
-        content = _tree(parse_tree(f"{head}\n{raw.body}".encode()))
-    if kind.startswith("message/delivery-status"):
+    media = read_media("Content-Type", raw.header("Content-Type") or "text/plain")
+    if media.value.startswith("message/delivery-status"):
         raise UnsupportedMessage(
             "raw", "must not be a bare message/delivery-status: the proxy fails on it; put it into a multipart/report"
         )
-    return replace(content, attachments=_proxy_attachments(message.attachments))
+    if media.value.startswith(("multipart/", "message/")):
+        check_headers(parsed(cast(str, message.raw).encode()))
+    sources = {name: value for name, value in raw.headers.items() if name.lower() in _OF_TREES}
+    body = raw.body
+    if not is_safe(body) or len(media.get("boundary")) > MAX_BOUNDARY_LENGTH:
+        head = "".join(f"{name}: {value}\n" for name, value in sources.items())
+        sources, body = tree_text(parse_tree(f"{head}\n{raw.body}".encode()))
+    headers = {name: worded for name, value in sources.items() if (worded := worded_content(name, value)) is not None}
+    for name, value in raw.headers.items():
+        if name.lower().startswith("content-") and name.lower() not in _OF_TREES:
+            headers |= _other_content(name, value)
+    return Content(body=body, headers=headers, attachments=_proxy_attachments(message.attachments))
+
+
+def _other_content(name: str, value: str) -> dict[str, str]:
+    """What a raw message says of its content apart from its type and encoding."""
+    is_text = name.lower() != "content-disposition"
+    worded = text_header(name, read_text(value)) if is_text else worded_content(name, value)
+    return {} if worded is None else {name: worded}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import copy
 from email import policy
 from email._header_value_parser import ListSeparator, get_unstructured
 from email.utils import getaddresses
@@ -50,16 +52,14 @@ def foldable_addresses(name: str, values: Sequence[str]) -> str | None:
     if plain.isascii() or _arrive(name, plain, values):
         # ASCII alone is never encoded, and all errors are errors of the encoding.
         return plain
-    foldings = [PythonFolding([f"{name}: "], patched=patched) for patched in (False, True)]
+    foldings = [_AddressFolding(name, patched=patched) for patched in (False, True)]
     pieces: list[str] = []
-    for index, value in enumerate(values):
-        expected = read_addresses(", ".join(values[: index + 1]))
+    for value in values:
+        expected = read_addresses(value)
         for source in _indented(value) if pieces else (value, *_indented(value)):
-            # With the comma behind it: that is what a full line damages.
-            trials = [folding.copy() for folding in foldings]
-            for trial in trials:
-                trial.add([*_parse(name, source), ListSeparator])
-            if all(read_addresses(_value(name, trial).removesuffix(",")) == expected for trial in trials):
+            tree = _parse(name, source)
+            trials = [folding.with_piece(tree, expected) for folding in foldings]
+            if all(trial.is_whole for trial in trials):
                 pieces.append(source)
                 foldings = trials
                 break
@@ -75,11 +75,12 @@ def fold_text(name: str, value: str) -> str | None:
     It is what stands behind the colon, beginning with the space or the line end there.
     """
     for candidate in (value, *_indented(value)):
-        folding = PythonFolding([f"{name}: "], patched=False)
-        folding.add([_parse(name, candidate)])
-        folded = _value(name, folding)
-        if max(map(len, folding.lines)) <= LINE_LENGTH and read_text(folded) == value and folded.isascii():
-            return folded
+        with suppress(UnicodeError):
+            folding = PythonFolding([f"{name}: "], patched=False)
+            folding.add([_parse(name, candidate)])
+            folded = _value(name, folding)
+            if max(map(len, folding.lines)) <= LINE_LENGTH and read_text(folded) == value and folded.isascii():
+                return folded
     return None
 
 
@@ -108,7 +109,13 @@ def read_text(folded: str) -> str:
     Bytes that are no text in the charset of their encoded word are lone surrogates in it. Raises `UnicodeError` for
     those of which Python cannot even make that.
     """
-    text = str(get_unstructured(unfolded(folded)))
+    try:
+        text = str(get_unstructured(unfolded(folded)))
+    except UnicodeError:
+        raise
+    except Exception as exc:
+        # Of codecs that are none for text.
+        raise UnicodeError(f"cannot be decoded ({type(exc).__name__})") from exc
     # Some programs cut a character in two, between encoded words.
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
@@ -124,14 +131,50 @@ def unfolded(source: str) -> str:
     return re.sub(r"\r?\n(?=[ \t])", "", source).strip(" \t")
 
 
+class _AddressFolding:
+    """An address header on its way through Python's folding, address by address.
+
+    A further one can only change the line that it begins on. So only what reaches into that line is read again: else a
+    list would take the square of its length.
+    """
+
+    def __init__(self, name: str, *, patched: bool) -> None:
+        self._folding = PythonFolding([f"{name}: "], patched=patched)
+        #: Where each address begins, as line and column, and what it reads as.
+        self._begins: list[tuple[int, int, list[tuple[str, str]]]] = []
+        self.is_whole = True
+
+    def with_piece(self, tree: Any, expected: list[tuple[str, str]]) -> _AddressFolding:
+        """The same with one more address, and the comma behind it: that is what a full line damages."""
+        twin = copy(self)
+        twin._folding = self._folding.copy()
+        lines = twin._folding.lines
+        last = len(lines) - 1
+        twin._begins = [*self._reaching(last), (last, len(lines[-1]), expected)]
+        twin._folding.add([tree, ListSeparator])
+        line, column, _ = twin._begins[0]
+        written = "\n".join([lines[line][column:], *lines[line + 1 :]])
+        together = [pair for _, _, pairs in twin._begins for pair in pairs]
+        twin.is_whole = read_addresses(written.removesuffix(",")) == together
+        return twin
+
+    def _reaching(self, last: int) -> list[tuple[int, int, list[tuple[str, str]]]]:
+        before = [index for index, (line, _, _) in enumerate(self._begins) if line < last]
+        return self._begins[before[-1] :] if before else self._begins
+
+
 def _text_arrives(name: str, source: str, value: str) -> bool:
     # Two encoded words that touch are none to most readers (RFC 2047, 2).
-    return all(read_text(folded) == value and "?==?" not in folded for folded in _folded(name, source))
+    with suppress(UnicodeError):
+        return all(read_text(folded) == value and "?==?" not in folded for folded in _folded(name, source))
+    return False
 
 
 def _arrive(name: str, header: str, values: Sequence[str]) -> bool:
-    expected = read_addresses(", ".join(values))
-    return all(read_addresses(folded) == expected for folded in _folded(name, header))
+    with suppress(UnicodeError):
+        expected = read_addresses(", ".join(values))
+        return all(read_addresses(folded) == expected for folded in _folded(name, header))
+    return False
 
 
 def _indented(value: str) -> Iterable[str]:
@@ -152,5 +195,9 @@ def _value(name: str, folding: PythonFolding) -> str:
 
 
 def _parse(name: str, value: str) -> Any:
-    header: Any = policy.default.header_factory(name, value)
+    try:
+        header: Any = policy.default.header_factory(name, value)
+    except Exception as exc:
+        # On broken input the standard library's parser raises whatever it stumbles over, in the proxy as here.
+        raise UnicodeError(f"cannot be read ({type(exc).__name__})") from exc
     return header._parse_tree

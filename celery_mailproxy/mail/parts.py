@@ -11,9 +11,8 @@ import quopri
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from email import message_from_bytes, policy
-from email.headerregistry import ContentTypeHeader
-from email.message import EmailMessage, Message, MIMEPart
+from dataclasses import replace
+from email.message import Message, MIMEPart
 from hashlib import sha256
 from typing import Any, cast
 
@@ -22,20 +21,16 @@ from .addresses import parse_mailboxes
 from .attachment import Attachment
 from .controls import check_headers, has_line_break
 from .headers import LINE_LENGTH, fold_addresses, fold_text, read_text, unfolded
+from .leaves import AS_IT_IS, SourcePolicy, encode_content, header_text, is_safe, parsed
+from .parameters import MAX_BOUNDARY_LENGTH, MediaHeader, read_media
 
-__all__ = ["attachment_part", "has_control", "is_safe", "multipart", "parse_tree", "text_part", "tree_text"]
+__all__ = ["attachment_part", "has_control", "multipart", "parse_tree", "text_part", "tree_text"]
 
-_POLICY = policy.default.clone(cte_type="7bit", linesep="\n", max_line_length=LINE_LENGTH)
-_UNSAFE = re.compile(rf"[^\n]{{{LINE_LENGTH + 1},}}|[^\x01-\x7f]|\r")
+_POLICY: Any = SourcePolicy(cte_type="7bit", linesep="\n", max_line_length=LINE_LENGTH)
 #: Of the control characters, text may hold these; others make it travel as base64, for servers may choke on them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ADDRESS_HEADERS = frozenset({"from", "sender", "to", "cc", "reply-to", "resent-from", "resent-to", "resent-cc"})
 _MAX_CONTENT_ID_LENGTH = LINE_LENGTH - len(" <>")
-
-
-def is_safe(text: str) -> bool:
-    """Whether the proxy leaves the text as it is."""
-    return _UNSAFE.search(text) is None
 
 
 def has_control(text: str) -> bool:
@@ -74,22 +69,17 @@ def attachment_part(attachment: Attachment) -> Message:
     if attachment.is_part:
         return parse_tree(content)
     part = MIMEPart(policy=_POLICY)
-    kind = cast(ContentTypeHeader, policy.default.header_factory("Content-Type", cast(str, attachment.mime_type)))
-    if kind.content_type == "message/rfc822":
-        part["Content-Type"] = kind.content_type
-        part["Content-Disposition"] = attachment.disposition
-        if attachment.filename:
-            part.set_param("filename", attachment.filename, header="Content-Disposition")
+    media = read_media("Content-Type", cast(str, attachment.mime_type))
+    if media.value == "message/rfc822":
         part.set_payload([parse_tree(content)])
+        media = replace(media, parameters=())
     else:
-        part.set_content(
-            content,
-            maintype=kind.maintype,
-            subtype=kind.subtype,
-            params=dict(kind.params),
-            disposition=attachment.disposition,
-            filename=attachment.filename,
-        )
+        part.set_content(content, *media.value.split("/"))
+        del part["Content-Type"]
+    named = (("filename", attachment.filename),) if attachment.filename else ()
+    disposition = MediaHeader(value=attachment.disposition, parameters=named)
+    for name, each in (("Content-Type", media), ("Content-Disposition", disposition)):
+        part.set_raw(name, _media_source(name, each))
     if attachment.content_id is not None:
         part.set_raw("Content-ID", _content_id(attachment.content_id))
     for name, value in attachment.headers:
@@ -108,24 +98,19 @@ def _content_id(content_id: str) -> str:
     return f"\n <{content_id}>" if len(content_id) > _MAX_CONTENT_ID_LENGTH - len("Content-ID:") else f"<{content_id}>"
 
 
-def parse_tree(content: bytes) -> EmailMessage:
+def parse_tree(content: bytes) -> Message:
     """A message or a part from its bytes, every leaf brought to 7-bit lines that are short enough."""
-    message = cast(EmailMessage, message_from_bytes(content, policy=cast(Any, _POLICY)))
+    message = parsed(content)
     check_headers(message)
-    for part in message.walk():
-        if part.get_content_type() == "multipart/signed" and not is_safe(content.decode("ascii", "replace")):
-            raise UnsupportedMessage(
-                "raw",
-                "must not be signed (multipart/signed) and have 8-bit text or lines over 78 characters: the proxy "
-                "would encode those, and the signature would break; sign what is already encoded",
-            )
-        _make_content_short(part)
-        _make_headers_short(part)
+    _shorten(message, content.replace(b"\r\n", b"\n"))
     return message
 
 
 def tree_text(tree: Message) -> tuple[dict[str, str], str]:
-    """The tree's own headers, and the text of what is in it. Raises `UnsupportedMessage` if a header is too long."""
+    """The tree's own headers, each on one line, and the text of what is in it.
+
+    Raises `UnsupportedMessage` if a header is too long.
+    """
     _, _, body = tree.as_bytes(policy=_POLICY).decode("ascii").partition("\n\n")
     if not is_safe(body):
         lines: Iterable[str] = (line for line in body.split("\n") if not is_safe(line))
@@ -134,31 +119,52 @@ def tree_text(tree: Message) -> tuple[dict[str, str], str]:
             f"must not have headers with a word of more than {LINE_LENGTH - 1} characters: it cannot be "
             f"folded; shorten it, got {next(iter(lines))!r}",
         )
-    return {name: " ".join(str(value).split()) for name, value in tree.items()}, body
+    return {name: " ".join(str(value).split()) for name, value in tree.raw_items()}, body
 
 
-def _make_content_short(part: Message) -> None:
+def _shorten(part: Message, content: bytes) -> None:
+    """Bring the part, and all in it, to lines that the proxy leaves as they are. `content` is what it was parsed of."""
     if part.is_multipart():
         # What stands before and behind the parts is no content (RFC 2046, 5.1.1).
         part.preamble = part.preamble if is_safe(part.preamble or "") else None
         part.epilogue = part.epilogue if is_safe(part.epilogue or "") else None
-        if part.get("Content-Transfer-Encoding", "7bit").lower() in ("8bit", "binary"):
+        _decode_message(part)
+        if str(part.get("Content-Transfer-Encoding", "7bit")).lower() in ("8bit", "binary"):
             part.replace_header("Content-Transfer-Encoding", "7bit")
+        boundary = part.get_boundary() or ""
+        if len(boundary) > MAX_BOUNDARY_LENGTH or not boundary.isascii():
+            part.set_boundary(f"=_{sha256(content + boundary.encode()).hexdigest()[:40]}")
+    else:
+        encode_content(part)
+    _make_headers_short(part)
+    children = list(cast("list[Message]", part.get_payload())) if part.is_multipart() else []
+    if part.get_content_type() == "multipart/signed" and children:
+        _check_signed(children.pop(0), content)
+    for child in children:
+        _shorten(child, content)
+
+
+def _decode_message(part: Message) -> None:
+    """Decode a message within that is encoded as a whole, against RFC 2046: the parser takes the code for its text."""
+    encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
+    if part.get_content_maintype() != "message" or encoding not in ("base64", "quoted-printable"):
         return
-    payload = part.get_payload()
-    if not isinstance(payload, str) or is_safe(payload):
-        return
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):
-        raise InvalidMessage("raw", "must have parts that can be decoded")
-    if part.get_content_maintype() in ("message", "multipart"):
-        raise InvalidMessage("raw", f"must have a whole {part.get_content_type()} part, with boundary and headers")
-    encoded, encoding = base64.encodebytes(content).decode("ascii"), "base64"
-    if part.get_content_maintype() == "text" and is_safe(readable := quopri.encodestring(content).decode("ascii")):
-        encoded, encoding = readable, "quoted-printable"
-    del part["Content-Transfer-Encoding"]
-    part["Content-Transfer-Encoding"] = encoding
-    part.set_payload(encoded)
+    code = cast("list[Message]", part.get_payload())[0].as_bytes(policy=_POLICY)
+    if not is_safe(code.decode("ascii", "replace")):
+        content = base64.b64decode(code) if encoding == "base64" else quopri.decodestring(code)
+        part.set_payload([parsed(content)])
+        part.replace_header("Content-Transfer-Encoding", "7bit")
+
+
+def _check_signed(part: Message, content: bytes) -> None:
+    """Whether what is signed goes byte for byte; around it, nothing has to."""
+    text = part.as_bytes(policy=AS_IT_IS).rstrip(b"\n")
+    if not is_safe(text.decode("ascii", "replace")) or text not in content:
+        raise UnsupportedMessage(
+            "raw",
+            "must not be signed (multipart/signed) and have 8-bit text or lines over 78 characters: the proxy "
+            "would encode those, and the signature would break; sign what is already encoded",
+        )
 
 
 def _make_headers_short(part: Message) -> None:
@@ -169,24 +175,20 @@ def _make_headers_short(part: Message) -> None:
     for name in set(part.keys()):
         del part[name]
     for (name, source), line in zip(headers, sources, strict=True):
-        if is_safe(line):
-            part.set_raw(name, source)
-            continue
-        value = unfolded(source)
-        # Eight-bit headers are UTF-8 (RFC 6532); the parser keeps foreign bytes as lone surrogates.
-        value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        if name.lower() in ("content-type", "content-disposition"):
-            _set_parameters(part, name, value)
-        else:
-            part.set_raw(name, _folded(name, value))
+        part.set_raw(name, source if is_safe(line) else _short(name, header_text(unfolded(source))))
 
 
-def _set_parameters(part: Message, name: str, value: str) -> None:
-    try:
-        # Only the `email` package folds parameters (RFC 2231).
-        part[name] = value
-    except ValueError as exc:
-        raise InvalidMessage(f"headers[{name!r}]", f"must hold text that can be decoded, got {value!r}") from exc
+def _short(name: str, value: str) -> str:
+    if name.lower() not in ("content-type", "content-disposition"):
+        return _folded(name, value)
+    return _media_source(name, read_media(name, value))
+
+
+def _media_source(name: str, media: MediaHeader) -> str:
+    folded = media.folded(name)
+    if folded is None:
+        raise UnsupportedMessage(f"headers[{name!r}]", f"must have a shorter value, got {media.value!r}")
+    return folded
 
 
 def _folded(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,15 +14,21 @@ from typing import Any
 
 from ..errors import UnsupportedMessage
 from .attachment import Attachment
-from .content import content_of
-from .headers import foldable_addresses, foldable_text, read_addresses
+from .content import content_of, text_header
+from .headers import foldable_addresses, read_addresses
 from .message import MailMessage
-from .unencoded_headers import is_never_encoded, shortened
+from .structured import worded_date, worded_id
+from .unencoded_headers import left_out, unencoded
 
 __all__ = ["check_expressible", "encode", "own_message_id"]
 
+logger = logging.getLogger(__name__)
+
 #: What the proxy must be given for `to` when no recipient is visible.
 UNDISCLOSED = "undisclosed-recipients:;"
+#: Headers of one mailbox or several that no field of the message holds, and dates: Python parses them all.
+_MAILBOXES = frozenset({"sender", "resent-sender", "resent-from", "resent-to", "resent-cc"})
+_DATES = frozenset({"date", "orig-date"})
 _ID_LEFT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -41,7 +48,7 @@ def encode(message: MailMessage, *, now: datetime | None = None) -> dict[str, An
         "priority": int(message.priority),
         "deferred_ts": message.send_at,
         **_addresses(message, headers),
-        "subject": _text("Subject", message.subject) or " ",
+        "subject": text_header("Subject", message.subject) or " ",
         "body": content.body,
         "content_type": content.subtype,
         "attachments": list(content.attachments) or None,
@@ -125,16 +132,6 @@ def _bare(mailbox: str) -> str:
     return read_addresses(mailbox)[0][1]
 
 
-def _text(name: str, value: str) -> str:
-    foldable = foldable_text(name, value)
-    if foldable is None:
-        raise UnsupportedMessage(
-            f"headers[{name!r}]",
-            f"cannot be sent unchanged: the proxy corrupts it when it folds the header; reword it, got {value!r}",
-        )
-    return foldable
-
-
 def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) -> str:
     """Add the message's own headers; the result is the Message-ID."""
     message_id = None
@@ -143,17 +140,33 @@ def _headers(message: MailMessage, headers: dict[str, str], moment: datetime) ->
         lower = name.lower()
         if lower == "message-id":
             message_id = value
-        elif lower == "sender":
+        elif lower in _MAILBOXES:
             headers[name] = _address_header(f"headers[{name!r}]", name, [value])
-        elif is_never_encoded(name):
-            if words := shortened(name, value, message_id=message.message_id):
-                headers[name] = _text(name, words)
-        else:
-            headers[name] = value if lower == "date" else _text(name, value)
-            has_date = has_date or lower == "date"
+        elif lower in _DATES:
+            # One that nobody can read, in a message that exists, counts as none.
+            if date := worded_date(value):
+                headers[name] = date
+                has_date = has_date or lower == "date"
+        elif words := unencoded(name, value, is_strict=message.raw is None):
+            headers[name] = text_header(name, words)
+        elif not value:
+            headers[name] = value
+    _warn(message)
     if not has_date:
         headers["Date"] = format_datetime(moment)
-    return message_id or own_message_id(message)
+    return worded_id(message_id) if message_id else own_message_id(message)
+
+
+def _warn(message: MailMessage) -> None:
+    for name in left_out(message.headers):
+        # Not which: an id looks like an address.
+        logger.warning("message %s: an id in %s is too long for the proxy, and was left out", message.message_id, name)
+    if message.raw is not None and any(name.lower() == "dkim-signature" for name, _ in message.headers):
+        logger.warning(
+            "message %s is DKIM-signed: the proxy writes headers anew, which breaks most signatures; let the SMTP "
+            "server behind it sign",
+            message.message_id,
+        )
 
 
 def _resent(message: MailMessage, moment: datetime) -> dict[str, str]:

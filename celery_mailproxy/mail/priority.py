@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from ..errors import InvalidMessage
+from ..errors import InvalidMessage, shown
 
 __all__ = ["Priority"]
 
@@ -25,4 +25,4 @@ class Priority(IntEnum):
         if isinstance(value, int) and not isinstance(value, bool) and value in tuple(cls):
             return cls(value)
         names = ", ".join(f"{one.value} ({one.name.lower()})" for one in cls)
-        raise InvalidMessage("priority", f"must be one of {names}, got {value!r}")
+        raise InvalidMessage("priority", f"must be one of {names}, got {shown(value)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 from email._header_value_parser import get_unstructured
+from itertools import accumulate
 from typing import Any
 
 __all__ = ["LINE_LENGTH", "PythonFolding"]
@@ -22,6 +23,10 @@ _CHROME_LENGTH = len("=?utf-8?q??=")
 _Q_SAFE = frozenset(b"-!*+/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 #: What the parser calls text within quotes, and the comma between two addresses.
 _QUOTED, _COMMA = "ptext", "list-separator"
+
+
+class _SecondLine(Exception):
+    """A part does not fit on one line."""
 
 
 class PythonFolding:
@@ -40,6 +45,8 @@ class PythonFolding:
         self.encoding_wanted = False
         #: The white space that the last line begins with, if the line was begun for white space (patched only).
         self.leading_white = ""
+        #: Whether a second line is of no use: then it is not folded to its end, once for each part around it.
+        self.is_alone = False
 
     @property
     def room(self) -> int:
@@ -94,18 +101,25 @@ class PythonFolding:
         white = self._steal_white()
         if not white and not part.startswith_fws():
             return False
-        self.lines.append(white + str(part))
+        self._begin_line(white + str(part))
         return True
 
     def _add_on_one_line(self, part: Any) -> bool:
         alone = PythonFolding([""], patched=self.patched)
-        alone.add(part)
-        if len(alone.lines) > 1:
+        alone.is_alone = True
+        try:
+            alone.add(part)
+        except _SecondLine:
             return False
         if len(alone.lines[0]) > self.room:
-            self.lines.append(self._steal_white())
+            self._begin_line(self._steal_white())
         self.lines[-1] += alone.lines[0]
         return True
+
+    def _begin_line(self, text: str) -> None:
+        if self.is_alone:
+            raise _SecondLine
+        self.lines.append(text)
 
     def _steal_white(self) -> str:
         line = self.lines[-1]
@@ -123,28 +137,29 @@ class PythonFolding:
         if value[0] in _WHITE and not (joined and self.patched):
             # Here the space goes astray: it is left outside, between two encoded words.
             if not self.room:
-                self.lines.append(self._steal_white())
+                self._begin_line(self._steal_white())
             self.lines[-1] += value[0]
             value = value[1:]
         text = value[:-1] if value[-1:] in (" ", "\t") else value
         trailing = value[len(text) :]
         if self.last_word is None:
             self.last_word = len(self.lines[-1])
-        while text:
+        pieces = _EncodedPieces(text)
+        begin = 0
+        while begin < len(text):
             room = self.room
             if room - len(self.leading_white) <= _CHROME_LENGTH:
-                self.lines.append(" ")
+                self._begin_line(" ")
                 continue
-            count = min(len(text), room - _CHROME_LENGTH - len(self.leading_white))
+            most = room - _CHROME_LENGTH - len(self.leading_white)
             if self.leading_white and len(self.lines) > 1 and len(self.lines[-1]) == 1:
                 self.lines[-1] += _encoded_word(self.leading_white)
             self.leading_white = ""
-            while count > 0 and len(_encoded_word(text[:count])) > room:
-                count -= 1
-            self.lines[-1] += _encoded_word(text[:count])
-            text = text[count:]
-            if text:
-                self.lines.append(" ")
+            end = pieces.end_of(begin, most, room)
+            self.lines[-1] += _encoded_word(text[begin:end])
+            begin = end
+            if begin < len(text):
+                self._begin_line(" ")
                 self.last_word = 1
         self.lines[-1] += trailing
 
@@ -153,9 +168,39 @@ class PythonFolding:
         return not self.patched if part.token_type == _COMMA else bool(part.as_ew_allowed)
 
 
+class _EncodedPieces:
+    """How long each piece of a text is as an encoded word, without encoding it: the folding tries very many."""
+
+    def __init__(self, text: str) -> None:
+        sizes = [character.encode() for character in text]
+        #: Up to each character: the bytes, and the characters of them in the readable form.
+        self._bytes = list(accumulate(map(len, sizes), initial=0))
+        self._readable = list(accumulate(map(_readable_length, sizes), initial=0))
+
+    def end_of(self, begin: int, most: int, room: int) -> int:
+        """Where the piece ends that begins there, has at most so many characters, and fits into the room."""
+        end = min(begin + most, len(self._bytes) - 1)
+        while end > begin and self._length(begin, end) > room:
+            end -= 1
+        return end
+
+    def _length(self, begin: int, end: int) -> int:
+        readable = self._readable[end] - self._readable[begin]
+        base64 = (self._bytes[end] - self._bytes[begin] + 2) // 3 * 4
+        return _CHROME_LENGTH + (readable if _is_readable(readable, base64) else base64)
+
+
+def _readable_length(data: bytes) -> int:
+    return sum(1 if byte == 32 or byte in _Q_SAFE else 3 for byte in data)
+
+
+def _is_readable(readable: int, base64: int) -> bool:
+    # The `email` package prefers the readable form as long as it is not longer by five.
+    return readable - base64 < 5
+
+
 def _encoded_word(text: str) -> str:
     data = text.encode()
     readable = "".join("_" if byte == 32 else chr(byte) if byte in _Q_SAFE else f"={byte:02X}" for byte in data)
     base64 = b64encode(data).decode()
-    # The `email` package prefers the readable form as long as it is not longer by five.
-    return f"=?utf-8?q?{readable}?=" if len(readable) - len(base64) < 5 else f"=?utf-8?b?{base64}?="
+    return f"=?utf-8?q?{readable}?=" if _is_readable(len(readable), len(base64)) else f"=?utf-8?b?{base64}?="

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email import errors, message_from_bytes, policy
+from email import errors, policy
 from email.message import Message
 from email.parser import HeaderParser
 
 from ..errors import InvalidMessage, UnsupportedMessage
-from .attachment import message_bytes
 from .controls import has_surrogate
+from .leaves import AS_IT_IS, make_text, message_bytes, parsed
 
 __all__ = ["RawMessage", "parse_raw", "raw_text"]
 
@@ -40,8 +40,8 @@ class RawMessage:
 def raw_text(value: object) -> str:
     """The message as text for the broker: LF line ends, and ASCII wherever it was not text before.
 
-    Text is taken as it is; what is not ASCII in it counts as UTF-8. Bytes are taken as they are if they are UTF-8. All
-    else is brought to 7 bits, with every part's content unchanged. Raises `InvalidMessage`.
+    Text is taken as it is; what is not ASCII in it counts as UTF-8. So are bytes and messages that are UTF-8. Of others
+    the contents are encoded, whatever their charset may be: the same bytes arrive. Raises `InvalidMessage`.
     """
     if isinstance(value, Message):
         return _bytes_text(message_bytes(value))
@@ -81,7 +81,10 @@ def parse_raw(text: str) -> RawMessage:
 
 def _bytes_text(data: bytes) -> str:
     try:
-        return re.sub(r"\r\n?", "\n", data.decode("utf-8"))
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        # Eight-bit parts in another charset: their bytes mean nothing as text, so they are encoded first.
-        return message_bytes(message_from_bytes(data, policy=policy.compat32)).decode("utf-8", "replace")
+        # Eight bits in another charset: such bytes mean nothing as text, so they are encoded first.
+        message = parsed(data)
+        make_text(message)
+        text = message.as_bytes(policy=AS_IT_IS).decode("utf-8")
+    return re.sub(r"\r\n?", "\n", text)

@@ -140,6 +140,7 @@ def _check_structure(name: str, value: str) -> None:
     """Of a raw message, these headers stay as they are: the proxy decodes them, and writes them anew."""
     if hides_line_break(value) or breaks_lines(name, value):
         raise InvalidMessage(f"raw[{name!r}]", f"must hold no line break, not even an encoded one, got {value!r}")
+    _decoded(f"raw[{name!r}]", value)
 
 
 def _value(argument: str, name: str, value: str) -> str:
@@ -159,8 +160,10 @@ def _value(argument: str, name: str, value: str) -> str:
         _check_syntax(argument, lower, value)
     if lower in ("from", "to", "cc", "bcc", "reply-to"):
         return value
-    if lower == "sender":
+    if lower in ("sender", "resent-sender"):
         return str(parse_mailbox(argument, value))
+    if lower in ("resent-from", "resent-to", "resent-cc"):
+        return ", ".join(map(str, parse_mailboxes(argument, value)))
     return decoded.strip(" \t")
 
 
@@ -181,7 +184,7 @@ def _check_syntax(argument: str, lower: str, value: str) -> None:
     if lower == "date":
         try:
             parsedate_to_datetime(value)
-        except (TypeError, ValueError) as exc:
+        except (IndexError, OverflowError, TypeError, ValueError) as exc:
             problem = f"must be a date like Fri, 31 Jan 2030 09:00:00 +0100, got {value!r}"
             raise InvalidMessage(argument, problem) from exc
 

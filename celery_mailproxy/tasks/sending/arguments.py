@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...conf.settings import Settings
-from ...errors import InvalidMessage, UnforeseenError
+from ...errors import InvalidMessage, UnforeseenError, shown
 from ...mail.arguments import normalise_arguments
 from ...mail.message import MailMessage
 from ...mail.payload import check_expressible
@@ -52,7 +52,7 @@ def one_outgoing(
     With `per_recipient` also whether it can go to each recipient alone. Raises `InvalidMessage`.
     """
     if not isinstance(per_recipient, bool):
-        raise InvalidMessage("per_recipient", f"must be True or False, got {per_recipient!r}")
+        raise InvalidMessage("per_recipient", f"must be True or False, got {shown(per_recipient)}")
     rest, callbacks = split_callbacks({**_content(content), **arguments})
     own_id = rest.pop("message_id", None)
     message = MailMessage.from_arguments(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import InvalidMessage
+from ...errors import InvalidMessage, shown
 
 __all__ = ["CALLBACK_ARGUMENTS", "dump_callbacks", "split_callbacks"]
 
@@ -37,7 +37,7 @@ def dump_callbacks(argument: str, value: Any) -> list[dict[str, Any]]:
     for signature in several:
         if not isinstance(signature, Mapping) or "task" not in signature:
             raise InvalidMessage(
-                argument, f"must be a Celery signature such as paid.s(7), or a list of them, got {signature!r}"
+                argument, f"must be a Celery signature such as paid.s(7), or a list of them, got {shown(signature)}"
             )
     return [_plain(signature) for signature in several]
 

@@ -13,6 +13,7 @@ import pytest
 from celery_mailproxy.errors import InvalidMessage
 from celery_mailproxy.mail.arguments import normalise_arguments
 from celery_mailproxy.mail.message import Attachment
+from celery_mailproxy.mail.payload import encode
 from tests.unit.mail.mails import mail
 
 
@@ -109,3 +110,40 @@ def test_messages_and_parts_are_told_apart() -> None:
     assert Attachment.from_any(message).mime_type == "message/rfc822"
     assert Attachment.from_any(part).is_part
     assert Attachment.from_any((None, message, "message/rfc822")).mime_type == "message/rfc822"
+
+
+@pytest.mark.parametrize("filename", ["x.eml", "x.mht"])
+def test_a_type_that_is_guessed_refuses_no_file(filename: str) -> None:
+    assert Attachment(filename=filename, content=b"\0 no mail").mime_type == "application/octet-stream"
+    assert Attachment(filename=filename, content=b"Subject: x\n\ny").mime_type == "message/rfc822"
+    assert Attachment.from_url("http://example.com/x", filename=filename).mime_type == "application/octet-stream"
+    with pytest.raises(InvalidMessage, match="message/rfc822"):
+        Attachment(filename=filename, content=b"\0 no mail", mime_type="message/rfc822")
+
+
+def test_a_filename_that_looks_like_a_url_is_a_filename() -> None:
+    for filename in ("http://[x", "data:a b/c,", "//[", "data:,"):
+        assert "/" in str(Attachment(filename=filename, content=b"x").mime_type)
+
+
+def test_a_filename_with_a_line_separator_is_encoded() -> None:
+    payload = encode(mail(attachments=[("a\u2028b\x85.pdf", b"x")]))
+    assert "filename*=utf-8''a%E2%80%A8b%C2%85.pdf" in payload["body"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"headers": 5},
+        {"headers": [("a",)]},
+        {"is_part": "yes"},
+        {"content_id": 5},
+        {"storage_path": "x"},
+        {"mime_type": 5},
+        {"disposition": []},
+        {"filename": Path("x")},
+    ],
+)
+def test_an_odd_field_is_an_error_of_ours(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        Attachment.from_json({"filename": "a", "content": b"x", **wrong})
