@@ -41,6 +41,7 @@ STYLES = {
     "complained": "red",
     "cancelled": "dim",
     "expired": "yellow",
+    "overdue": "yellow",
     "pec": "magenta",
 }
 

@@ -40,6 +40,7 @@ class Kind(str, Enum):
     COMPLAINED = "complained"  #: a recipient called it spam (ours: see `bounces`)
     CANCELLED = "cancelled"  #: withdrawn by the application before it was sent (ours)
     EXPIRED = "expired"  #: not sent by the moment after which it should not be (ours)
+    OVERDUE = "overdue"  #: the proxy has been silent about it for too long (ours); changes nothing
     PEC = "pec"  #: an event of Italian certified mail (the proxy's Enterprise edition)
 
     def __str__(self) -> str:
@@ -47,7 +48,7 @@ class Kind(str, Enum):
 
 
 #: What happens to a mail once at most, and is found out by us.
-_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED})
+_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED, Kind.OVERDUE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

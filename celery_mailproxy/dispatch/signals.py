@@ -25,6 +25,7 @@ __all__ = [
     "mail_deferred",
     "mail_error",
     "mail_expired",
+    "mail_overdue",
     "mail_pec",
     "mail_queued",
     "mail_rejected",
@@ -105,9 +106,11 @@ mail_complained = _signal("mail_complained")
 mail_cancelled = _signal("mail_cancelled")
 #: The mail was not sent by its `expires_at`.
 mail_expired = _signal("mail_expired")
+#: The proxy has been silent about the mail for too long, and still has it: sent once for a mail.
+mail_overdue = _signal("mail_overdue")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
-#: Any of the above but `mail_queued`, after the particular signal.
+#: Any of the above but `mail_queued` and `mail_overdue`, after the particular signal.
 delivery_reported = _signal("delivery_reported")
 
 #: The mail is about to leave for the proxy. Handlers get `submission` (a `Submission`), may change the mail by it, and
@@ -124,6 +127,7 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.COMPLAINED: (mail_complained, delivery_reported),
     Kind.CANCELLED: (mail_cancelled, delivery_reported),
     Kind.EXPIRED: (mail_expired, delivery_reported),
+    Kind.OVERDUE: (mail_overdue,),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

@@ -207,6 +207,7 @@ class EmailLogEvent(models.Model):
         COMPLAINED = reports.Kind.COMPLAINED.value, pgettext_lazy("mail report", "complained")
         CANCELLED = reports.Kind.CANCELLED.value, pgettext_lazy("mail report", "cancelled")
         EXPIRED = reports.Kind.EXPIRED.value, pgettext_lazy("mail report", "expired")
+        OVERDUE = reports.Kind.OVERDUE.value, pgettext_lazy("mail report", "overdue")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.

@@ -129,6 +129,7 @@ class Migration(migrations.Migration):
                             ("complained", "complained"),
                             ("cancelled", "cancelled"),
                             ("expired", "expired"),
+                            ("overdue", "overdue"),
                             ("pec", "certified mail"),
                         ],
                         max_length=10,

@@ -114,6 +114,7 @@ def test_every_kind_has_its_signals() -> None:
         Kind.COMPLAINED: ["mail_complained", "delivery_reported"],
         Kind.CANCELLED: ["mail_cancelled", "delivery_reported"],
         Kind.EXPIRED: ["mail_expired", "delivery_reported"],
+        Kind.OVERDUE: ["mail_overdue"],
         Kind.PEC: ["mail_pec", "delivery_reported"],
     }
 
