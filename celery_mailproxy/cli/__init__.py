@@ -38,6 +38,7 @@ _COMMANDS = {
     "migration": "Show the progress of a migration to the proxy.",
     "prune": "Delete expired deliveries.",
     "receiver": "Receive delivery reports in a standalone process.",
+    "reconcile": "Ask the proxy for emails that it has not reported on.",
     "replay": "Run failed handlers again.",
     "send": "Send one email.",
     "share": "Set the share of mail sent through the proxy.",

@@ -49,6 +49,9 @@ DJANGO_STORE = "django://"
 #: Which API a proxy speaks: "commands" is that of whichever release has it.
 ProxyAPIName = Literal["auto", "commands", "commands-0.5", "commands-0.6", "entities", "v1"]
 
+#: Whether the proxy reports outcomes, is asked for them, or both.
+ReportsMode = Literal["push", "poll", "both"]
+
 _MISSING: Any = object()
 
 
@@ -115,6 +118,9 @@ class Settings:
 
     outbox: bool | Unset = _setting(UNSET, types.boolean)
     outbox_seconds: float = _setting(120.0, types.positive_number)
+    reports: ReportsMode = _setting("both", types.one_of(*get_args(ReportsMode)))
+    overdue_seconds: float = _setting(900.0, types.positive_number)
+
     maintenance_seconds: float = _setting(10.0, types.natural_number)
 
     bounce_mailbox: str | None = _setting(None, types.mailbox_url, secret=True)
