@@ -32,6 +32,7 @@ hide_secrets()
 
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {
+    "audit": "Compare the store with what the proxy has.",
     "bounces": "Read the bounce mailbox once.",
     "check": "Test each link of the chain and say how to fix what fails.",
     "forget": "Erase a mail address from the store.",

@@ -164,3 +164,11 @@ def test_many_are_due_and_put_off_bit_by_bit(store: DeliveryStore, clock: Clock)
         seen |= found
         store.put_off(sorted(found), until=clock.now + timedelta(seconds=50))
     assert seen == set(ids)
+
+
+def test_all_deliveries_come_in_pages(store: DeliveryStore) -> None:
+    ids = [f"m-{number}" for number in range(450)]
+    store.register([delivery(each) for each in ids])
+    pages = list(store.pages())
+    assert len(pages) > 1
+    assert {each.message_id for page in pages for each in page} == set(ids)

@@ -13,6 +13,7 @@ from tests.harness.waiting import PATIENCE_SECONDS
 from tests.unit.cli.shop import Run
 
 COMMANDS = [
+    "audit",
     "bounces",
     "check",
     "forget",
