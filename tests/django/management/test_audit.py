@@ -37,7 +37,7 @@ def app(proxy: FakeProxy) -> Iterator[Celery]:
 def submit(app: Celery, proxy: FakeProxy, message_id: str, *, is_taken: bool = True) -> None:
     """A mail that the log has as queued; the proxy has it, unless it is not taken."""
     now = utcnow()
-    fields = {"tenant_id": proxy.tenant_id, "account_id": proxy.account_id}
+    fields: dict[str, Any] = {"tenant_id": proxy.tenant_id, "account_id": proxy.account_id}
     if is_taken:
         content = {"from": "a@example.com", "to": ["b@example.com"], "subject": "S", "body": "B"}
         proxy.submit([{**fields, **content, "id": message_id}])
