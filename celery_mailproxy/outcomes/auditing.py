@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.report import utcnow
+from ..deliveries.waiting import awaited_since
 from ..errors import ConfigurationError, ProxyRequestError, ProxyUnavailable
 from ..proxy.held import HeldMessage, HeldState
 from ..runtime import Runtime
@@ -21,8 +22,6 @@ _NAMED = 20
 
 #: How many ids are looked for in the store at once.
 _PAGE = 500
-
-_SUBMITTED = frozenset({Status.QUEUED, Status.DEFERRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +83,9 @@ def audit(runtime: Runtime, *, since: datetime) -> Audit:
     missing = [
         message_id
         for message_id, each in open_ones.items()
-        if each.status in _SUBMITTED and (each.server, each.tenant_id) in listed and message_id not in held
+        if awaited_since(each) and (each.server, each.tenant_id) in listed and message_id not in held
     ]
-    unknown_there = sorted(each.message_id for each in _read(runtime, missing) if each.status in _SUBMITTED)
+    unknown_there = sorted(each.message_id for each in _read(runtime, missing) if awaited_since(each))
     strangers = [each for each in held if each not in known]
     found = {each.message_id for each in _read(runtime, strangers)}
     unknown_here = sorted(each for each in strangers if each not in found)
@@ -113,19 +112,19 @@ def _accepted(runtime: Runtime, since: datetime) -> Iterator[Delivery]:
 
 
 def _is_overdue(runtime: Runtime, delivery: Delivery, now: datetime) -> bool:
-    overdue_at = runtime.retention.overdue_at(delivery)
-    if overdue_at is None:
+    if delivery.status is Status.NEW:
         # The proxy has not confirmed that it has it.
-        overdue_at = delivery.updated_at + timedelta(seconds=runtime.retention.overdue_seconds)
-    return overdue_at <= now
+        return delivery.updated_at + timedelta(seconds=runtime.retention.overdue_seconds) <= now
+    overdue_at = runtime.retention.overdue_at(delivery)
+    return overdue_at is not None and overdue_at <= now
 
 
-def _places(runtime: Runtime, deliveries: Any) -> set[tuple[str, str | None]]:
+def _places(runtime: Runtime, deliveries: Iterable[Delivery]) -> set[tuple[str, str | None]]:
     """The tenants to ask for: those of the settings, and of the mails that are open."""
     settings = runtime.settings
     names = [name for name in settings.server_names() if settings.has_url(name)]
     own = {(name, settings.server(name).tenant) for name in names}
-    return own | {(each.server, each.tenant_id) for each in deliveries if each.status in _SUBMITTED}
+    return own | {(each.server, each.tenant_id) for each in deliveries if awaited_since(each)}
 
 
 def _listed(

@@ -80,6 +80,14 @@ def test_an_overdue_mail_is_not_accounted_for(
     assert (found["overdue"], found["some_overdue"]) == (1, ["m"])
 
 
+def test_mails_of_a_legacy_transport_are_not_looked_for_at_a_proxy(
+    run: Run, proxy: FakeProxy, remember: Callable[..., Delivery]
+) -> None:
+    remember("m", report(Kind.QUEUED, via="legacy"), server="legacy", tenant_id=None)
+    result = run("audit", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["open"]) == (0, 1)
+
+
 def test_older_mails_are_not_counted_and_still_known(run: Run, proxy: FakeProxy, keep: Callable[..., Delivery]) -> None:
     submit(proxy, "m")
     keep("m", Kind.QUEUED, Kind.SENT)

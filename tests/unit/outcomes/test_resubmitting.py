@@ -21,7 +21,12 @@ from celery_mailproxy.outcomes.tally import Tally
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
 
-MAIL = {"to": ["ann@example.com", "bob@example.com"], "subject": "S", "body": "B", "from_email": "shop@example.com"}
+MAIL: dict[str, Any] = {
+    "to": ["ann@example.com", "bob@example.com"],
+    "subject": "S",
+    "body": "B",
+    "from_email": "shop@example.com",
+}
 
 LONG_AGO = utcnow() - timedelta(days=1)
 
