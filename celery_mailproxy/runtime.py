@@ -50,7 +50,8 @@ class Runtime:
 
     @cached_property
     def retention(self) -> Retention:
-        return Retention(ttl_seconds=self.settings.store_ttl_seconds)
+        settings = self.settings
+        return Retention(ttl_seconds=settings.store_ttl_seconds, overdue_seconds=settings.overdue_seconds)
 
     @cached_property
     def store(self) -> DeliveryStore:

@@ -32,6 +32,7 @@ hide_secrets()
 
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {
+    "audit": "Compare the store with what the proxy has.",
     "bounces": "Read the bounce mailbox once.",
     "check": "Test each link of the chain and say how to fix what fails.",
     "dev": "Run a real proxy and an SMTP server to develop with.",
@@ -39,6 +40,7 @@ _COMMANDS = {
     "migration": "Show the progress of a migration to the proxy.",
     "prune": "Delete expired deliveries.",
     "receiver": "Receive delivery reports in a standalone process.",
+    "reconcile": "Ask the proxy for emails that it has not reported on.",
     "replay": "Run failed handlers again.",
     "send": "Send one email.",
     "setup": "Create or update the tenant and the SMTP account on the proxy.",

@@ -43,6 +43,7 @@ STYLES = {
     "cancelled": "dim",
     "expired": "yellow",
     "suppressed": "yellow",
+    "overdue": "yellow",
     "pec": "magenta",
 }
 

@@ -57,6 +57,9 @@ _LISTEN = "MAIL_PROXY_LISTEN"
 #: What Kubernetes writes for a service whose name begins with mail-proxy.
 _KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 
+#: Whether the proxy reports outcomes, is asked for them, or both.
+ReportsMode = Literal["push", "poll", "both"]
+
 _MISSING: Any = object()
 
 
@@ -124,6 +127,9 @@ class Settings:
 
     outbox: bool | Unset = _setting(UNSET, types.boolean)
     outbox_seconds: float = _setting(120.0, types.positive_number)
+    reports: ReportsMode = _setting("both", types.one_of(*get_args(ReportsMode)))
+    overdue_seconds: float = _setting(900.0, types.positive_number)
+
     maintenance_seconds: float = _setting(10.0, types.natural_number)
 
     bounce_mailbox: str | None = _setting(None, types.mailbox_url, secret=True)

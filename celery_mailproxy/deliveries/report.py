@@ -41,6 +41,7 @@ class Kind(str, Enum):
     CANCELLED = "cancelled"  #: withdrawn by the application before it was sent (ours)
     EXPIRED = "expired"  #: not sent by the moment after which it should not be (ours)
     SUPPRESSED = "suppressed"  #: not sent, since its recipients are on the suppression list (ours)
+    OVERDUE = "overdue"  #: the proxy has been silent about it for too long (ours); changes nothing
     PEC = "pec"  #: an event of Italian certified mail (the proxy's Enterprise edition)
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ class Kind(str, Enum):
 
 
 #: What happens to a mail once at most, and is found out by us.
-_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED, Kind.SUPPRESSED})
+_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED, Kind.SUPPRESSED, Kind.OVERDUE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@
     new | queued | deferred → cancelled | expired | suppressed
 
 A late `deferred` never undoes an end; a bounce after sent is legal. A complaint says nothing of the way: it is news in
-every status but `rejected`, and changes none.
+every status but `rejected`, and changes none. Neither does `overdue`, which is news of what the proxy has.
 """
 
 from __future__ import annotations
@@ -37,8 +37,18 @@ def _transitions() -> dict[Status, dict[Kind, Status]]:
         },
         # A report can overtake the answer to the submission: `queued` is then still news, but changes nothing.
         # In QUEUED itself it is news after `adopt_orphan` only; else its key is in the history.
-        Status.QUEUED: {**open_ends, Kind.QUEUED: Status.QUEUED, Kind.PEC: Status.QUEUED},
-        Status.DEFERRED: {**open_ends, Kind.QUEUED: Status.DEFERRED, Kind.PEC: Status.DEFERRED},
+        Status.QUEUED: {
+            **open_ends,
+            Kind.QUEUED: Status.QUEUED,
+            Kind.OVERDUE: Status.QUEUED,
+            Kind.PEC: Status.QUEUED,
+        },
+        Status.DEFERRED: {
+            **open_ends,
+            Kind.QUEUED: Status.DEFERRED,
+            Kind.OVERDUE: Status.DEFERRED,
+            Kind.PEC: Status.DEFERRED,
+        },
         Status.SENT: {Kind.QUEUED: Status.SENT, Kind.BOUNCED: Status.BOUNCED, Kind.PEC: Status.SENT},
         Status.ERROR: {Kind.QUEUED: Status.ERROR, Kind.PEC: Status.ERROR},
         # A bounce that overtook its own `sent`; and a mail to many can bounce many times.

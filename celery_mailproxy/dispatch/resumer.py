@@ -34,6 +34,7 @@ __all__ = [
     "OUTBOX_HEADER",
     "RESUME_HEADER",
     "Resumer",
+    "arguments_of",
     "capture_message",
     "expiry_of",
     "holds_arguments",
@@ -97,6 +98,13 @@ def holds_arguments(suspension: Suspension) -> bool:
     """Whether the task's message has been kept whole, so that publishing it can submit the mail again."""
     args, kwargs, _ = _load(json.loads(suspension.message)) if suspension.message else ((), {}, {})
     return bool(args or kwargs)
+
+
+def arguments_of(suspension: Suspension) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """The name of the suspended task, and the arguments of its message: none where they were too large to be kept."""
+    record = json.loads(suspension.message or "{}")
+    args, kwargs, _ = _load(record) if record else ((), {}, {})
+    return str(record.get("n", "")), tuple(args), dict(kwargs)
 
 
 def request_of(suspension: Suspension) -> tuple[str, Context]:

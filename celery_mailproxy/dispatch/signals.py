@@ -25,6 +25,7 @@ __all__ = [
     "mail_deferred",
     "mail_error",
     "mail_expired",
+    "mail_overdue",
     "mail_pec",
     "mail_queued",
     "mail_rejected",
@@ -108,9 +109,11 @@ mail_cancelled = _signal("mail_cancelled")
 mail_expired = _signal("mail_expired")
 #: The mail was not sent, since its recipients are on the suppression list.
 mail_suppressed = _signal("mail_suppressed")
+#: The proxy has been silent about the mail for too long, and still has it: sent once for a mail.
+mail_overdue = _signal("mail_overdue")
 #: An event of certified mail (Italian PEC).
 mail_pec = _signal("mail_pec")
-#: Any of the above but `mail_queued`, after the particular signal.
+#: Any of the above but `mail_queued` and `mail_overdue`, after the particular signal.
 delivery_reported = _signal("delivery_reported")
 
 #: The mail is about to leave for the proxy. Handlers get `submission` (a `Submission`), may change the mail by it, and
@@ -128,6 +131,7 @@ _BY_KIND: Mapping[Kind, tuple[MailSignal, ...]] = {
     Kind.CANCELLED: (mail_cancelled, delivery_reported),
     Kind.EXPIRED: (mail_expired, delivery_reported),
     Kind.SUPPRESSED: (mail_suppressed, delivery_reported),
+    Kind.OVERDUE: (mail_overdue,),
     Kind.PEC: (mail_pec, delivery_reported),
 }
 

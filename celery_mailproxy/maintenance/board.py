@@ -10,10 +10,10 @@ from typing import Any
 
 from ..deliveries.stores.base import DeliveryStore
 
-__all__ = ["NOMINAL_SECONDS", "Board", "Done", "lease_seconds", "read_board", "write_board"]
+__all__ = ["BOARD", "NOMINAL_SECONDS", "Board", "Done", "lease_seconds", "read_board", "write_board"]
 
-#: The name of the store's value.
-_VALUE = "maintenance"
+#: The name of the store's value, and of the lease of who writes it.
+BOARD = "maintenance"
 
 #: How long a round counts as where no worker makes rounds by itself, and Celery beat does instead.
 NOMINAL_SECONDS = 30.0
@@ -63,10 +63,10 @@ class Board:
         }
 
 
-def read_board(store: DeliveryStore) -> Board | None:
+def read_board(store: DeliveryStore, name: str = BOARD) -> Board | None:
     """The board; None where there has been no round, or nobody can read it. Raises `StoreError`."""
     try:
-        data = json.loads(store.get_value(_VALUE) or "")
+        data = json.loads(store.get_value(name) or "")
         return Board(
             at=datetime.fromisoformat(data["at"]),
             by=str(data["by"]),
@@ -79,6 +79,6 @@ def read_board(store: DeliveryStore) -> Board | None:
         return None
 
 
-def write_board(store: DeliveryStore, board: Board) -> None:
+def write_board(store: DeliveryStore, board: Board, name: str = BOARD) -> None:
     """Keep the board. Raises `StoreError`."""
-    store.set_value(_VALUE, json.dumps(board.to_json()))
+    store.set_value(name, json.dumps(board.to_json()))

@@ -14,15 +14,13 @@ from celery import Celery
 from ..deliveries.report import utcnow
 from ..errors import redact
 from ..runtime import Runtime, get_runtime
-from .board import NOMINAL_SECONDS, Board, Done, lease_seconds, read_board, write_board
+from .board import BOARD, NOMINAL_SECONDS, Board, Done, lease_seconds, read_board, write_board
 from .duties import DUTIES, Duty
 from .forks import without_forks
 
 __all__ = ["Maintenance"]
 
 logger = logging.getLogger(__name__)
-
-_LEASE = "maintenance"
 
 #: The same problem is logged no more often: a store that is away would fill the log.
 _SECONDS_BETWEEN_LINES = 60.0
@@ -31,7 +29,8 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Maintenance:
     """The maintenance of one app, as one process takes part in it under this `name`.
 
-    `is_stopping` says that the process is about to end: no further duty is begun then.
+    `lease` is the name of what the leader holds. `round_seconds` is how long a round takes, by default as the settings
+    say. `is_stopping` says that the process is about to end: no further duty is begun then.
     """
 
     def __init__(
@@ -40,6 +39,8 @@ class Maintenance:
         *,
         name: str,
         duties: Sequence[Duty] = DUTIES,
+        lease: str = BOARD,
+        round_seconds: float | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
@@ -47,6 +48,8 @@ class Maintenance:
         self._name = name
         self._holder = f"{name}/{uuid4().hex[:8]}"
         self._duties = duties
+        self._lease = lease
+        self._round_seconds = round_seconds
         self._is_stopping = is_stopping
         self._clock = clock
         self._leads = False
@@ -72,14 +75,14 @@ class Maintenance:
         self._leads = False
         try:
             with without_forks():
-                get_runtime(self._app).store.take_lease(_LEASE, self._holder, seconds=0)
+                get_runtime(self._app).store.take_lease(self._lease, self._holder, seconds=0)
         except Exception as exc:
             self._log_problem("giving back the lease", exc)
 
     def _do_all(self, runtime: Runtime) -> dict[str, int]:
         numbers: dict[str, int] = {}
         with without_forks():
-            last = read_board(runtime.store)
+            last = read_board(runtime.store, self._lease)
         board = Board(at=self._clock(), by=self._name, duties=last.duties if last else {})
         for duty in self._duties:
             if not self._is_due(runtime, duty, board):
@@ -92,7 +95,7 @@ class Maintenance:
             board = board.noted(duty.name, done)
             numbers[duty.name] = done.number
         with without_forks():
-            write_board(runtime.store, board)
+            write_board(runtime.store, board, self._lease)
         return numbers
 
     def _do(self, runtime: Runtime, duty: Duty) -> Done:
@@ -115,7 +118,7 @@ class Maintenance:
 
     def _is_due(self, runtime: Runtime, duty: Duty, board: Board) -> bool:
         last = board.duties.get(duty.name)
-        seconds = runtime.settings.maintenance_seconds or NOMINAL_SECONDS
+        seconds = self._seconds(runtime) or NOMINAL_SECONDS
         # Half a round early is better than nearly a round late.
         pause = max(duty.every_seconds, seconds) - seconds / 2
         return last is None or self._clock() - last.at >= timedelta(seconds=pause)
@@ -124,18 +127,21 @@ class Maintenance:
         """Whether this process still leads, and has time."""
         if self._is_stopping():
             return False
-        third = lease_seconds(runtime.settings.maintenance_seconds) / 3
+        third = lease_seconds(self._seconds(runtime)) / 3
         return time.monotonic() - self._renewed_at < third or self._lead(runtime)
 
     def _lead(self, runtime: Runtime) -> bool:
         led, now = self._leads, time.monotonic()
-        seconds = lease_seconds(runtime.settings.maintenance_seconds)
-        self._leads = runtime.store.take_lease(_LEASE, self._holder, seconds=seconds)
+        seconds = lease_seconds(self._seconds(runtime))
+        self._leads = runtime.store.take_lease(self._lease, self._holder, seconds=seconds)
         if self._leads:
             self._renewed_at = now
             if not led:
-                logger.info("mailproxy maintenance: %s leads", self._name)
+                logger.info("mailproxy %s: %s leads", self._lease, self._name)
         return self._leads
+
+    def _seconds(self, runtime: Runtime) -> float:
+        return runtime.settings.maintenance_seconds if self._round_seconds is None else self._round_seconds
 
     def _log_problem(self, what: str, exc: Exception) -> None:
         problem = redact(f"{type(exc).__name__}: {exc}")

@@ -15,9 +15,11 @@ from celery import Celery, bootsteps
 from ..errors import MailProxyError
 from ..runtime import get_runtime
 from . import tasks
+from .board import BOARD
+from .duties import POLL_SECONDS, POLLING
 from .leader import Maintenance
 
-__all__ = ["MaintenanceStep", "MaintenanceThread", "tasks"]
+__all__ = ["MaintenanceStep", "MaintenanceThread", "MaintenanceThreads", "tasks"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +28,13 @@ _STOP_SECONDS = 5.0
 
 
 class MaintenanceThread:
-    """Makes a round every `seconds`, from `start` to `stop`."""
+    """Makes a round every `seconds`, from `start` to `stop`; `options` are those of `Maintenance`."""
 
-    def __init__(self, app: Celery, *, name: str, seconds: float) -> None:
+    def __init__(self, app: Celery, *, name: str, seconds: float, lease: str = BOARD, **options: Any) -> None:
         self._seconds = seconds
         self._stopped = threading.Event()
-        self._maintenance = Maintenance(app, name=name, is_stopping=self._stopped.is_set)
-        self._thread = threading.Thread(target=self._run, name="mailproxy-maintenance", daemon=True)
+        self._maintenance = Maintenance(app, name=name, lease=lease, is_stopping=self._stopped.is_set, **options)
+        self._thread = threading.Thread(target=self._run, name=f"mailproxy-{lease}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -50,6 +52,21 @@ class MaintenanceThread:
         self._maintenance.resign()
 
 
+class MaintenanceThreads:
+    """Several of them, which start and end together."""
+
+    def __init__(self, *threads: MaintenanceThread) -> None:
+        self._threads = threads
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, wait_seconds: float = _STOP_SECONDS) -> None:
+        for thread in self._threads:
+            thread.stop(wait_seconds=wait_seconds)
+
+
 class MaintenanceStep(bootsteps.StartStopStep):  # type: ignore[misc]
     """Starts the thread with the worker, and ends it first."""
 
@@ -60,15 +77,22 @@ class MaintenanceStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
+        self._polls = False
         try:
-            self._seconds = get_runtime(parent.app).settings.maintenance_seconds
+            settings = get_runtime(parent.app).settings
+            self._seconds = settings.maintenance_seconds
+            self._polls = settings.reports == "poll"
         except MailProxyError:
             # Whoever needs the settings says what is wrong with them.
             self._seconds = 0.0
         self.enabled = self._seconds > 0
 
-    def create(self, parent: Any) -> MaintenanceThread:
-        return MaintenanceThread(parent.app, name=parent.hostname, seconds=self._seconds)
+    def create(self, parent: Any) -> MaintenanceThreads:
+        threads = [MaintenanceThread(parent.app, name=parent.hostname, seconds=self._seconds)]
+        if self._polls:
+            options: dict[str, Any] = {"lease": "polling", "duties": POLLING, "round_seconds": POLL_SECONDS}
+            threads.append(MaintenanceThread(parent.app, name=parent.hostname, seconds=POLL_SECONDS, **options))
+        return MaintenanceThreads(*threads)
 
     def terminate(self, parent: Any) -> None:
         self.obj.stop(wait_seconds=0)

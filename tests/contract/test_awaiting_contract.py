@@ -69,6 +69,13 @@ def test_parents_and_messages_of_others_are_never_due(store: DeliveryStore, cloc
     assert due(store, clock) == {"parent-0"}
 
 
+def test_what_goes_through_a_legacy_transport_is_never_due(store: DeliveryStore, clock: Clock) -> None:
+    store.register([delivery("m", server="legacy")])
+    record(store, report("m", Kind.QUEUED, via="legacy"))
+    clock.advance(OVERDUE + 1)
+    assert due(store, clock) == set()
+
+
 def test_a_deferred_one_is_due_after_its_next_try(store: DeliveryStore, clock: Clock) -> None:
     submit(store, "m", "n")
     record(store, next_try("m", 500), report("n", Kind.DEFERRED, reason="later"))
@@ -164,3 +171,11 @@ def test_many_are_due_and_put_off_bit_by_bit(store: DeliveryStore, clock: Clock)
         seen |= found
         store.put_off(sorted(found), until=clock.now + timedelta(seconds=50))
     assert seen == set(ids)
+
+
+def test_all_deliveries_come_in_pages(store: DeliveryStore) -> None:
+    ids = [f"m-{number}" for number in range(450)]
+    store.register([delivery(each) for each in ids])
+    pages = list(store.pages())
+    assert len(pages) > 1
+    assert {each.message_id for page in pages for each in page} == set(ids)

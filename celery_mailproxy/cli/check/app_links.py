@@ -54,6 +54,8 @@ def check_settings(settings: Settings) -> Link:
             f"{found}; mail_proxy_sync_auth is 'none', so anyone may post reports",
             "Set mail_proxy_sync_token in its place, unless only the proxy can reach the receiver.",
         )
+    if settings.reports == "poll":
+        return fine("settings", f"{found.partition(';')[0]}; outcomes are asked for (mail_proxy_reports is 'poll')")
     if isinstance(settings.sync_token, Unset):
         return failed(
             "settings",

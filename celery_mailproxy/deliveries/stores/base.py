@@ -216,6 +216,13 @@ class DeliveryStore(ABC):
         """Forget up to `limit` deliveries that have expired; the number forgotten. 0 where expiry is automatic."""
 
     @abstractmethod
+    def pages(self) -> Iterator[Sequence[Delivery]]:
+        """All deliveries, some hundred at a time, in no order: for people who count.
+
+        Those that are added or forgotten meanwhile may be missing, and one may come twice.
+        """
+
+    @abstractmethod
     def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
         """Erase an address from everything that is kept, a page of records at a time (see `erasing.erase`).
 

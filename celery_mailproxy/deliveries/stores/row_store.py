@@ -174,6 +174,10 @@ class RowStore(DeliveryStore):
             rows.save(list(known.values()))
         self._pass_over(loaded.damaged)
 
+    def pages(self) -> Iterator[Sequence[Delivery]]:
+        for message_ids in self._id_pages():
+            yield [each for each in self.get_many(message_ids) if each is not None]
+
     def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
         for message_ids in self._id_pages():
             yield self._erase_page(message_ids, sought, is_dry_run=is_dry_run)

@@ -209,6 +209,7 @@ class EmailLogEvent(models.Model):
         CANCELLED = reports.Kind.CANCELLED.value, pgettext_lazy("mail report", "cancelled")
         EXPIRED = reports.Kind.EXPIRED.value, pgettext_lazy("mail report", "expired")
         SUPPRESSED = reports.Kind.SUPPRESSED.value, pgettext_lazy("mail report", "suppressed")
+        OVERDUE = reports.Kind.OVERDUE.value, pgettext_lazy("mail report", "overdue")
         PEC = reports.Kind.PEC.value, pgettext_lazy("mail report", "certified mail")
 
     # Without an index of its own: the unique constraint begins with it.

@@ -131,6 +131,7 @@ class Migration(migrations.Migration):
                             ("cancelled", "cancelled"),
                             ("expired", "expired"),
                             ("suppressed", "suppressed"),
+                            ("overdue", "overdue"),
                             ("pec", "certified mail"),
                         ],
                         max_length=10,

@@ -117,6 +117,12 @@ class Handover:
             answer += self._submit_to(server, pairs, submitted_before)
         return known, answer
 
+    def hand_over_again(self, message: MailMessage, delivery: Delivery) -> SubmitAnswer:
+        """The proxy's answer for a message that it had taken, and has not any more."""
+        if (delivery.tenant_id, delivery.server) != self.place(message):
+            return SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
+        return self._submit_to(message.server, [(message, delivery)], {})
+
     def _submit_to(
         self,
         server: str,

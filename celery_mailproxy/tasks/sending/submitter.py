@@ -131,6 +131,10 @@ class Submitter:
         self._notify(answer, known.accepted, undispatched, task_id=task_id)
         return known + answer, None
 
+    def submit_again(self, out: Outgoing, delivery: Delivery) -> SubmitAnswer:
+        """Submit a message that the proxy had taken, and has not any more. Nothing is recorded of the answer."""
+        return self._handover.hand_over_again(out.message, delivery)
+
     def give_up(
         self,
         message_ids: Iterable[str],

@@ -73,6 +73,14 @@ def go_through_all(store: DeliveryStore) -> None:
     assert set(store.failed()) == set(ids[:5])
     store.mark_dispatched([Dispatched(message_id=each, key=report(each).key) for each in ids])
     assert store.failed() == []
+    others = [new_id() for _ in range(60)]
+    store.register([delivery(each) for each in others])
+    store.record([report(each, Kind.QUEUED) for each in others], claim="task-1", how=Recording(is_settled=True))
+    later = store.clock() + timedelta(days=1)
+    assert {each.message_id for each in store.due(now=later, limit=1000)} >= {*others}
+    store.put_off(others[:30], until=later + timedelta(days=1))
+    assert {*others[:30], *ids}.isdisjoint(each.message_id for each in store.due(now=store.clock(), limit=1000))
+    assert {each.message_id for page in store.pages() for each in page} >= {*ids, *others}
     (orphan,) = store.record([report(new_id(), Kind.DEFERRED)], claim="task-1", how=Recording(adopt=True))
     assert orphan.delivery is not None
     assert not orphan.delivery.is_known

@@ -13,6 +13,7 @@ from tests.harness.waiting import PATIENCE_SECONDS
 from tests.unit.cli.shop import Run
 
 COMMANDS = [
+    "audit",
     "bounces",
     "check",
     "dev",
@@ -20,6 +21,7 @@ COMMANDS = [
     "migration",
     "prune",
     "receiver",
+    "reconcile",
     "replay",
     "send",
     "setup",

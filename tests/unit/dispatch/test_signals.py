@@ -115,6 +115,7 @@ def test_every_kind_has_its_signals() -> None:
         Kind.CANCELLED: ["mail_cancelled", "delivery_reported"],
         Kind.EXPIRED: ["mail_expired", "delivery_reported"],
         Kind.SUPPRESSED: ["mail_suppressed", "delivery_reported"],
+        Kind.OVERDUE: ["mail_overdue"],
         Kind.PEC: ["mail_pec", "delivery_reported"],
     }
 

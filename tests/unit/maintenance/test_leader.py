@@ -113,6 +113,8 @@ def test_each_duty_of_a_worker_has_its_time() -> None:
         "outbox": 0,
         "reports": 0,
         "results": 600,
+        "outcomes": 0,
+        "poll": 0,
         "bounces": 60,
         "prune": 3600,
     }

@@ -40,16 +40,14 @@ class RedisEraser:
 
     def __init__(self, trips: RedisTrips, *, prefix: str, is_dry_run: bool) -> None:
         self._trips = trips
-        self._prefix = f"{prefix}{{"
+        self._prefix = prefix
         self._failed_key = f"{prefix}failed"
         self._is_dry_run = is_dry_run
 
     def pages(self, sought: SoughtAddress) -> Iterator[Erased]:
         """See `DeliveryStore.erase`."""
-        keys = self._trips.keys(_GLOB.sub(r"\\\1", self._prefix) + "*")
-        while page := list(islice(keys, PAGE)):
-            # A scan may give a key twice.
-            yield self._page(list(dict.fromkeys(page)), sought)
+        for keys in key_pages(self._trips, self._prefix):
+            yield self._page(keys, sought)
 
     def _page(self, keys: Sequence[str], sought: SoughtAddress) -> Erased:
         changed: list[str] = []
@@ -80,7 +78,7 @@ class RedisEraser:
         for key, value in zip(keys, self._trips.run([("GET", key) for key in keys]), strict=True):
             if value is None:
                 continue
-            message_id = self._message_id(key)
+            message_id = message_id_of(key, self._prefix)
             try:
                 fates[key] = (*erase(decode_record(message_id, value), sought), value)
             except DamagedRecord:
@@ -98,8 +96,18 @@ class RedisEraser:
         answers = self._trips.run_scripts(calls)
         return [key for key, answer in zip(fates, answers, strict=True) if answer != 1]
 
-    def _message_id(self, key: str) -> str:
-        return str(unpack_text(key.removeprefix(self._prefix).removesuffix("}")))
+
+def key_pages(trips: RedisTrips, prefix: str) -> Iterator[Sequence[str]]:
+    """The keys of all records, `PAGE` at a time."""
+    keys = trips.keys(_GLOB.sub(r"\\\1", f"{prefix}{{") + "*")
+    while page := list(islice(keys, PAGE)):
+        # A scan may give a key twice.
+        yield list(dict.fromkeys(page))
+
+
+def message_id_of(key: str, prefix: str) -> str:
+    """The id of the message whose record the key is."""
+    return str(unpack_text(key.removeprefix(f"{prefix}{{").removesuffix("}")))
 
 
 def _kept(delivery: Delivery) -> Kept:

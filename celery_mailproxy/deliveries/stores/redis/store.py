@@ -34,7 +34,7 @@ from ..outbox import Outbox
 from ..packing import pack_claim, pack_text, pack_time
 from ..row_store import unique
 from .counts import RedisCounts
-from .erasing import RedisEraser
+from .erasing import RedisEraser, key_pages, message_id_of
 from .failing import FailingSet
 from .outbox import RedisOutbox
 from .records import advanced_of, decode_record, encode_record, keys_of, recorded_of, report_arguments
@@ -236,6 +236,11 @@ class RedisStore(DeliveryStore):
     def prune(self, *, now: datetime | None = None, limit: int = 1000) -> int:
         """0: Redis forgets by itself."""
         return 0
+
+    def pages(self) -> Iterator[Sequence[Delivery]]:
+        for keys in key_pages(self._trips, self._prefix):
+            found = self.get_many([message_id_of(key, self._prefix) for key in keys])
+            yield [each for each in found if each is not None]
 
     def erase(self, sought: SoughtAddress, *, is_dry_run: bool = False) -> Iterator[Erased]:
         eraser = RedisEraser(self._trips, prefix=self._prefix, is_dry_run=is_dry_run)

@@ -47,6 +47,12 @@ def test_a_callback_in_order_is_called_as_the_proxy_calls_it() -> None:
     assert json.loads(seen[0].content) == {"delivery_report": []}
 
 
+def test_nothing_has_to_come_back_where_outcomes_are_polled() -> None:
+    links = callback_links(AssertionError("nobody is called"), None, conf=settings(mail_proxy_reports="poll"))
+    assert {link.outcome for link in links.values()} == {Outcome.SKIPPED}
+    assert all("mail_proxy_reports is 'poll'" in link.found for link in links.values())
+
+
 def test_basic_credentials_are_compared_and_sent_as_such() -> None:
     conf = settings(mail_proxy_sync_token={"acme": "user:pass word"})
     auth = {"method": "basic", "user": "user", "password": "pass word"}

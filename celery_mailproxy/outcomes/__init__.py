@@ -1,0 +1,1 @@
+"""What became of mails that the proxy has not reported on: it is asked."""
