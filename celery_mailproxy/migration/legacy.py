@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
 from ..deliveries.delivery import Delivery, Status, is_undispatched
+from ..deliveries.leaving import new_run
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import DeliveryCancelled, DeliveryError, DeliveryExpired, InvalidMessage, MailProxyError, redact
@@ -24,7 +25,7 @@ from ..mail.message import MailMessage
 from ..mail.summary import summary_of
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
-from ..tasks.sending.gate import Withheld, gate_of
+from ..tasks.sending.gate import Withheld, check_withdrawn, gate_of
 from ..tasks.sending.outgoing import Outgoing
 from .routing import LEGACY
 
@@ -94,7 +95,7 @@ class LegacyMail:
 
     def _delivery(self) -> Delivery:
         now = utcnow()
-        fields: dict[str, Any] = {"server": LEGACY}
+        fields: dict[str, Any] = {"server": LEGACY, "run": new_run()}
         if (out := self._outgoing) is not None:
             message = out.message
             fields |= {"callbacks": out.callbacks, "batch_code": message.batch_code, "metadata": message.metadata}
@@ -157,6 +158,7 @@ _WITHHELD: Mapping[Kind, type[DeliveryError]] = {Kind.CANCELLED: DeliveryCancell
 
 def _passed(runtime: Runtime, outgoing: Outgoing | None, kept: Delivery) -> MailMessage | None:
     """The mail as it may leave; None where it is not known. Raises as `Gate.pass_through`."""
+    check_withdrawn(kept)
     gate = gate_of(runtime)
     if outgoing is not None:
         return gate.pass_through(outgoing.message, kept)

@@ -17,7 +17,10 @@ from ...mail.message import MailMessage
 from ...mail.recipients import restricted
 from ...runtime import Runtime
 
-__all__ = ["Gate", "Submission", "Withheld", "gate_of"]
+__all__ = ["WITHDRAWN", "Gate", "Submission", "Withheld", "check_withdrawn", "gate_of"]
+
+#: Why a mail is not submitted that was cancelled.
+WITHDRAWN = "cancelled before it was submitted"
 
 
 class Withheld(Exception):
@@ -27,6 +30,12 @@ class Withheld(Exception):
         super().__init__(kind, reason)
         self.kind = kind
         self.reason = reason
+
+
+def check_withdrawn(delivery: Delivery) -> None:
+    """Raise `Withheld` for a mail that was cancelled before this run began to submit it."""
+    if delivery.is_withdrawn:
+        raise Withheld(Kind.CANCELLED, WITHDRAWN)
 
 
 class Submission:
@@ -69,6 +78,7 @@ class Gate:
         Raises `Withheld` where it must not, `InvalidMessage` where nobody is left to get it or a handler asks for what
         cannot be sent, and what a handler raises.
         """
+        check_withdrawn(delivery)
         if message.expires_at is not None and self._clock() >= message.expires_at:
             raise Withheld(Kind.EXPIRED, "it expired before it was submitted")
         message = self._asked(message, delivery)

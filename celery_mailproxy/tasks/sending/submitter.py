@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
 from ...conf.settings import ServerSettings
 from ...deliveries.delivery import Delivery, is_undispatched
+from ...deliveries.leaving import UNCLEAR, new_run
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...deliveries.stores.damage import note_damaged
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import DamagedRecord, ProxyUnavailable, UnforeseenError, redact, visible
+from ...errors import DamagedRecord, ProxyUnavailable, StoreError, UnforeseenError, redact, visible
 from ...mail.summary import summary_of
 from ...proxy.api import SubmitAnswer
 from ...runtime import Runtime
@@ -74,9 +76,10 @@ class Submitter:
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
         """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
-        # Before the submission: a report may overtake its answer.
+        # Before the submission: a report may overtake its answer, and who cancels a mail has to know.
+        run = new_run()
         try:
-            return self._store.register([self._delivery(out, task_id) for out in outgoing])
+            return self._store.register([self._delivery(out, task_id, run) for out in outgoing])
         except DamagedRecord as exc:
             note_damaged(self._store, dict.fromkeys(exc.message_ids, exc.problem))
             raise
@@ -95,6 +98,7 @@ class Submitter:
         """
         try:
             known, answer = self._handover.hand_over(outgoing, kept, begun_at)
+            self.take_back([each for each in kept if _surely_missed(answer.unsettled.get(each.message_id))])
             self._notify(answer, known.accepted, _undispatched(kept), task_id=task_id)
         except FORESEEN:
             raise
@@ -115,6 +119,8 @@ class Submitter:
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
         known, answer = self._handover.hand_over([out], [kept], begun_at)
+        if _surely_missed(answer.unsettled.get(kept.message_id)):
+            self.take_back([kept])
         undispatched = _undispatched([kept])
         if answer.accepted and not undispatched:
             moved = self._dispatcher.confirm(_report(Kind.QUEUED, kept.message_id), token=task_id)
@@ -122,6 +128,18 @@ class Submitter:
                 return answer, moved
         self._notify(answer, known.accepted, undispatched, task_id=task_id)
         return known + answer, None
+
+    def take_back(self, kept: Iterable[Delivery]) -> None:
+        """Note that a run has not brought these mails to the proxy, which it registered so. Raises no `StoreError`."""
+        runs: dict[str, list[str]] = {}
+        for delivery in kept:
+            # Of a mail that is withdrawn the run that is noted is an earlier one.
+            if delivery.run not in ("", UNCLEAR) and not delivery.is_withdrawn:
+                runs.setdefault(delivery.run, []).append(delivery.message_id)
+        for run, message_ids in runs.items():
+            # Who cancels one of them is told less than is known.
+            with suppress(StoreError):
+                self._store.take_back(message_ids, run)
 
     def give_up(
         self,
@@ -162,7 +180,7 @@ class Submitter:
         if absent:
             self._store.register([_bare(each, callbacks[each], task_id, parent_id) for each in absent])
 
-    def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
+    def _delivery(self, out: Outgoing, task_id: str, run: str) -> Delivery:
         message = out.message
         tenant_id, server = self._handover.place(message)
         now = utcnow()
@@ -179,6 +197,7 @@ class Submitter:
             metadata=message.metadata,
             tags=message.tags,
             expires_at=message.expires_moment,
+            run=run,
             summary=summary_of(message, keeps_envelope=self._store.keeps_envelope) if self._keep_summary else {},
             suspension=out.suspension,
             members=out.members,
@@ -198,6 +217,11 @@ class Submitter:
         self._dispatcher.dispatch(reports)
         for message_id, error in answer.failed.items():
             self.give_up([message_id], str(error), task_id=task_id)
+
+
+def _surely_missed(error: Exception | None) -> bool:
+    """Whether the proxy surely has not got what met this error."""
+    return isinstance(error, ProxyUnavailable) and not error.maybe_accepted
 
 
 def _unsettled(errors: Mapping[str, UnforeseenError]) -> SubmitAnswer:

@@ -44,6 +44,7 @@ from tests.contract import (
     test_outbox_contract,
     test_store_contract,
     test_suspension_contract,
+    test_withdrawal_contract,
 )
 from tests.contract.store_values import (
     RETENTION,
@@ -67,6 +68,7 @@ for contract in (
     test_board_contract,
     test_outbox_contract,
     test_erasing_contract,
+    test_withdrawal_contract,
 ):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 
