@@ -12,6 +12,7 @@ from typing import Any
 # run code; `tests/unit/test_public_surface.py` holds the two together.
 _PUBLIC = {
     "_version": ("__version__",),
+    "control.cancelling": ("CancelOutcome", "Cancellation", "cancel", "cancel_many"),
     "deliveries.delivery": ("Delivery", "Status"),
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),

@@ -33,6 +33,7 @@ hide_secrets()
 #: command → what it does, so that the overview loads none of them.
 _COMMANDS = {
     "bounces": "Read the bounce mailbox once.",
+    "cancel": "Cancel emails that have not been sent.",
     "check": "Test each link of the chain and say how to fix what fails.",
     "forget": "Erase a mail address from the store.",
     "migration": "Show the progress of a migration to the proxy.",

@@ -25,12 +25,16 @@ class HeldState(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A message at the proxy. `reason` is why it was given up, and may quote an address."""
+    """A message at the proxy. `reason` is why it was given up, and may quote an address.
+
+    `not_before` is when a pending one is tried next, in unix seconds; None where it is due.
+    """
 
     message_id: str
     state: HeldState
     account_id: str | None = None
     reason: str | None = None
+    not_before: float | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> HeldMessage:
@@ -44,12 +48,13 @@ class HeldMessage:
             reason = str(row.get("error") or "no reason given")
         elif row.get("sent_ts") is not None or row.get("smtp_ts") is not None:
             state = HeldState.SENT
-        account_id = row.get("account_id")
+        account_id, later = row.get("account_id"), row.get("deferred_ts")
         return cls(
             message_id=str(row.get("id")),
             state=state,
             account_id=None if account_id is None else str(account_id),
             reason=reason,
+            not_before=float(later) if state is HeldState.PENDING and isinstance(later, int | float) else None,
         )
 
 

@@ -12,7 +12,20 @@ from celery_mailproxy.cli import _COMMANDS, mailproxy
 from tests.harness.waiting import PATIENCE_SECONDS
 from tests.unit.cli.shop import Run
 
-COMMANDS = ["bounces", "check", "forget", "migration", "prune", "receiver", "replay", "send", "share", "status", "tail"]
+COMMANDS = [
+    "bounces",
+    "cancel",
+    "check",
+    "forget",
+    "migration",
+    "prune",
+    "receiver",
+    "replay",
+    "send",
+    "share",
+    "status",
+    "tail",
+]
 
 
 def test_the_overview_lists_every_command(run: Run) -> None:
