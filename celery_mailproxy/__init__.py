@@ -12,6 +12,8 @@ from typing import Any
 # run code; `tests/unit/test_public_surface.py` holds the two together.
 _PUBLIC = {
     "_version": ("__version__",),
+    "control.cancellation": ("CancelOutcome", "Cancellation"),
+    "control.cancelling": ("cancel", "cancel_many"),
     "deliveries.delivery": ("Delivery", "Status"),
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),

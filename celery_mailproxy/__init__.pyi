@@ -1,6 +1,10 @@
 # The public surface for type checkers: `__init__.py` states it, and loads each name on demand.
 __all__: list[str]
 from ._version import __version__ as __version__
+from .control.cancellation import Cancellation as Cancellation
+from .control.cancellation import CancelOutcome as CancelOutcome
+from .control.cancelling import cancel as cancel
+from .control.cancelling import cancel_many as cancel_many
 from .deliveries.delivery import Delivery as Delivery
 from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport

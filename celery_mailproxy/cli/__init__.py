@@ -34,6 +34,7 @@ hide_secrets()
 _COMMANDS = {
     "audit": "Compare the store with what the proxy has.",
     "bounces": "Read the bounce mailbox once.",
+    "cancel": "Cancel emails that have not been sent.",
     "check": "Test each link of the chain and say how to fix what fails.",
     "dev": "Run a real proxy and an SMTP server to develop with.",
     "forget": "Erase a mail address from the store.",

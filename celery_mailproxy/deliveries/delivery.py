@@ -82,6 +82,9 @@ class Delivery:
 
     `metadata` and `tags` are the application's own. `expires_at` is when the mail must not be sent any more.
 
+    `run` is the run that may be submitting it, or may have, and `is_withdrawn` whether none may begin to any more (see
+    `leaving`).
+
     `members` are the recipients of a mail that went to each of them as a message of its own (`per_recipient`): this
     delivery is then their parent, which is no message itself. `parent_id` is what such a message belongs to.
     """
@@ -100,6 +103,8 @@ class Delivery:
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tags: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    run: str = field(default="", repr=False)
+    is_withdrawn: bool = False
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_known: bool = True
     suspension: Suspension | None = None

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from .delivery import Delivery, HistoryEntry, Status, is_undispatched
+from .leaving import begun
 from .report import DeliveryReport
 from .suspension import Step, advance, end_reported
 from .transitions import ONCE, TRANSITIONS
@@ -161,6 +162,8 @@ def _dispatched(entry: HistoryEntry, *, failed: tuple[str, ...] = ()) -> History
 def merge_registration(existing: Delivery | None, registered: Delivery) -> Delivery:
     """What to keep when `registered` arrives and `existing` is there: the first registration wins.
 
+    A run that registers the mail has begun to submit it from then on (see `leaving`).
+
     Where only reports had been seen so far, the registration completes them. Those of a tenant count only for its own
     message: who guesses an id must not decide what becomes of it. And where `registered` itself is not known, it only
     brings a suspended result for a message that another task registers, before or after.
@@ -171,10 +174,17 @@ def merge_registration(existing: Delivery | None, registered: Delivery) -> Deliv
         joined = replace(existing, suspension=registered.suspension, task_id=registered.suspension.owner)
         return _resumable(joined, now=registered.updated_at)
     if existing.is_known:
-        return existing
+        return begun(existing, registered.run) if existing.status is Status.NEW else existing
     suspension = registered.suspension or existing.suspension
     task_id = suspension.owner if suspension is not None else registered.task_id
-    merged = replace(registered, suspension=suspension, task_id=task_id)
+    now_leaving = begun(existing, registered.run)
+    merged = replace(
+        registered,
+        suspension=suspension,
+        task_id=task_id,
+        run=now_leaving.run,
+        is_withdrawn=now_leaving.is_withdrawn,
+    )
     if not _is_foreign(existing.tenant_id, registered.tenant_id):
         merged = replace(merged, status=existing.status, history=existing.history)
     return _resumable(merged, now=registered.updated_at)

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
 from ..deliveries.delivery import Delivery, Status, is_undispatched
+from ..deliveries.leaving import new_run
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.dispatcher import dispatcher_of
 from ..errors import InvalidMessage, MailProxyError, redact
@@ -25,7 +26,7 @@ from ..mail.summary import summary_of
 from ..proxy.api import HELD_BACK
 from ..receiver.publisher import publisher_of
 from ..runtime import Runtime
-from ..tasks.sending.gate import Withheld, gate_of
+from ..tasks.sending.gate import Withheld, check_withdrawn, gate_of
 from ..tasks.sending.outgoing import Outgoing
 from .routing import LEGACY
 
@@ -95,7 +96,7 @@ class LegacyMail:
 
     def _delivery(self) -> Delivery:
         now = utcnow()
-        fields: dict[str, Any] = {"server": LEGACY}
+        fields: dict[str, Any] = {"server": LEGACY, "run": new_run()}
         if (out := self._outgoing) is not None:
             message = out.message
             fields |= {"callbacks": out.callbacks, "batch_code": message.batch_code, "metadata": message.metadata}
@@ -155,6 +156,7 @@ def send_legacy(
 
 def _passed(runtime: Runtime, outgoing: Outgoing | None, kept: Delivery) -> MailMessage | None:
     """The mail as it may leave; None where it is not known. Raises as `Gate.pass_through`."""
+    check_withdrawn(kept)
     gate = gate_of(runtime)
     if outgoing is not None:
         message = gate.pass_through(outgoing.message, kept)

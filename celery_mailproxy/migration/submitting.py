@@ -72,10 +72,10 @@ def _submit_to(
     fresh = frozenset(
         each.message_id
         for _, each in pairs
-        if each.status is Status.NEW and each.created_at >= begun_at and each.task_id == task_id
+        if _is_waiting(each) and each.created_at >= begun_at and each.task_id == task_id
     )
     breaker = get_breaker(runtime, server)
-    is_new = any(each.status is Status.NEW for _, each in pairs)
+    is_new = any(_is_waiting(each) for _, each in pairs)
     if is_new and not breaker.allows():
         return _kept_away(runtime, pairs, fresh, task_id=task_id, begun_at=begun_at)
     answer = submitter_of(runtime).submit_registered(
@@ -101,13 +101,19 @@ def _kept_away(
     begun_at: datetime,
 ) -> Submission:
     """What becomes of mails while the breaker is open."""
-    known = [(out, each) for out, each in pairs if each.status is not Status.NEW]
+    known = [(out, each) for out, each in pairs if not _is_waiting(each)]
+    submitter_of(runtime).take_back([each for _, each in pairs if _is_waiting(each)])
     answer = submitter_of(runtime).submit_registered(
         [out for out, _ in known], [each for _, each in known], task_id=task_id, begun_at=begun_at
     )
-    waiting = [each.message_id for _, each in pairs if each.status is Status.NEW and each.message_id not in fresh]
+    waiting = [each.message_id for _, each in pairs if _is_waiting(each) and each.message_id not in fresh]
     closed = ProxyUnavailable("the proxy is not tried for a while, since it could not be reached")
     return Submission(answer=answer + SubmitAnswer(unsettled=dict.fromkeys(waiting, closed)), fallback_ids=fresh)
+
+
+def _is_waiting(delivery: Delivery) -> bool:
+    """Whether nothing has been heard of the mail, and it may be sent."""
+    return delivery.status is Status.NEW and not delivery.is_withdrawn
 
 
 def _is_refusal(error: MailProxyError) -> bool:

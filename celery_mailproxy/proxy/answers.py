@@ -67,6 +67,15 @@ class Answer:
     oddity: str | None = None
     is_too_long: bool = False
     retry_after: str = ""
+    date: str = ""
+
+    @property
+    def sent_at(self) -> float | None:
+        """When the server answered, by its own clock, in unix seconds (RFC 9110, 6.6.1); None where it does not say."""
+        try:
+            return email.utils.parsedate_to_datetime(self.date).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return None
 
     @cached_property
     def body(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ class ProxyCaller:
         self.server = server
         self._connection = Connection(server, transport=transport)
         self._dialect = Dialect(server, self._connection.send)
+        self._clock_ahead = 0.0
 
     @property
     def api(self) -> ProxyAPI:
@@ -59,7 +61,14 @@ class ProxyCaller:
 
     def _send(self, call: Call) -> Answer:
         found = self._dialect.found
-        return self._connection.send(_below(found.api.encode(call), found.base_path))
+        answer = self._connection.send(_below(found.api.encode(call), found.base_path))
+        if answer.sent_at is not None:
+            self._clock_ahead = answer.sent_at - time.time()
+        return answer
+
+    def time_there(self) -> float:
+        """What time it is at the proxy, in unix seconds, by its last answer: exact to a second or two."""
+        return time.time() + self._clock_ahead
 
     def _read(self, answer: Answer, call: Call, read: Callable[[Any], _Read]) -> _Read:
         what = f"{call.method} {call.path}"

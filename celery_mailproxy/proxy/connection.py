@@ -50,6 +50,7 @@ class Connection:
                     oddity=oddity,
                     is_too_long=is_too_long,
                     retry_after=response.headers.get("retry-after", ""),
+                    date=response.headers.get("date", ""),
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             # After a time-out nothing is taken for sure: a slow network is no refusal.

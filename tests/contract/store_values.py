@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from celery_mailproxy.deliveries.delivery import Delivery, HistoryEntry, Status
+from celery_mailproxy.deliveries.leaving import UNCLEAR
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 
@@ -149,6 +150,8 @@ def deliveries(draw: st.DrawFn) -> Delivery:
         expires_at=draw(st.none() | times),
         summary=draw(json_objects),
         is_known=draw(st.booleans()),
+        run=draw(st.sampled_from(["", "0a1b2c3d", UNCLEAR])),
+        is_withdrawn=draw(st.booleans()),
         members=tuple(draw(st.lists(texts, max_size=3))),
         parent_id=draw(optional_texts),
     )

@@ -44,6 +44,14 @@ def test_its_reports_are_answered_damaged_and_the_others_count(
     assert "message 'bad': its record cannot be read" in caplog.text
 
 
+def test_it_cannot_be_withdrawn_and_the_others_are_taken_back(store: DeliveryStore) -> None:
+    with pytest.raises(DamagedRecord) as caught:
+        store.withdraw(IDS)
+    assert caught.value.message_ids == ("bad",)
+    store.take_back(IDS, "0a")
+    assert [each.is_withdrawn for each in store.withdraw(["good", "fine"])] == [True, True]
+
+
 def test_the_others_are_marked_read_and_listed(store: DeliveryStore, clock: Clock) -> None:
     assert [found is None for found in store.get_many(IDS)] == [False, True, False]
     clock.advance(3600 * 3)

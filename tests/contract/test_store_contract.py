@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery_mailproxy.deliveries.delivery import Delivery, Status, undispatched_entries
+from celery_mailproxy.deliveries.leaving import taken_back, tombstone, withdrawn
 from celery_mailproxy.deliveries.recording import (
     Dispatched,
     Verdict,
@@ -652,6 +653,15 @@ class Model:
         )
         return verdict
 
+    def withdraw(self, clock: Clock, message_id: str) -> Delivery:
+        existing = self.deliveries.get(message_id) or tombstone(message_id, now=clock.now)
+        self.deliveries[message_id] = withdrawn(existing)
+        return self.deliveries[message_id]
+
+    def take_back(self, message_id: str, run: str) -> None:
+        if message_id in self.deliveries:
+            self.deliveries[message_id] = taken_back(self.deliveries[message_id], run)
+
     def stranded(self, before: datetime) -> set[str]:
         return {each.message_id for each in self.deliveries.values() if [*undispatched_entries(each, before=before)]}
 
@@ -665,6 +675,7 @@ class Model:
 
 
 NAMES = ("m", "n")
+RUNS = ("0a1b2c3d", "4e5f6a7b")
 tenants = st.sampled_from([None, "", "t1", "t2"])
 some_reports = st.builds(
     report,
@@ -677,7 +688,13 @@ some_reports = st.builds(
 registrations = st.tuples(
     st.just("register"),
     st.lists(
-        st.builds(delivery, st.sampled_from(NAMES), tenant_id=tenants, is_known=st.sampled_from([True, True, False])),
+        st.builds(
+            delivery,
+            st.sampled_from(NAMES),
+            tenant_id=tenants,
+            is_known=st.sampled_from([True, True, False]),
+            run=st.sampled_from(["", *RUNS]),
+        ),
         max_size=3,
     ),
 )
@@ -698,9 +715,11 @@ marks = st.tuples(
     st.just("mark"),
     st.lists(st.tuples(some_reports, st.lists(st.sampled_from(["f", "g", "h"]), max_size=3)), max_size=3),
 )
+withdrawals = st.tuples(st.just("withdraw"), st.sampled_from(NAMES))
+retreats = st.tuples(st.just("take back"), st.sampled_from(NAMES), st.sampled_from(RUNS))
 # Together they stay below RETENTION.ttl_seconds: Redis would forget.
 ticks = st.tuples(st.just("tick"), st.sampled_from([1.0, 59.0, 61.5]))
-steps = st.lists(st.one_of(registrations, recordings, recordings, marks, ticks), max_size=12)
+steps = st.lists(st.one_of(registrations, recordings, recordings, marks, withdrawals, retreats, ticks), max_size=12)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -715,6 +734,12 @@ def test_any_sequence_gives_what_the_pure_functions_give(store: DeliveryStore, c
         elif name == "register":
             registered = [renamed(each, run) for each in arguments[0]]
             assert store.register(registered) == [model.register(each) for each in registered]
+        elif name == "withdraw":
+            message_id = run + arguments[0]
+            assert store.withdraw([message_id]) == [model.withdraw(clock, message_id)]
+        elif name == "take back":
+            store.take_back([run + arguments[0]], arguments[1])
+            model.take_back(run + arguments[0], arguments[1])
         elif name == "mark":
             told = [
                 Dispatched(message_id=run + each.message_id, key=each.key, failed=tuple(failed))

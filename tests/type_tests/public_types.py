@@ -16,6 +16,8 @@ from typing_extensions import assert_type
 
 from celery_mailproxy import (
     Attachment,
+    Cancellation,
+    CancelOutcome,
     Delivery,
     DeliveryReport,
     Kind,
@@ -30,6 +32,8 @@ from celery_mailproxy import (
     UnforeseenError,
     __version__,
     attachment_resolver,
+    cancel,
+    cancel_many,
     deliver_many_via_proxy,
     deliver_via_proxy,
     dispatch_reports,
@@ -49,6 +53,8 @@ assert_type(__version__, str)
 def functions(app: Any, messages: list[dict[str, Any]]) -> None:
     assert_type(get_delivery("id"), Delivery | None)
     assert_type(get_delivery(message_id="id", app=app), Delivery | None)
+    assert_type(cancel("id", app=app), Cancellation)
+    assert_type(cancel_many(each for each in ("id", "other")), list[Cancellation])
     # A Celery signature: Celery ships no types.
     assert_type(deliver_many_via_proxy(messages), Any)
     assert_type(deliver_many_via_proxy(messages, collect=True, per_recipient=True, app=app, subject="S"), Any)
@@ -268,6 +274,8 @@ def delivery(delivery: Delivery) -> None:
     assert_type(delivery.tags, tuple[str, ...])
     assert_type(delivery.labels, dict[str, Any])
     assert_type(delivery.expires_at, datetime | None)
+    assert_type(delivery.run, str)
+    assert_type(delivery.is_withdrawn, bool)
     assert_type(delivery.summary, Mapping[str, Any])
     assert_type(delivery.is_known, bool)
     assert_type(delivery.members, tuple[str, ...])
@@ -291,6 +299,24 @@ def delivery(delivery: Delivery) -> None:
     if delivery.suspension is not None:
         assert_type(delivery.suspension.owner, str)
         assert_type(delivery.suspension.since, datetime)
+
+
+def cancellation(cancellation: Cancellation) -> None:
+    assert_type(cancellation.message_id, str)
+    assert_type(cancellation.outcome, CancelOutcome)
+    assert_type(cancellation.is_cancelled, bool)
+    assert_type(cancellation.status, Status | None)
+    assert_type(cancellation.reason, str | None)
+
+
+def cancel_outcome(outcome: CancelOutcome) -> None:
+    assert_type(outcome.BEFORE_SUBMISSION, Literal[CancelOutcome.BEFORE_SUBMISSION])
+    assert_type(outcome.AT_PROXY, Literal[CancelOutcome.AT_PROXY])
+    assert_type(outcome.TOO_LATE, Literal[CancelOutcome.TOO_LATE])
+    assert_type(outcome.MAYBE_SENT, Literal[CancelOutcome.MAYBE_SENT])
+    assert_type(outcome.UNKNOWN, Literal[CancelOutcome.UNKNOWN])
+    assert_type(outcome.is_cancelled, bool)
+    assert_type(outcome.value, str)
 
 
 def submission(submission: Submission) -> None:

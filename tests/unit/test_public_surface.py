@@ -31,7 +31,9 @@ def test_each_name_can_be_imported(name: str) -> None:
 def test_dir_shows_the_surface_and_nothing_else() -> None:
     assert dir(celery_mailproxy) == [
         "Attachment",
+        "CancelOutcome",
         "CancelSend",
+        "Cancellation",
         "ConfigurationError",
         "Delivery",
         "DeliveryCancelled",
@@ -59,6 +61,8 @@ def test_dir_shows_the_surface_and_nothing_else() -> None:
         "UnsupportedMessage",
         "__version__",
         "attachment_resolver",
+        "cancel",
+        "cancel_many",
         "deliver_many_via_proxy",
         "deliver_via_proxy",
         "dispatch_reports",

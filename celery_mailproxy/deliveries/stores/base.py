@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -16,6 +16,7 @@ from .leases import lease_after
 from .outbox import Outbox
 from .retention import Retention
 from .suppression import SuppressionList
+from .withdrawals import Withdrawals
 
 __all__ = [
     "AS_USUAL",
@@ -107,7 +108,7 @@ class Erased:
         )
 
 
-class DeliveryStore(ABC):
+class DeliveryStore(Withdrawals):
     """Where deliveries are kept. Safe to share between threads; a process that forks opens one of its own.
 
     Every method is atomic for each message. A store that cannot be reached raises `StoreError`.

@@ -3,7 +3,8 @@
     head    [status, updated, known, tenant, entry, …]          JSON; known is 1 or 0, tenant may be null
     entry   [key, claim, claimed, dispatched, report, failed …]  dispatched is 1 or 0, failed are names of handlers
     report  TIME SHAPE [EXTRAS]                                  a text, see `pack_report`
-    static  {"c": created, "t": task id, "a": account, …}        JSON; what has its default is left out
+    static  {"c": created, "t": task id, "a": account, …}        JSON; what has its default is left out. Where there
+                                                                 is one, `"u": leaving` comes first: scripts look there
     suspension  [state, owner, token, since, writers]            JSON; only there where a result is suspended, and
     message     what publishes the task's message again          a text behind it, empty when done
 
@@ -20,6 +21,7 @@ from typing import Any
 
 from ...errors import DamagedRecord
 from ..delivery import Delivery, HistoryEntry, Status
+from ..leaving import leaving_of, with_leaving
 from ..report import Kind
 from ..suspension import Suspension, SuspensionState
 from .packing import dump_json, pack_claim, pack_text, pack_time, unpack_claim, unpack_text, unpack_time
@@ -94,6 +96,7 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
         members = json.loads(static)
         suspended = decode_suspension(suspension, message_id)
         members |= {name: tuple(members[name]) for name in ("g", "j") if name in members}
+        is_withdrawn, run = with_leaving(members.get("u", ""))
         return Delivery(
             message_id=message_id,
             status=Status(status),
@@ -103,6 +106,8 @@ def decode_delivery(message_id: str, head: str, static: str, suspension: str | N
             history=tuple(_decode_entry(entry, message_id) for entry in entries),
             created_at=unpack_time(members["c"]),
             expires_at=unpack_time(members["e"]) if "e" in members else None,
+            run=run,
+            is_withdrawn=is_withdrawn,
             # A result can join a message that another task has registered, and that part is written only once.
             task_id=suspended.owner if suspended else members.get("t", message_id),
             suspension=suspended,
@@ -125,7 +130,9 @@ def encode_head(delivery: Delivery) -> str:
 
 
 def _encode_static(delivery: Delivery) -> str:
-    members: dict[str, Any] = {"c": pack_time(delivery.created_at)}
+    leaving = leaving_of(delivery)
+    members: dict[str, Any] = {"u": leaving} if leaving else {}
+    members["c"] = pack_time(delivery.created_at)
     if delivery.task_id != delivery.message_id:
         members["t"] = delivery.task_id
     if delivery.expires_at is not None:

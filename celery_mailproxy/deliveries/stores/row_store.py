@@ -12,6 +12,7 @@ from typing import Protocol
 from ...errors import DamagedRecord
 from ..delivery import Delivery
 from ..erasing import Fate, erase
+from ..leaving import taken_back, tombstone, withdrawn
 from ..recording import (
     Dispatched,
     Recorded,
@@ -87,6 +88,23 @@ class RowStore(DeliveryStore):
                 kept.append(merged)
             rows.save(list(changed.values()))
         return kept
+
+    def withdraw(self, message_ids: Sequence[str]) -> list[Delivery]:
+        now = self.clock()
+        with self._transaction() as rows:
+            loaded = rows.load(unique(message_ids))
+            loaded.refuse_damage()
+            before = loaded.deliveries
+            after = {each: withdrawn(before.get(each) or tombstone(each, now=now)) for each in unique(message_ids)}
+            rows.save([each for message_id, each in after.items() if each is not before.get(message_id)])
+        return [after[message_id] for message_id in message_ids]
+
+    def take_back(self, message_ids: Sequence[str], run: str) -> None:
+        with self._transaction() as rows:
+            loaded = rows.load(unique(message_ids))
+            pairs = [(each, taken_back(each, run)) for each in loaded.deliveries.values()]
+            rows.save([after for before, after in pairs if after is not before])
+        self._pass_over(loaded.damaged)
 
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         now = self.clock()

@@ -1,4 +1,4 @@
-"""The admin's actions: resending mails, and running failed handlers again."""
+"""The admin's actions: resending and cancelling mails, and running failed handlers again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ...control.cancellation import CancelOutcome
+from ...control.cancelling import cancel_many
 from ...errors import MailProxyError
 from ..backend.publishing import BROKER_ERRORS
 from ..backend.resending import ResendRefused, new_token, refusal, resend
@@ -67,6 +69,31 @@ class MailActions(_ModelAdmin):
     def replay(self, request: HttpRequest, queryset: QuerySet[EmailLog]) -> None:
         """Run the failed handlers of the mails again."""
         self._replay(request, self._chosen(request, queryset))
+
+    @admin.action(description=gettext_lazy("Cancel sending"), permissions=["action"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[EmailLog]) -> None:
+        """Cancel those of the mails that have not been sent, and say what that came to."""
+        mails = {message_id_of(mail.message_id, mail.details): mail for mail in self._chosen(request, queryset)}
+        try:
+            answers = cancel_many(mails)
+        except MailProxyError as exc:
+            self._notify_failure(request, exc)
+            return
+        for answer in answers:
+            if answer.is_cancelled:
+                self.log_change(request, mails[answer.message_id], _("Cancelled."))
+        too_late = [each for each in answers if each.outcome is CancelOutcome.TOO_LATE]
+        cancelled = [each for each in answers if each.is_cancelled]
+        unclear = len(answers) - len(cancelled) - len(too_late)
+        if count := len(cancelled):
+            text = ngettext("%(count)d e-mail is cancelled.", "%(count)d e-mails are cancelled.", count)
+            self.message_user(request, text % {"count": count}, messages.SUCCESS)
+        if count := len(too_late):
+            text = ngettext("For %(count)d e-mail it was too late.", "For %(count)d e-mails it was too late.", count)
+            self.message_user(request, text % {"count": count}, messages.WARNING)
+        if unclear:
+            text = ngettext("%(count)d e-mail may have been sent.", "%(count)d e-mails may have been sent.", unclear)
+            self.message_user(request, text % {"count": unclear}, messages.WARNING)
 
     def _chosen(self, request: HttpRequest, queryset: QuerySet[EmailLog]) -> list[EmailLog]:
         mails = list(queryset[: ACTION_LIMIT + 1])

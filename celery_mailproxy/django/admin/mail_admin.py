@@ -68,7 +68,7 @@ class EmailLogAdmin(MailActions, _ModelAdmin):
     # Each choice of a filter with its count: a query over the whole table (Django 5.0).
     show_facets: ClassVar[Any] = getattr(getattr(admin, "ShowFacets", None), "NEVER", None)
     paginator = CappedPaginator
-    actions = ("resend", "replay")
+    actions = ("resend", "cancel", "replay")
     change_list_template = "celery_mailproxy/admin/change_list.html"
     change_form_template = "celery_mailproxy/admin/detail.html"
 

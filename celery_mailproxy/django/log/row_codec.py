@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...deliveries.delivery import Delivery, HistoryEntry, Status, failed_entries
+from ...deliveries.leaving import leaving_of, with_leaving
 from ...deliveries.report import DeliveryReport, Kind
 from ...deliveries.stores.base import Retention
 from ...deliveries.stores.codec import decode_suspension, encode_suspension
@@ -43,6 +44,8 @@ def log_columns(
     suspension = encode_suspension(delivery.suspension, delivery.message_id) or ""
     if not is_storable(suspension, alias):
         details["suspension"] = suspension
+    if leaving := leaving_of(delivery):
+        details["leaving"] = leaving
     reason = redact(delivery.reason or "") if hides_addresses else delivery.reason or ""
     columns: dict[str, Any] = {
         **envelope,
@@ -105,6 +108,7 @@ def delivery_of(row: EmailLog, events: Iterable[EmailLogEvent]) -> Delivery:
     try:
         details = _details(row)
         message_id = message_id_of(row.message_id, row.details)
+        is_withdrawn, run = with_leaving(details.get("leaving", ""))
         return Delivery(
             message_id=message_id,
             status=Status(row.status),
@@ -114,6 +118,8 @@ def delivery_of(row: EmailLog, events: Iterable[EmailLogEvent]) -> Delivery:
             callbacks=json.loads(row.callbacks) if row.callbacks else {},
             summary=details["summary"] if "summary" in details else _summary(row),
             is_known=row.is_known,
+            run=run,
+            is_withdrawn=is_withdrawn,
             metadata=json.loads(row.metadata) if row.metadata else {},
             tags=tuple(json.loads(row.tags)) if row.tags else (),
             expires_at=None if row.not_after is None else aware(row.not_after),

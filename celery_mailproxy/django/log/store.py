@@ -88,13 +88,17 @@ class DjangoStore(RowStore):
 
     def register(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         settings = self._settings()
-        hidden = {
-            *(() if settings.log_subject else ("subject",)),
-            *(() if settings.log_recipients else ("from", "to")),
-        }
+        hidden = set() if settings.log_subject else {"subject"}
+        hidden |= set() if settings.log_recipients else {"from", "to"}
         if hidden:
             deliveries = [replace(each, summary=_without(each.summary, hidden)) for each in deliveries]
         return self._run(lambda: RowStore.register(self, deliveries))
+
+    def withdraw(self, message_ids: Sequence[str]) -> list[Delivery]:
+        return self._run(lambda: RowStore.withdraw(self, message_ids))
+
+    def take_back(self, message_ids: Sequence[str], run: str) -> None:
+        self._run(lambda: RowStore.take_back(self, message_ids, run))
 
     def record(self, reports: Sequence[DeliveryReport], *, claim: str, how: Recording = AS_USUAL) -> list[Recorded]:
         return self._run(lambda: RowStore.record(self, reports, claim=claim, how=how))

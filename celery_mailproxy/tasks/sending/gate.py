@@ -19,7 +19,10 @@ from ...mail.message import MailMessage
 from ...mail.recipients import keys_of, restricted, without
 from ...runtime import Runtime
 
-__all__ = ["Gate", "Submission", "Withheld", "gate_of"]
+__all__ = ["WITHDRAWN", "Gate", "Submission", "Withheld", "check_withdrawn", "gate_of"]
+
+#: Why a mail is not submitted that was cancelled.
+WITHDRAWN = "cancelled before it was submitted"
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,12 @@ class Withheld(Exception):
         super().__init__(kind, reason)
         self.kind = kind
         self.reason = reason
+
+
+def check_withdrawn(delivery: Delivery) -> None:
+    """Raise `Withheld` for a mail that was cancelled before this run began to submit it."""
+    if delivery.is_withdrawn:
+        raise Withheld(Kind.CANCELLED, WITHDRAWN)
 
 
 class Submission:
@@ -76,6 +85,7 @@ class Gate:
         Raises `Withheld` where it must not, `InvalidMessage` where nobody is left to get it or a handler asks for what
         cannot be sent, and what a handler raises.
         """
+        check_withdrawn(delivery)
         if message.expires_at is not None and self._clock() >= message.expires_at:
             raise Withheld(Kind.EXPIRED, "it expired before it was submitted")
         message = self._asked(message, delivery)

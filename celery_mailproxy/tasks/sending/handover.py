@@ -25,7 +25,7 @@ from ...mail.payload import encode
 from ...mail.verp import verp_address
 from ...proxy.api import HELD_BACK, SubmitAnswer
 from ...proxy.client import ProxyClient
-from .gate import Gate, Withheld
+from .gate import WITHDRAWN, Gate, Withheld
 from .held_before import held_before, unless_held
 from .outgoing import Outgoing
 from .troubles import Troubles
@@ -98,20 +98,23 @@ class Handover:
         self, outgoing: Sequence[Outgoing], kept: Sequence[Delivery], begun_at: datetime
     ) -> tuple[SubmitAnswer, SubmitAnswer]:
         """What was known of some of the messages, and the proxy's answer for the others."""
-        known = SubmitAnswer()
+        known, answer = SubmitAnswer(), SubmitAnswer()
         to_submit: list[tuple[MailMessage, Delivery]] = []
         submitted_before: dict[str, str | None] = {}
         for out, delivery in zip(outgoing, kept, strict=True):
             is_same = (delivery.tenant_id, delivery.server) == self.place(out.message)
             if not is_same:
                 known += SubmitAnswer(rejected={delivery.message_id: ID_IN_USE})
-            elif delivery.status is Status.NEW:
-                to_submit.append((out.message, delivery))
-                if delivery.created_at < begun_at:
-                    submitted_before[delivery.message_id] = delivery.account_id
-            else:
+            elif delivery.status is not Status.NEW:
                 known += _known_answer(delivery)
-        answer = SubmitAnswer()
+            elif delivery.is_withdrawn and not delivery.run:
+                # No run has brought it to the proxy: nobody needs to be asked.
+                cancelled = {delivery.message_id: Kind.CANCELLED}
+                answer += SubmitAnswer(rejected={delivery.message_id: WITHDRAWN}, kinds=cancelled)
+            else:
+                to_submit.append((out.message, delivery))
+                if delivery.created_at < begun_at or delivery.is_withdrawn:
+                    submitted_before[delivery.message_id] = delivery.account_id
         for server in sorted({message.server for message, _ in to_submit}):
             pairs = [pair for pair in to_submit if pair[0].server == server]
             answer += self._submit_to(server, pairs, submitted_before)

@@ -89,6 +89,8 @@ def submit_members(
     """
     if parent.members != _addresses(members):
         return SubmitAnswer(rejected={each.message.message_id: ID_IN_USE for each in members})
+    if parent.is_withdrawn:
+        runtime.store.withdraw(parent.member_ids)
     # All of them before the first is submitted: whoever dispatches an end finds the others.
     pairs, damaged = _register(runtime, members, task_id)
     taken = [delivery.message_id for _, delivery in pairs if delivery.parent_id != parent.message_id]
@@ -98,8 +100,9 @@ def submit_members(
     for chunk in _chunks(pairs, runtime.settings.chunk_size):
         if away is not None:
             # The others need not find out one by one.
-            waiting = [delivery.message_id for _, delivery in chunk if delivery.status is Status.NEW]
-            answer += SubmitAnswer(unsettled=dict.fromkeys(waiting, away))
+            waiting = [delivery for _, delivery in chunk if delivery.status is Status.NEW]
+            submitter_of(runtime).take_back(waiting)
+            answer += SubmitAnswer(unsettled=dict.fromkeys((each.message_id for each in waiting), away))
             chunk = [pair for pair in chunk if pair[1].status is not Status.NEW]
         outgoing, deliveries = [out for out, _ in chunk], [delivery for _, delivery in chunk]
         part = submitter_of(runtime).submit_registered(outgoing, deliveries, task_id=task_id, begun_at=begun_at)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from ...conf.settings import ServerSettings
 from ...deliveries.delivery import Delivery, is_undispatched
+from ...deliveries.leaving import UNCLEAR, new_run
 from ...deliveries.report import DeliveryReport, Kind, utcnow
 from ...deliveries.stores.base import Advanced, DeliveryStore
 from ...deliveries.stores.damage import note_damaged
 from ...deliveries.suppression import digests_of
 from ...dispatch.dispatcher import Dispatcher, dispatcher_of
-from ...errors import DamagedRecord, ProxyUnavailable, UnforeseenError, redact, visible
+from ...errors import DamagedRecord, ProxyUnavailable, StoreError, UnforeseenError, redact, visible
 from ...mail.message import MailMessage
 from ...mail.recipients import keys_of
 from ...mail.summary import summary_of
@@ -81,9 +83,10 @@ class Submitter:
 
     def register(self, outgoing: Sequence[Outgoing], *, task_id: str) -> list[Delivery]:
         """Keep a delivery for each message; the answer is what is kept, which may be older (see `DeliveryStore`)."""
-        # Before the submission: a report may overtake its answer.
+        # Before the submission: a report may overtake its answer, and who cancels a mail has to know.
+        run = new_run()
         try:
-            return self._store.register([self._delivery(out, task_id) for out in outgoing])
+            return self._store.register([self._delivery(out, task_id, run) for out in outgoing])
         except DamagedRecord as exc:
             note_damaged(self._store, dict.fromkeys(exc.message_ids, exc.problem))
             raise
@@ -102,6 +105,7 @@ class Submitter:
         """
         try:
             known, answer = self._handover.hand_over(outgoing, kept, begun_at)
+            self.take_back([each for each in kept if _surely_missed(answer.unsettled.get(each.message_id))])
             self._notify(answer, known.accepted, _undispatched(kept), task_id=task_id)
         except FORESEEN:
             raise
@@ -122,6 +126,8 @@ class Submitter:
         The store's answer to `Step.SUBMITTED` comes along where that could be asked for on the same trip, else None.
         """
         known, answer = self._handover.hand_over([out], [kept], begun_at)
+        if _surely_missed(answer.unsettled.get(kept.message_id)):
+            self.take_back([kept])
         undispatched = _undispatched([kept])
         if answer.accepted and not undispatched:
             note = answer.notes.get(kept.message_id)
@@ -134,6 +140,18 @@ class Submitter:
     def submit_again(self, out: Outgoing, delivery: Delivery) -> SubmitAnswer:
         """Submit a message that the proxy had taken, and has not any more. Nothing is recorded of the answer."""
         return self._handover.hand_over_again(out.message, delivery)
+
+    def take_back(self, kept: Iterable[Delivery]) -> None:
+        """Note that a run has not brought these mails to the proxy, which it registered so. Raises no `StoreError`."""
+        runs: dict[str, list[str]] = {}
+        for delivery in kept:
+            # Of a mail that is withdrawn the run that is noted is an earlier one.
+            if delivery.run not in ("", UNCLEAR) and not delivery.is_withdrawn:
+                runs.setdefault(delivery.run, []).append(delivery.message_id)
+        for run, message_ids in runs.items():
+            # Who cancels one of them is told less than is known.
+            with suppress(StoreError):
+                self._store.take_back(message_ids, run)
 
     def give_up(
         self,
@@ -174,7 +192,7 @@ class Submitter:
         if absent:
             self._store.register([_bare(each, callbacks[each], task_id, parent_id) for each in absent])
 
-    def _delivery(self, out: Outgoing, task_id: str) -> Delivery:
+    def _delivery(self, out: Outgoing, task_id: str, run: str) -> Delivery:
         message = out.message
         tenant_id, server = self._handover.place(message)
         now = utcnow()
@@ -191,6 +209,7 @@ class Submitter:
             metadata=message.metadata,
             tags=message.tags,
             expires_at=message.expires_moment,
+            run=run,
             summary=self._summary(message),
             suspension=out.suspension,
             members=out.members,
@@ -214,6 +233,11 @@ class Submitter:
         self._dispatcher.dispatch(reports)
         for message_id, error in answer.failed.items():
             self.give_up([message_id], str(error), task_id=task_id)
+
+
+def _surely_missed(error: Exception | None) -> bool:
+    """Whether the proxy surely has not got what met this error."""
+    return isinstance(error, ProxyUnavailable) and not error.maybe_accepted
 
 
 def _unsettled(errors: Mapping[str, UnforeseenError]) -> SubmitAnswer:

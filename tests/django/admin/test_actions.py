@@ -175,14 +175,14 @@ def test_an_action_takes_a_limited_number_of_mails(
 ) -> None:
     monkeypatch.setattr(admin_actions, "ACTION_LIMIT", 1)
     mails = [ours(proxy, f"m{number}") for number in range(2)]
-    for action in ("resend", "replay"):
+    for action in ("resend", "cancel", "replay"):
         data = {"action": action, "_selected_action": [mails[0].pk], "select_across": 1, "index": 0}
         assert said(posted(clerk, reverse(LIST), **data)) == ["Choose at most 1 e-mails."]
 
 
 def test_who_may_only_view_has_no_actions(viewer: Client, proxy: FakeProxy, shop: Celery) -> None:
     mail = ours(proxy)
-    for action in ("resend", "replay"):
+    for action in ("resend", "cancel", "replay"):
         posted(viewer, reverse(LIST), action=action, _selected_action=mail.pk, confirmed="yes")
     assert proxy.received == []
     assert EmailLog.objects.count() == 1
@@ -392,3 +392,35 @@ def test_looking_at_the_address_replays_nothing(clerk: Client, shop: Celery, han
     mail = failed_mail(shop)
     page(clerk, detail(mail, "replay"), 405)
     assert handler["calls"] == 1
+
+
+def test_mails_are_cancelled(clerk: Client, shop: Celery, proxy: FakeProxy) -> None:
+    store = get_runtime(shop).store
+    own = {"tenant_id": proxy.tenant_id, "account_id": proxy.account_id}
+    waiting = new_mail("waiting", status="new", is_known=True, **own)
+    queued = new_mail("queued", status="queued", is_known=True, **own)
+    sent = new_mail("sent", status="sent", is_known=True, **own)
+    data = {"action": "cancel", "_selected_action": [each.pk for each in (waiting, queued, sent)], "index": 0}
+    assert said(posted(clerk, reverse(LIST), **data)) == [
+        "1 e-mail is cancelled.",
+        "For 1 e-mail it was too late.",
+        # The proxy has never heard of it.
+        "1 e-mail may have been sent.",
+    ]
+    assert {each.message_id: each.status for each in EmailLog.objects.all()} == {
+        "waiting": "cancelled",
+        "queued": "queued",
+        "sent": "sent",
+    }
+    (entry,) = AdminLogEntry.objects.all()
+    assert (entry.object_id, entry.change_message) == (str(waiting.pk), "Cancelled.")
+    found = store.get("queued")
+    assert found is not None
+    assert found.is_withdrawn
+
+
+def test_nothing_is_cancelled_while_the_store_is_damaged(clerk: Client, shop: Celery) -> None:
+    mail = new_mail("damaged", status="new", is_known=True, callbacks="{")
+    data = {"action": "cancel", "_selected_action": [mail.pk], "index": 0}
+    (text,) = said(posted(clerk, reverse(LIST), **data))
+    assert "damaged" in text

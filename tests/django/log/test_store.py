@@ -46,6 +46,7 @@ from tests.contract import (
     test_store_contract,
     test_suppression_contract,
     test_suspension_contract,
+    test_withdrawal_contract,
 )
 from tests.contract.store_values import (
     RETENTION,
@@ -71,6 +72,7 @@ for contract in (
     test_erasing_contract,
     test_awaiting_contract,
     test_suppression_contract,
+    test_withdrawal_contract,
 ):
     globals().update({n: v for n, v in vars(contract).items() if n.startswith("test_") and "redis" not in n})
 

@@ -15,6 +15,7 @@ from tests.unit.cli.shop import Run
 COMMANDS = [
     "audit",
     "bounces",
+    "cancel",
     "check",
     "dev",
     "forget",

@@ -14,7 +14,7 @@ import pytest
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_revoked
 
-from celery_mailproxy import CancelSend, Status, signals
+from celery_mailproxy import CancelOutcome, CancelSend, Status, cancel, signals
 from celery_mailproxy.deliveries.suppression import Cause, SuppressedAddress
 from celery_mailproxy.errors import (
     ConfigurationError,
@@ -401,6 +401,26 @@ def test_a_handler_withdraws_also_what_the_legacy_transport_would_send() -> None
             Status.CANCELLED,
             {"metadata": {"order": 7}, "tags": ["receipt"]},
         )
+
+
+def test_a_cancelled_mail_is_not_sent_through_the_legacy_transport_either() -> None:
+    with migrated() as one:
+        assert cancel("task-1", app=one.app).outcome is CancelOutcome.UNKNOWN
+        task = task_of(one)
+        state, error = one.run(task, 7)
+        assert (state, type(error), one.sent) == ("FAILURE", DeliveryCancelled, [])
+
+
+@pytest.mark.parametrize("failures", [1, 5])
+def test_a_cancelled_mail_does_not_fall_back(proxy: FakeProxy, failures: int) -> None:
+    with migrated(proxy, share=1, fallback="unreachable", breaker_failures=failures) as one, proxy.down():
+        task = task_of(one)
+        # With the breaker open, and with it closed.
+        assert one.run(task, 7, task_id="other")[0] == "SUCCESS"
+        cancel("task-1", app=one.app)
+        state, error = one.run(task, 7)
+        assert (state, type(error)) == ("FAILURE", DeliveryCancelled)
+        assert one.sent == [7]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,27 @@ local function mark(entry)
   entry[CLAIMED], entry[DISPATCHED] = cjson.null, 1
 end
 
+-- What a record says of its submission (as `leaving.leaving_of`), and the rest without it; `rest` begins with the line
+-- break before the static part.
+local function leaving_of(rest)
+  local leaving = string.match(rest, '^\\n{{"u":"([!?%x]*)",')
+  if not leaving then return '', rest end
+  return leaving, '\\n{{' .. string.sub(rest, #leaving + 10)
+end
+
+local function with_leaving(rest, leaving)
+  if leaving == '' then return rest end
+  return '\\n{{"u":"' .. leaving .. '",' .. string.sub(rest, 3)
+end
+
+local function is_withdrawn(leaving) return string.sub(leaving, 1, 1) == '!' end
+
+-- As `leaving.begun`.
+local function begun(leaving, run)
+  if run == '' or is_withdrawn(leaving) or leaving == run then return leaving end
+  return leaving == '' and run or '?'
+end
+
 -- As `recording._is_foreign`.
 local function is_foreign(reporter, owner)
   return reporter ~= cjson.null and reporter ~= '' and reporter ~= owner

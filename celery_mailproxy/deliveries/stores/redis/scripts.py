@@ -15,7 +15,18 @@ from hashlib import sha1
 
 from .lua import ADVANCED, COMMON, RUN
 
-__all__ = ["ADVANCE", "DAMAGED", "MARK_DISPATCHED", "RECORD", "REGISTER", "STILL_OPEN", "TIME", "Damage", "Script"]
+__all__ = [
+    "ADVANCE",
+    "DAMAGED",
+    "LEAVE",
+    "MARK_DISPATCHED",
+    "RECORD",
+    "REGISTER",
+    "STILL_OPEN",
+    "TIME",
+    "Damage",
+    "Script",
+]
 
 #: How the error begins that a script answers where the record cannot be read.
 DAMAGED = "DAMAGED"
@@ -56,7 +67,15 @@ local function main(value)
     value = cjson.encode(existing) .. end_reported(existing, rest .. string.sub(static, suspended), head[UPDATED])
     return value, value
   end
-  if existing[KNOWN] == 1 then return value end
+  local run, bare = leaving_of('\\n' .. static)
+  local before, known = leaving_of(rest)
+  local leaving = begun(before, run)
+  if existing[KNOWN] == 1 then
+    if existing[STATUS] ~= 'new' or leaving == before then return value end
+    value = string.sub(value, 1, #value - #rest) .. with_leaving(known, leaving)
+    return value, value
+  end
+  static = string.sub(with_leaving(bare, leaving), 2)
   local segments = later and not suspended and string.sub(rest, later) or ''
   if not is_foreign(existing[TENANT], head[TENANT]) then
     head[STATUS] = existing[STATUS]
@@ -64,6 +83,35 @@ local function main(value)
   end
   value = cjson.encode(head) .. end_reported(head, '\\n' .. static .. segments, head[UPDATED])
   return value, value, ttl(head, ended, pending)
+end
+"""
+    + RUN
+)
+
+#: KEYS: record. ARGV: the run that takes it back (empty: withdraw it), head and static of a tombstone (empty: leave
+#: what is unknown), milliseconds to keep that. Answers nothing where the record is unknown, else the value kept.
+LEAVE = Script(
+    COMMON
+    + """
+local run, tombstone, static, ended = unpack(ARGV)
+
+local function main(value)
+  if not value then
+    if tombstone == '' then return false end
+    value = tombstone .. '\\n' .. static
+    return value, value, ended
+  end
+  local _, rest = split(value)
+  local before, bare = leaving_of(rest)
+  local after = before
+  if run == '' then
+    after = is_withdrawn(before) and before or '!' .. before
+  elseif before == run or before == '!' .. run then
+    after = string.sub(before, 1, #before - #run)
+  end
+  if after == before then return value end
+  value = string.sub(value, 1, #value - #rest) .. with_leaving(bare, after)
+  return value, value
 end
 """
     + RUN

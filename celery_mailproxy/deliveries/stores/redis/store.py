@@ -26,7 +26,7 @@ from ...recording import Dispatched, Recorded, Verdict, adopt_orphan
 from ...report import DeliveryReport, utcnow
 from ...sought_address import SoughtAddress
 from ...suspension import Step
-from ..base import AS_USUAL, Advanced, DeliveryStore, Erased, Recording, Retention
+from ..base import AS_USUAL, Advanced, Erased, Recording, Retention
 from ..codec import encode_delivery
 from ..damage import note_damaged
 from ..erased_pages import in_outbox
@@ -43,11 +43,12 @@ from .suppression import RedisSuppression
 from .trips import RedisTrips, ScriptCall
 from .values import SWAP_VALUE, swap_arguments
 from .watchlist import Watchlist
+from .withdrawals import RedisWithdrawals
 
 __all__ = ["RedisStore"]
 
 
-class RedisStore(DeliveryStore):
+class RedisStore(RedisWithdrawals):
     """A store in Redis. Each call takes one round trip, however many messages it is about (up to 1000)."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""What an application does to mails that it has handed over: cancelling them, and pausing them in the proxy."""
