@@ -55,6 +55,15 @@ def test_the_first_of_a_task_is_kept(outbox: Outbox) -> None:
     assert [each.content for each in outbox.due(now=at(10), limit=9)] == ["content", "first"]
 
 
+def test_the_entry_of_a_task_is_found_until_it_is_dropped(outbox: Outbox) -> None:
+    outbox.put([entry("t1", 10, "first"), entry("t2", 0)])
+    found = outbox.find("t1")
+    assert found == entry("t1", 10, "first")
+    outbox.drop(["t1"])
+    assert outbox.find("t1") is None
+    assert outbox.find("nobody") is None
+
+
 def test_nothing_put_or_dropped_is_nothing(outbox: Outbox) -> None:
     outbox.put([])
     outbox.drop([])

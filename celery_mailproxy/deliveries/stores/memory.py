@@ -251,6 +251,9 @@ class _MemoryOutbox(Outbox):
                 self._shelf.outbox.pop(task_id, None)
                 self._shelf.turns.pop(task_id, None)
 
+    def find(self, task_id: str) -> OutboxEntry | None:
+        return self._shelf.outbox.get(task_id)
+
     def pages(self) -> Iterator[Sequence[OutboxEntry]]:
         for task_ids in _pages(self._shelf.outbox):
             yield [entry for task_id in task_ids if (entry := self._shelf.outbox.get(task_id)) is not None]

@@ -84,6 +84,10 @@ class Outbox(ABC):
         """Forget these. One round trip for all."""
 
     @abstractmethod
+    def find(self, task_id: str) -> OutboxEntry | None:
+        """The entry of a task, if it is still there."""
+
+    @abstractmethod
     def pages(self) -> Iterator[Sequence[OutboxEntry]]:
         """All entries, some hundred at a time. Those that are put or dropped meanwhile may be missing."""
 

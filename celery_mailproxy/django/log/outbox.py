@@ -78,6 +78,10 @@ class DjangoOutbox(Outbox):
         for rows in _batches(task_ids):
             self._run(rows.delete)
 
+    def find(self, task_id: str) -> OutboxEntry | None:
+        row = self._run(_all().filter(task_id=exact(task_id)).first)
+        return None if row is None else _entry(row)
+
     def pages(self) -> Iterator[Sequence[OutboxEntry]]:
         last = 0
         while rows := self._run(partial(list, _all().filter(pk__gt=last).order_by("pk")[:PAGE])):

@@ -14,11 +14,13 @@ import celery_mailproxy.tasks  # noqa: F401 - registers the tasks
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.deliveries.delivery import Delivery, Status
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, utcnow
+from celery_mailproxy.deliveries.stores.outbox import OutboxEntry
 from celery_mailproxy.deliveries.suspension import Suspension
 from celery_mailproxy.dispatch.resumer import capture_message
 from celery_mailproxy.outcomes.reconciling import reconcile
 from celery_mailproxy.outcomes.tally import Tally
 from celery_mailproxy.runtime import forget_runtime, get_runtime
+from celery_mailproxy.tasks.sending.outbox import entry_of
 from celery_mailproxy.testing import FakeProxy
 
 MAIL: dict[str, Any] = {
@@ -106,6 +108,41 @@ def test_whoever_must_not_get_mail_gets_none_the_second_time_either(app: Celery,
     ((_, to),) = submitted(proxy)
     assert "ann@example.com" not in str(to)
     assert "staging@example.com" in str(proxy.received)
+
+
+def keep_in_outbox(app: Celery, task_id: str, name: str, args: Any, kwargs: Any) -> None:
+    entry = entry_of(app.tasks[name], args, kwargs, task_id=task_id, options={}, seconds=60)
+    get_runtime(app).store.outbox.put([entry])
+
+
+def submitted_long_ago(app: Celery, *message_ids: str) -> None:
+    store = get_runtime(app).store
+    store.clock = lambda: LONG_AGO
+    store.register([delivery(app, each) for each in message_ids])
+    store.record([DeliveryReport(kind=Kind.QUEUED, message_id=each, at=LONG_AGO) for each in message_ids], claim="t")
+    store.clock = utcnow
+
+
+def test_a_mail_whose_task_is_in_the_outbox_is_submitted_again(app: Celery, proxy: FakeProxy) -> None:
+    submitted_long_ago(app, "t")
+    keep_in_outbox(app, "t", task_names.SEND, (), MAIL)
+    assert reconcile(get_runtime(app)) == Tally(looked_at=1, resubmitted=1)
+    assert submitted(proxy) == [("t", ["ann@example.com", "bob@example.com"])]
+
+
+def test_a_mail_of_a_list_in_the_outbox_is_submitted_again(app: Celery, proxy: FakeProxy) -> None:
+    submitted_long_ago(app, "own", "t-1")
+    mails = [{**MAIL, "message_id": "own"}, MAIL, {**MAIL, "message_id": "third"}]
+    keep_in_outbox(app, "t", task_names.SEND_MANY, (mails,), {})
+    assert reconcile(get_runtime(app)) == Tally(looked_at=2, resubmitted=2)
+    assert [message_id for message_id, _ in submitted(proxy)] == ["own", "t-1"]
+
+
+def test_another_ones_entry_in_the_outbox_submits_nothing(app: Celery, proxy: FakeProxy) -> None:
+    submitted_long_ago(app, "t")
+    get_runtime(app).store.outbox.put([OutboxEntry(task_id="t", content="nonsense", due_at=LONG_AGO)])
+    assert reconcile(get_runtime(app)) == Tally(looked_at=1, unknown=1)
+    assert submitted(proxy) == []
 
 
 def test_arguments_that_were_too_large_to_be_kept_submit_nothing(app: Celery, proxy: FakeProxy) -> None:

@@ -119,6 +119,10 @@ class RedisOutbox(Outbox):
         if commands:
             self._trips.run([*commands, ("ZREM", self._index, *map(pack_text, task_ids))])
 
+    def find(self, task_id: str) -> OutboxEntry | None:
+        (entry,) = self._entries([pack_text(task_id).encode()])
+        return entry
+
     def pages(self) -> Iterator[Sequence[OutboxEntry]]:
         members = self._trips.members(self._index)
         while page := list(dict.fromkeys(islice(members, PAGE))):

@@ -17,6 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 _PUT = "INSERT INTO outbox (task_id, content, due_ms, copies) VALUES (?, ?, ?, ?) ON CONFLICT (task_id) DO NOTHING"
 _DUE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
+_FIND = "SELECT task_id, content, due_ms, copies FROM outbox WHERE task_id = ?"
 _PAGE = "SELECT task_id, content, due_ms, copies FROM outbox WHERE task_id > ? ORDER BY task_id LIMIT ?"
 # Whoever begins with an entry, or publishes it, gives it another moment.
 _REPUBLISH = (
@@ -63,6 +64,11 @@ class SQLiteOutbox(Outbox):
     def drop(self, task_ids: Sequence[str]) -> None:
         with self._file.writing() as connection:
             connection.executemany("DELETE FROM outbox WHERE task_id = ?", [(pack_text(each),) for each in task_ids])
+
+    def find(self, task_id: str) -> OutboxEntry | None:
+        with self._file.connection() as connection:
+            row = connection.execute(_FIND, (pack_text(task_id),)).fetchone()
+        return None if row is None else _entry(*row)
 
     def pages(self) -> Iterator[Sequence[OutboxEntry]]:
         last = ""
