@@ -251,12 +251,16 @@ _TEXTS: Mapping[Kind, Sequence[tuple[str, str]]] = {
     Kind.PEC: [("reason", "pec_details"), ("pec_event", "pec_event")],
 }
 
+#: reason → code, where an account has reached its own limit at the proxy: no SMTP server said anything.
+_CODES = {"rate_limit": "rate_limit", "rate_limit_exceeded": "rate_limit"}
+
 
 def _read_fields(entry: Mapping[str, Any], arrived_at: datetime) -> Iterator[dict[str, Any]]:
     for kind, name in _TIMES.items():
         value = entry.get(name)
         if not _says_nothing(value):
             texts = {field_name: _text(entry.get(key)) for field_name, key in _TEXTS[kind]}
+            texts.setdefault("code", _CODES.get(texts.get("reason") or ""))
             moment = read_moment(value) or arrived_at
             if kind is Kind.DEFERRED and _has_next_try(entry):
                 # No event is in the future: what is, is the next try.

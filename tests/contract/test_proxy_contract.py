@@ -15,11 +15,13 @@ import httpx
 import pytest
 
 from celery_mailproxy.conf.settings import ServerSettings
+from celery_mailproxy.deliveries.report import Kind, parse_entry
 from celery_mailproxy.errors import ProxyRequestError, ProxyUnavailable
 from celery_mailproxy.proxy.api import SubmitAnswer
 from celery_mailproxy.proxy.client import ProxyClient
 from celery_mailproxy.proxy.held import HeldState
-from celery_mailproxy.testing import MailSink
+from celery_mailproxy.testing import FakeProxy, MailSink
+from celery_mailproxy.testing.outcomes import error
 
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.report_sink import ReportSink
@@ -547,6 +549,22 @@ class TestReports:
     def test_report_of_a_deferred_mail_comes_but_from_0_5_0(self, tenant: ProxyTenant, report_sink: ReportSink) -> None:
         before = int(time.time())
         tenant.proxy.submit([tenant.message("m", to="later@example.com")])
+    def test_rate_limit_of_the_account_has_a_code(self, tenant: ProxyTenant, report_sink: ReportSink) -> None:
+        proxy = tenant.proxy
+        if isinstance(proxy, FakeProxy):
+            proxy.plan(f"limited@{tenant.suffix}.example", error("rate_limit_exceeded"))
+        elif proxy.profile == "commands-0.5":
+            # It overshoots, and when it refuses is not known.
+            return
+        limits: dict[str, Any] = {"limit_per_day": 1, "limit_behavior": "reject"}
+        proxy.add_account(tenant.id, tenant.account_id, tenant.smtp_host, tenant.smtp_port, **limits)
+        for number in range(3):
+            proxy.submit([tenant.message(f"m{number}", f"limited@{tenant.suffix}.example")])
+            report_sink.wait_for_reports(number + 1)
+        entry = report_sink.wait_for_reports(3)[-1]
+        (parsed,) = parse_entry(entry)
+        assert (parsed.kind, parsed.reason, parsed.code) == (Kind.ERROR, "rate_limit_exceeded", "rate_limit")
+
         if tenant.proxy.profile in LATE:
             (report,) = report_sink.wait_for_reports(1)
             # When it will be tried again, and not why.
