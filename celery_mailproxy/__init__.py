@@ -13,6 +13,7 @@ from typing import Any
 _PUBLIC = {
     "_version": ("__version__",),
     "control.cancelling": ("CancelOutcome", "Cancellation", "cancel", "cancel_many"),
+    "control.pausing": ("Pause", "pause", "resume", "run_now"),
     "deliveries.delivery": ("Delivery", "Status"),
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),
