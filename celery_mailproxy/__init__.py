@@ -14,6 +14,7 @@ _PUBLIC = {
     "_version": ("__version__",),
     "control.cancellation": ("CancelOutcome", "Cancellation"),
     "control.cancelling": ("cancel", "cancel_many"),
+    "control.pausing": ("Pause", "pause", "resume", "run_now"),
     "deliveries.delivery": ("Delivery", "Status"),
     "deliveries.report": ("DeliveryReport", "Kind"),
     "dispatch": ("signals",),

@@ -5,6 +5,10 @@ from .control.cancellation import Cancellation as Cancellation
 from .control.cancellation import CancelOutcome as CancelOutcome
 from .control.cancelling import cancel as cancel
 from .control.cancelling import cancel_many as cancel_many
+from .control.pausing import Pause as Pause
+from .control.pausing import pause as pause
+from .control.pausing import resume as resume
+from .control.pausing import run_now as run_now
 from .deliveries.delivery import Delivery as Delivery
 from .deliveries.delivery import Status as Status
 from .deliveries.report import DeliveryReport as DeliveryReport

@@ -39,10 +39,13 @@ _COMMANDS = {
     "dev": "Run a real proxy and an SMTP server to develop with.",
     "forget": "Erase a mail address from the store.",
     "migration": "Show the progress of a migration to the proxy.",
+    "pause": "Let the proxy hold back a batch, or all of a tenant.",
     "prune": "Delete expired deliveries.",
     "receiver": "Receive delivery reports in a standalone process.",
     "reconcile": "Ask the proxy for emails that it has not reported on.",
     "replay": "Run failed handlers again.",
+    "resume": "Let the proxy go on with what was paused.",
+    "run-now": "Let the proxy send and report at once.",
     "send": "Send one email.",
     "setup": "Create or update the tenant and the SMTP account on the proxy.",
     "share": "Set the share of mail sent through the proxy.",
@@ -61,7 +64,7 @@ class _LazyGroup(DYMMixin, click.Group):  # type: ignore[misc]
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{name}").command
+        command: click.Command = import_module(f"{__name__}.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,10 +7,10 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Any
 
 from ..errors import InvalidReport, visible
+from .kind import ONCE_A_MAIL, Kind
 from .times import read_moment
 
 __all__ = ["DeliveryReport", "Kind", "ParsedReports", "SetAside", "Untimed", "parse_entry", "parse_reports", "utcnow"]
@@ -26,30 +26,6 @@ MAX_ID_LENGTH = 255
 def utcnow() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(timezone.utc)
-
-
-class Kind(str, Enum):
-    """What a report says."""
-
-    QUEUED = "queued"  #: the proxy has the message (ours: the answer to the submission)
-    REJECTED = "rejected"  #: the proxy refused the message (ours: the answer to the submission)
-    SENT = "sent"  #: an SMTP server accepted it for at least one recipient
-    ERROR = "error"  #: given up for good, by the proxy or by us when retries are used up
-    DEFERRED = "deferred"  #: tried in vain for now; the proxy will try again
-    BOUNCED = "bounced"  #: came back after it had been sent (see `bounces`; and the proxy's Enterprise edition)
-    COMPLAINED = "complained"  #: a recipient called it spam (ours: see `bounces`)
-    CANCELLED = "cancelled"  #: withdrawn by the application before it was sent (ours)
-    EXPIRED = "expired"  #: not sent by the moment after which it should not be (ours)
-    SUPPRESSED = "suppressed"  #: not sent, since its recipients are on the suppression list (ours)
-    OVERDUE = "overdue"  #: the proxy has been silent about it for too long (ours); changes nothing
-    PEC = "pec"  #: an event of Italian certified mail (the proxy's Enterprise edition)
-
-    def __str__(self) -> str:
-        return self.value
-
-
-#: What happens to a mail once at most, and is found out by us.
-_ONCE_A_MAIL = frozenset({Kind.QUEUED, Kind.REJECTED, Kind.CANCELLED, Kind.EXPIRED, Kind.SUPPRESSED, Kind.OVERDUE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +71,7 @@ class DeliveryReport:
         What a submission came to has no time of its own, so it is the same however often it is found out.
         """
         is_own = self.kind is Kind.ERROR and not self.raw and self.via == "proxy"
-        if is_own or self.kind in _ONCE_A_MAIL:
+        if is_own or self.kind in ONCE_A_MAIL:
             return str(self.kind.value)
         if self.event_id:
             return f"{self.kind.value}:{self.event_id}"
@@ -253,12 +229,16 @@ _TEXTS: Mapping[Kind, Sequence[tuple[str, str]]] = {
     Kind.PEC: [("reason", "pec_details"), ("pec_event", "pec_event")],
 }
 
+#: reason → code, where an account has reached its own limit at the proxy: no SMTP server said anything.
+_CODES = {"rate_limit": "rate_limit", "rate_limit_exceeded": "rate_limit"}
+
 
 def _read_fields(entry: Mapping[str, Any], arrived_at: datetime) -> Iterator[dict[str, Any]]:
     for kind, name in _TIMES.items():
         value = entry.get(name)
         if not _says_nothing(value):
             texts = {field_name: _text(entry.get(key)) for field_name, key in _TEXTS[kind]}
+            texts.setdefault("code", _CODES.get(texts.get("reason") or ""))
             moment = read_moment(value) or arrived_at
             if kind is Kind.DEFERRED and _has_next_try(entry):
                 # No event is in the future: what is, is the next try.

@@ -160,11 +160,12 @@ def _field_names(body: Any) -> str:
 
 
 def _reason(body: Any) -> str:
-    """What a 400 says of all messages together: `{"detail": {"error": …}}`, on v1 `{"error": "{'error': …}"}`."""
+    """What a 400 says: `{"detail": {"error": …}}` or `{"detail": …}`, on v1 `{"error": "{'error': …}"}`."""
     if not isinstance(body, Mapping):
         return ""
-    detail = body.get("detail") if "detail" in body else read_literal(body.get("error"))
-    reason = detail.get("error") if isinstance(detail, Mapping) else None
+    detail = body.get("detail") if "detail" in body else read_literal(body.get("error")) or body.get("error")
+    # Of a command beside a submission it says so without more.
+    reason = detail.get("error") if isinstance(detail, Mapping) else detail
     return f"It says: {redact(reason[:_MAX_REASON])}" if isinstance(reason, str) else ""
 
 

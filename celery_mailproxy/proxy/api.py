@@ -115,6 +115,8 @@ class ProxyAPI(ABC):
     get_hides_errors: ClassVar[bool] = False
     #: Whether it loses the mails that an SMTP server defers; see `nested_mail`.
     nests_deferred: ClassVar[bool] = False
+    #: Whether a tenant's sending can be suspended. 0.5.0 stops the reports of all tenants, and goes on sending.
+    can_suspend: ClassVar[bool] = True
     #: Whether a message that is pending, and is refused when it is submitted again, is kept as it was refused: 0.6 and
     #: v1 then try it twice a second, with an account that they do not know, and never report it.
     refusal_spoils_pending: ClassVar[bool] = False

@@ -83,6 +83,7 @@ class Commands05API(CommandsAPI):
 
     name = "commands-0.5"
     shares_account_ids: ClassVar[bool] = True
+    can_suspend: ClassVar[bool] = False
 
 
 class Commands06API(CommandsAPI):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import ProxyRequestError, ProxyUnavailable
+from ..errors import ProxyRequestError, ProxyUnavailable, redact
 from .answers import TooLong, concerns_all
 from .api import Call, row
 from .attachment_credentials import tenant_of
@@ -153,13 +153,32 @@ class ProxyQueries(ProxyCaller):
         """Wake the proxy's send and report loops."""
         self._ask(self.api.run_now(tenant_id))
 
-    def suspend(self, tenant_id: str, batch_code: str | None = None) -> None:
-        """Stop sending for a tenant, or one of its batches. 0.5.0 stops for all tenants, and reports nothing either."""
-        self._ask(self.api.suspend(tenant_id, batch_code))
+    def suspend(self, tenant_id: str, batch_code: str | None = None) -> tuple[str, ...]:
+        """Stop sending for a tenant, or one of its batches; what of the tenant is suspended then, `"*"` for all.
 
-    def activate(self, tenant_id: str, batch_code: str | None = None) -> None:
-        """Take up sending again: the inverse of `suspend`."""
-        self._ask(self.api.activate(tenant_id, batch_code))
+        0.5.0 stops the reports of all tenants in place of that, and answers nothing.
+        """
+        return self._ask(self.api.suspend(tenant_id, batch_code), _suspended)
+
+    def activate(self, tenant_id: str, batch_code: str | None = None) -> tuple[str, ...]:
+        """Take up sending again: the inverse of `suspend`, with the same answer.
+
+        One batch cannot be taken out of all: that is refused.
+        """
+        return self._ask(self.api.activate(tenant_id, batch_code), _suspended)
+
+    def count_pending(self, tenant_id: str, batch_code: str | None = None) -> int | None:
+        """How many messages of a tenant, or of one of its batches, the proxy has yet to send.
+
+        None where it has so many that their list is too long to be read.
+        """
+        call = self.api.list_messages(tenant_id, pending_only=True)
+        try:
+            listed = self._ask(call, self.api.read_messages)
+        except TooLong:
+            return None
+        pending = (each for each in listed if HeldMessage.of(each).state is HeldState.PENDING)
+        return sum(batch_code in (None, each.get("batch_code")) for each in pending)
 
     def _get(self, call: Call, message_id: str) -> HeldMessage | None:
         found = self._row(call, message_id)
@@ -187,6 +206,16 @@ class ProxyQueries(ProxyCaller):
 
 def _pending(found: Mapping[str, HeldMessage]) -> dict[str, HeldMessage]:
     return {message_id: held for message_id, held in found.items() if held.state is HeldState.PENDING}
+
+
+def _suspended(body: Any) -> tuple[str, ...]:
+    answer = row(body)
+    if answer.get("ok") is False:
+        # 0.7.0 refuses with a 200.
+        said = str(answer.get("error") or "no reason given")[:200]
+        raise ProxyRequestError(f"the proxy refused it: {redact(said)}", 200)
+    batches = answer.get("suspended_batches")
+    return tuple(map(str, batches)) if isinstance(batches, list) else ()
 
 
 def _unsaid(exc: ProxyRequestError) -> ProxyUnavailable:

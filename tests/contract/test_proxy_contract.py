@@ -15,11 +15,13 @@ import httpx
 import pytest
 
 from celery_mailproxy.conf.settings import ServerSettings
+from celery_mailproxy.deliveries.report import Kind, parse_entry
 from celery_mailproxy.errors import ProxyRequestError, ProxyUnavailable
 from celery_mailproxy.proxy.api import SubmitAnswer
 from celery_mailproxy.proxy.client import ProxyClient
 from celery_mailproxy.proxy.held import HeldState
-from celery_mailproxy.testing import MailSink
+from celery_mailproxy.testing import FakeProxy, MailSink
+from celery_mailproxy.testing.outcomes import error
 
 from ..harness.proxy_tenant import ProxyTenant
 from ..harness.report_sink import ReportSink
@@ -528,11 +530,30 @@ class TestProxyClient:
             # It would stop the reports of the other tests.
             return
         client = self.client(tenant)
-        client.suspend(tenant.id)
-        client.activate(tenant.id)
-        if tenant.proxy.profile in LATE:
-            client.suspend(tenant.id, "campaign")
+        assert client.suspend(tenant.id, "campaign") == ("campaign",)
+        assert client.suspend(tenant.id) == ("*",)
+        tenant.proxy.submit([tenant.message("m", batch_code="campaign"), tenant.message("n")])
+        assert (client.count_pending(tenant.id), client.count_pending(tenant.id, "campaign")) == (2, 1)
+        with pytest.raises(ProxyRequestError):
             client.activate(tenant.id, "campaign")
+        assert client.activate(tenant.id) == ()
+        wait_until(lambda: _is_sent(tenant, "m") and _is_sent(tenant, "n"))
+        assert client.count_pending(tenant.id) == 0
+        with pytest.raises(ProxyRequestError):
+            client.suspend(f"nobody-{tenant.suffix}")
+        client.close()
+
+    def test_a_batch_is_suspended_alone(self, tenant: ProxyTenant) -> None:
+        if tenant.proxy.profile == "commands-0.5":
+            return
+        client = self.client(tenant)
+        assert client.suspend(tenant.id, "campaign") == ("campaign",)
+        tenant.proxy.submit([tenant.message("m", batch_code="campaign"), tenant.message("n", batch_code="other")])
+        wait_until(lambda: _is_sent(tenant, "n"))
+        assert not _is_sent(tenant, "m")
+        assert client.count_pending(tenant.id, "campaign") == 1
+        assert client.activate(tenant.id, "campaign") == ()
+        wait_until(lambda: _is_sent(tenant, "m"))
         client.close()
 
 
@@ -543,6 +564,22 @@ def _is_sent(tenant: ProxyTenant, name: str) -> bool:
 
 
 class TestReports:
+    def test_rate_limit_of_the_account_has_a_code(self, tenant: ProxyTenant, report_sink: ReportSink) -> None:
+        proxy = tenant.proxy
+        if isinstance(proxy, FakeProxy):
+            proxy.plan(f"limited@{tenant.suffix}.example", error("rate_limit_exceeded"))
+        elif proxy.profile == "commands-0.5":
+            # It overshoots, and when it refuses is not known.
+            return
+        limits: dict[str, Any] = {"limit_per_day": 1, "limit_behavior": "reject"}
+        proxy.add_account(tenant.id, tenant.account_id, tenant.smtp_host, tenant.smtp_port, **limits)
+        for number in range(3):
+            proxy.submit([tenant.message(f"m{number}", f"limited@{tenant.suffix}.example")])
+            report_sink.wait_for_reports(number + 1)
+        entry = report_sink.wait_for_reports(3)[-1]
+        (parsed,) = parse_entry(entry)
+        assert (parsed.kind, parsed.reason, parsed.code) == (Kind.ERROR, "rate_limit_exceeded", "rate_limit")
+
     def test_report_of_a_sent_mail(self, tenant: ProxyTenant, report_sink: ReportSink) -> None:
         before = int(time.time())
         tenant.proxy.submit([tenant.message("m")])

@@ -22,6 +22,7 @@ from celery_mailproxy import (
     DeliveryReport,
     Kind,
     MailMessage,
+    Pause,
     Priority,
     ProxyClient,
     ProxyRequestError,
@@ -38,8 +39,11 @@ from celery_mailproxy import (
     deliver_via_proxy,
     dispatch_reports,
     get_delivery,
+    pause,
     prune_deliveries,
+    resume,
     resume_stalled,
+    run_now,
     send_many_via_proxy,
     send_via_proxy,
     signals,
@@ -55,6 +59,9 @@ def functions(app: Any, messages: list[dict[str, Any]]) -> None:
     assert_type(get_delivery(message_id="id", app=app), Delivery | None)
     assert_type(cancel("id", app=app), Cancellation)
     assert_type(cancel_many(each for each in ("id", "other")), list[Cancellation])
+    assert_type(pause(batch_code="spring", app=app), Pause)
+    assert_type(resume(tenant="acme", server="marketing"), Pause)
+    assert_type(run_now(tenant="acme"), None)
     # A Celery signature: Celery ships no types.
     assert_type(deliver_many_via_proxy(messages), Any)
     assert_type(deliver_many_via_proxy(messages, collect=True, per_recipient=True, app=app, subject="S"), Any)
@@ -321,6 +328,14 @@ def cancel_outcome(outcome: CancelOutcome) -> None:
     assert_type(outcome.value, str)
 
 
+def pausing(pausing: Pause) -> None:
+    assert_type(pausing.tenant_id, str)
+    assert_type(pausing.batch_code, str | None)
+    assert_type(pausing.paused, tuple[str, ...])
+    assert_type(pausing.pending, int | None)
+    assert_type(pausing.is_paused, bool)
+
+
 def submission(submission: Submission) -> None:
     assert_type(submission.message, MailMessage)
     assert_type(submission.delivery, Delivery)
@@ -374,8 +389,9 @@ def proxy_client(client: ProxyClient) -> None:
     assert_type(client.holds("id", None), bool)
     assert_type(client.submit_anew([{"id": "id"}]).accepted, tuple[str, ...])
     assert_type(client.give_back({"id": "id"}), bool)
-    assert_type(client.suspend("tenant", "batch"), None)
-    assert_type(client.activate("tenant"), None)
+    assert_type(client.suspend("tenant", "batch"), tuple[str, ...])
+    assert_type(client.activate("tenant"), tuple[str, ...])
+    assert_type(client.count_pending("tenant", "batch"), int | None)
     assert_type(client.messages("tenant"), list[dict[str, Any]])
     assert_type(client.delete_messages("tenant", ["id"]), Any)
     assert_type(client.tenant("tenant"), dict[str, Any])

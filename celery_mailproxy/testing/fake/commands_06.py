@@ -180,16 +180,12 @@ class Commands06Dialect(CommandsDialect):
     def _change_batches(self, request: Request, how: str) -> Any:
         # Whose token it is nobody asks.
         tenant_id, batch_code = request.parameter("tenant_id"), request.query.get("batch_code")
-        batches = set(self.delivery.suspended.get(tenant_id, set()))
         with self.records.lock:
             if tenant_id not in self.records.tenants:
                 raise Refused(400, "tenant not found")
-            if how == "suspend":
-                batches = batches | {batch_code} if batch_code and "*" not in batches else {"*"}
-            elif batch_code and "*" in batches:
+            batches = self.delivery.changed_batches(tenant_id, batch_code, how)
+            if batches is None:
                 raise Refused(400, "tenant not found or cannot activate single batch from full suspension")
-            else:
-                batches = batches - {batch_code} if batch_code else set()
             self.delivery.suspended[tenant_id] = batches
             waiting = [
                 record

@@ -89,6 +89,15 @@ class FakeDelivery:
                 self._sync_with.add(tenant_id)
             self._wake.notify_all()
 
+    def changed_batches(self, tenant_id: str, batch_code: str | None, how: str) -> set[str] | None:
+        """What of a tenant is suspended after that; None where one batch was to be taken out of all."""
+        batches = self.suspended.get(tenant_id, set())
+        if how == "suspend":
+            return batches | {batch_code} if batch_code and "*" not in batches else {"*"}
+        if batch_code and "*" in batches:
+            return None
+        return batches - {batch_code} if batch_code else set()
+
     def take_steps(self) -> None:
         """Let every mail take the steps that are due."""
         with self._wake:

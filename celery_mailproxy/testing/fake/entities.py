@@ -30,8 +30,8 @@ class EntitiesDialect(Dialect):
             "POST /messages/delete_batch": self.delete_messages,
             "GET /instance/status": lambda request: {"ok": True, "active": True},
             "POST /instance/run_now": self.run_now,
-            "POST /instance/suspend": lambda request: self.suspend(request, ["*"]),
-            "POST /instance/activate": lambda request: self.suspend(request, []),
+            "POST /instance/suspend": lambda request: self.change_batches(request, "suspend"),
+            "POST /instance/activate": lambda request: self.change_batches(request, "activate"),
             "POST /tenants/add": self.add_tenant,
             "GET /tenants/list": self.list_tenants,
             "GET /tenants/get": self.get_tenant,
@@ -84,6 +84,7 @@ class EntitiesDialect(Dialect):
             **{name: message[name] for name in _OPTIONAL if message.get(name)},
         }
         record = self.records.put(message, tenant_id=message["tenant_id"], priority=priority, payload=payload)
+        record.batch_code = message.get("batch_code")
         self.delivery.schedule(record, keep_delay=not record.is_healed and not record.history)
         return True
 
@@ -114,11 +115,21 @@ class EntitiesDialect(Dialect):
         self.delivery.run_now(request.json().get("tenant_id"))
         return {"ok": True}
 
-    def suspend(self, request: Request, batches: list[str]) -> Any:
-        tenant_id = request.field("tenant_id")
-        self.delivery.suspended[tenant_id] = set(batches)
+    def change_batches(self, request: Request, how: str) -> Any:
+        """Refuses with a 200."""
+        tenant_id, batch_code = request.field("tenant_id"), request.json().get("batch_code")
+        with self.records.lock:
+            if tenant_id not in self.records.tenants:
+                return {"ok": False, "error": f"Tenant '{tenant_id}' not found"}
+            batches = self.delivery.changed_batches(tenant_id, batch_code, how)
+            if batches is None:
+                problem = "Cannot remove single batch when all suspended. Use activate_batch(None) first."
+                return {"ok": False, "error": problem}
+            # It keeps them as one text.
+            batches = {each for batch in batches for each in batch.split(",")}
+            self.delivery.suspended[tenant_id] = batches
         self.delivery.run_now(None)
-        return {"ok": True, "tenant_id": tenant_id, "suspended_batches": batches}
+        return {"ok": True, "tenant_id": tenant_id, "suspended_batches": sorted(batches)}
 
     def add_tenant(self, request: Request) -> Any:
         tenant_id = request.field("id")

@@ -40,7 +40,11 @@ def test_entry_of_0_5_0() -> None:
     [
         ({"sent_ts": 1795324468}, Kind.SENT, {}),
         ({"error_ts": 1795324468, "error": "no account"}, Kind.ERROR, {"reason": "no account"}),
-        ({"deferred_ts": 1795324468, "deferred_reason": "rate_limit"}, Kind.DEFERRED, {"reason": "rate_limit"}),
+        (
+            {"deferred_ts": 1795324468, "deferred_reason": "rate_limit"},
+            Kind.DEFERRED,
+            {"reason": "rate_limit", "code": "rate_limit"},
+        ),
         (
             {"bounce_ts": 1795324468, "bounce_type": "hard", "bounce_code": "550", "bounce_reason": "no such user"},
             Kind.BOUNCED,
@@ -57,6 +61,22 @@ def test_entry_of_the_later_releases(entry: dict[str, Any], kind: Kind, fields: 
     (report,) = parse_entry({"id": "m", **entry}, tenant_id="t1")
     assert (report.kind, report.at, report.tenant_id) == (kind, AT, "t1")
     assert {name: getattr(report, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        # 0.5.0, then the later releases.
+        ({"sent_ts": None, "error_ts": 1795324468, "error": "rate_limit_exceeded"}, "rate_limit"),
+        ({"error_ts": 1795324468, "error": "rate_limit_exceeded"}, "rate_limit"),
+        ({"error_ts": 1795324468, "error": "(554, '5.7.1 rate_limit exceeded') (SMTP 554)"}, None),
+        ({"deferred_ts": 1795324468, "deferred_reason": "(451, '4.7.1 rate_limit')"}, None),
+    ],
+)
+def test_rate_limit_of_the_account_is_told_apart_from_an_smtp_error(entry: dict[str, Any], code: str | None) -> None:
+    (report,) = parse_entry({"id": "m", **entry})
+    assert report.code == code
+    assert DeliveryReport.from_json(report.to_json()) == report
 
 
 @pytest.mark.parametrize("entry", [{"deferred_reason": None}, {}])
