@@ -20,6 +20,8 @@ def logger() -> Iterator[logging.Logger]:
     """httpx's, as another test finds it."""
     logger = logging.getLogger("httpx")
     filters = list(logger.filters)
+    # A worker of another test's may have run in this process.
+    logger.filters.clear()
     yield logger
     logger.filters[:] = filters
 
