@@ -17,7 +17,7 @@ from email._header_value_parser import ListSeparator, get_unstructured
 from email.utils import getaddresses
 from typing import Any
 
-from .python_folding import LINE_LENGTH, PythonFolding
+from .python_folding import LINE_LENGTH, Part, PythonFolding
 
 __all__ = [
     "LINE_LENGTH",
@@ -33,6 +33,8 @@ __all__ = [
 #: Characters at which Python's `str.splitlines` breaks, and so the proxy's check for line feeds refuses.
 _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _TRIES = 40
+_MOST_AT_ONCE = 4
+_COMMA = Part(ListSeparator)
 
 
 def foldable_text(name: str, value: str) -> str | None:
@@ -49,7 +51,8 @@ def foldable_text(name: str, value: str) -> str | None:
 def foldable_addresses(name: str, values: Sequence[str]) -> str | None:
     """An address header of several mailboxes (`Name <a@b.c>`, ASCII domains), padded likewise, or None."""
     plain = ", ".join(values)
-    if plain.isascii() or _arrive(name, plain, values):
+    # A long list hardly ever passes as it is, and this takes as long as finding out what does.
+    if plain.isascii() or (len(values) <= _MOST_AT_ONCE and _arrive(name, plain, values)):
         # ASCII alone is never encoded, and all errors are errors of the encoding.
         return plain
     foldings = [_AddressFolding(name, patched=patched) for patched in (False, True)]
@@ -123,7 +126,8 @@ def read_text(folded: str) -> str:
 def read_addresses(folded: str) -> list[tuple[str, str]]:
     """`(display name, address)` of each mailbox in an address header's folded value, with the names decoded."""
     pairs = getaddresses([unfolded(folded)])
-    return [(" ".join(str(get_unstructured(name)).split()), address) for name, address in pairs]
+    names = (str(get_unstructured(name)) if "=?" in name else name for name, _ in pairs)
+    return [(" ".join(name.split()), address) for name, (_, address) in zip(names, pairs, strict=True)]
 
 
 def unfolded(source: str) -> str:
@@ -144,14 +148,14 @@ class _AddressFolding:
         self._begins: list[tuple[int, int, list[tuple[str, str]]]] = []
         self.is_whole = True
 
-    def with_piece(self, tree: Any, expected: list[tuple[str, str]]) -> _AddressFolding:
+    def with_piece(self, tree: Part, expected: list[tuple[str, str]]) -> _AddressFolding:
         """The same with one more address, and the comma behind it: that is what a full line damages."""
         twin = copy(self)
         twin._folding = self._folding.copy()
         lines = twin._folding.lines
         last = len(lines) - 1
         twin._begins = [*self._reaching(last), (last, len(lines[-1]), expected)]
-        twin._folding.add([tree, ListSeparator])
+        twin._folding.add([tree, _COMMA])
         line, column, _ = twin._begins[0]
         written = "\n".join([lines[line][column:], *lines[line + 1 :]])
         together = [pair for _, _, pairs in twin._begins for pair in pairs]
@@ -194,10 +198,12 @@ def _value(name: str, folding: PythonFolding) -> str:
     return "\n".join(folding.lines)[len(name) + 1 :]
 
 
-def _parse(name: str, value: str) -> Any:
+def _parse(name: str, value: str) -> Part:
     try:
-        header: Any = policy.default.header_factory(name, value)
+        kind: Any = type(policy.default.header_factory(name, ""))
+        # Its tree alone: what else a header object holds takes longer than that.
+        tree = kind.value_parser(value)
     except Exception as exc:
         # On broken input the standard library's parser raises whatever it stumbles over, in the proxy as here.
         raise UnicodeError(f"cannot be read ({type(exc).__name__})") from exc
-    return header._parse_tree
+    return Part(tree)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
-from email._header_value_parser import get_unstructured
+from email._header_value_parser import TokenList, get_unstructured
 from itertools import accumulate
 from typing import Any
 
-__all__ = ["LINE_LENGTH", "PythonFolding"]
+__all__ = ["LINE_LENGTH", "Part", "PythonFolding"]
 
 #: What the proxy's policy sets: RFC 5322 asks for no more than 78 characters a line.
 LINE_LENGTH = 78
@@ -23,6 +23,28 @@ _CHROME_LENGTH = len("=?utf-8?q??=")
 _Q_SAFE = frozenset(b"-!*+/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 #: What the parser calls text within quotes, and the comma between two addresses.
 _QUOTED, _COMMA = "ptext", "list-separator"
+
+
+class Part:
+    """What the folding asks of a part of a parse tree: found out once, for a tree is folded many times."""
+
+    __slots__ = ("asks_for_encoding", "may_be_encoded", "parts", "syntactic_break", "token", "token_type", "value")
+
+    def __init__(self, token: Any) -> None:
+        kind: Any = type(token)
+        self.token = token
+        self.token_type: str = token.token_type
+        self.syntactic_break: bool = token.syntactic_break
+        #: A word has none.
+        self.parts: list[Part] | None = None if hasattr(token, "encode") else [Part(each) for each in token]
+        is_joined = self.parts is not None and kind.__str__ is TokenList.__str__
+        self.value: str = "".join(part.value for part in self.parts or ()) if is_joined else str(token)
+        has_own = self.parts is None or kind.as_ew_allowed is not TokenList.as_ew_allowed
+        self.may_be_encoded: bool = (
+            token.as_ew_allowed if has_own else all(part.may_be_encoded for part in self.parts or ())
+        )
+        is_special = self.token_type == _QUOTED and not _SPECIALS.isdisjoint(self.value)
+        self.asks_for_encoding = is_special or not self.value.isascii()
 
 
 class _SecondLine(Exception):
@@ -58,30 +80,28 @@ class PythonFolding:
         twin.leading_white = self.leading_white
         return twin
 
-    def add(self, tree: Iterable[Any], *, encoding_allowed: bool = True) -> None:
-        for part in tree:
-            value = str(part)
-            if not value.isascii() or (part.token_type == _QUOTED and not _SPECIALS.isdisjoint(value)):
-                self.encoding_wanted = True
+    def add(self, parts: Iterable[Part], *, encoding_allowed: bool = True) -> None:
+        for part in parts:
+            self.encoding_wanted = self.encoding_wanted or part.asks_for_encoding
             if self.encoding_wanted and encoding_allowed:
-                self._add_encoded(part, value)
+                self._add_encoded(part, part.value)
             else:
-                self._add_plain(part, value, encoding_allowed)
+                self._add_plain(part, part.value, encoding_allowed)
 
-    def _add_encoded(self, part: Any, value: str) -> None:
+    def _add_encoded(self, part: Part, value: str) -> None:
         self.encoding_wanted = False
         if not self._may_be_encoded(part):
             self.last_word = None
             if part.syntactic_break and self._add_on_one_line(part):
                 return
-        if not hasattr(part, "encode"):
-            self.add(part)
+        if part.parts is not None:
+            self.add(part.parts)
         elif self.patched and not self._may_be_encoded(part):
             self._add_plain(part, value, True)
         else:
             self._encode(value)
 
-    def _add_plain(self, part: Any, value: str, encoding_allowed: bool) -> None:
+    def _add_plain(self, part: Part, value: str, encoding_allowed: bool) -> None:
         if len(value) <= self.room:
             self.lines[-1] += value
             return
@@ -90,25 +110,25 @@ class PythonFolding:
             line = self.lines[-1]
             self.leading_white = line[: len(line) - len(line.lstrip(_WHITE))] if self.patched else ""
             self.last_word = None
-        elif not hasattr(part, "encode"):
-            self.add(part, encoding_allowed=encoding_allowed and self._may_be_encoded(part))
+        elif part.parts is not None:
+            self.add(part.parts, encoding_allowed=encoding_allowed and self._may_be_encoded(part))
         elif encoding_allowed and self._may_be_encoded(part):
             self._encode(value)
         elif not self._add_to_new_line(part):
             self.lines[-1] += value
 
-    def _add_to_new_line(self, part: Any) -> bool:
+    def _add_to_new_line(self, part: Part) -> bool:
         white = self._steal_white()
-        if not white and not part.startswith_fws():
+        if not white and not part.token.startswith_fws():
             return False
-        self._begin_line(white + str(part))
+        self._begin_line(white + part.value)
         return True
 
-    def _add_on_one_line(self, part: Any) -> bool:
+    def _add_on_one_line(self, part: Part) -> bool:
         alone = PythonFolding([""], patched=self.patched)
         alone.is_alone = True
         try:
-            alone.add(part)
+            alone.add([part] if part.parts is None else part.parts)
         except _SecondLine:
             return False
         if len(alone.lines[0]) > self.room:
@@ -163,9 +183,9 @@ class PythonFolding:
                 self.last_word = 1
         self.lines[-1] += trailing
 
-    def _may_be_encoded(self, part: Any) -> bool:
+    def _may_be_encoded(self, part: Part) -> bool:
         # The parser of some releases forbids it for the comma between two addresses; that is not what folds, though.
-        return not self.patched if part.token_type == _COMMA else bool(part.as_ew_allowed)
+        return not self.patched if part.token_type == _COMMA else part.may_be_encoded
 
 
 class _EncodedPieces:

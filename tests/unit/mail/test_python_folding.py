@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from celery_mailproxy.mail.python_folding import PythonFolding
+from celery_mailproxy.mail.python_folding import Part, PythonFolding
 from tests.unit.mail.folded import SUBJECTS, folded_here
 
 WORDS = ["Über", "и", "日本語", "der", "naïve", "aaaaaaaaaaaa", "-", "é" * 20, "x" * 40, "A,", "(b)"]
@@ -33,7 +33,7 @@ def headers() -> Iterator[tuple[str, str]]:
 def foreseen(name: str, value: str, *, patched: bool) -> str:
     header: Any = policy.default.header_factory(name, value)
     folding = PythonFolding([f"{name}: "], patched=patched)
-    folding.add([header._parse_tree])
+    folding.add([Part(header._parse_tree)])
     return "\n".join(folding.lines)[len(name) + 1 :].rstrip()
 
 
