@@ -15,7 +15,7 @@ __all__ = ["Withdrawer"]
 
 logger = logging.getLogger(__name__)
 
-#: How long before its next try a mail is left alone, beside the time that a call may take.
+#: How long before its next try a mail is left alone, beside the time that a call may take: clocks differ.
 _MARGIN = timedelta(seconds=15)
 
 
