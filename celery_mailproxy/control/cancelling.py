@@ -20,6 +20,7 @@ from ..runtime import Runtime, get_runtime
 from ..tasks.sending.gate import WITHDRAWN
 from ..tasks.sending.revoked import is_legacy
 from .cancellation import Cancellation, CancelOutcome
+from .damaged_mails import delete_spares, healing_held_off
 
 __all__ = ["Canceller", "cancel", "cancel_many"]
 
@@ -33,6 +34,7 @@ _LOOK_SECONDS = 0.1
 _AT_ONCE = 500
 
 _DELETED = "deleted at the proxy"
+_HEALED = "a worker is giving it to the proxy again just now: cancel it once more"
 _MAYBE_SENT = "deleted at the proxy, which may have been sending it: it may have been sent"
 
 
@@ -136,7 +138,6 @@ class Canceller:
     def _cancel_at_proxy(self, place: tuple[str, str], mails: Sequence[Delivery]) -> dict[str, Cancellation]:
         """Delete what the proxy has, or may have."""
         tenant_id, server = place
-        ids = [each.message_id for each in mails]
         if any(is_legacy(each) for each in mails):
             here = [each for each in mails if not is_legacy(each)]
             why = "it is sent through the legacy transport, which takes nothing back"
@@ -144,12 +145,18 @@ class Canceller:
             return legacy | (self._cancel_at_proxy(place, here) if here else {})
         if not tenant_id:
             return {each.message_id: _maybe(each, "no tenant is known to ask the proxy for it") for each in mails}
+        with healing_held_off(self._store, mails) as healed:
+            here = [each for each in mails if each.message_id not in healed]
+            answers = self._delete_at_proxy(tenant_id, server, here)
+        return answers | {e.message_id: _maybe(e, _HEALED) for e in mails if e.message_id in healed}
+
+    def _delete_at_proxy(self, tenant_id: str, server: str, mails: Sequence[Delivery]) -> dict[str, Cancellation]:
         try:
             client = self._runtime.client(server)
             fates = delete_waiting(
                 client,
                 tenant_id,
-                ids,
+                [each.message_id for each in mails],
                 patience_seconds=self._patience_seconds,
                 monotonic=self._monotonic,
                 sleep=self._sleep,
@@ -158,6 +165,7 @@ class Canceller:
             return {each.message_id: _maybe(each, f"the proxy could not be asked: {exc}") for each in mails}
         proven = {each.message_id: _is_proven(each, fates[each.message_id]) for each in mails}
         gone = [each for each in mails if fates[each.message_id] in (Deletion.DELETED, Deletion.MAYBE_SENT)]
+        delete_spares(client, tenant_id, gone)
         self._report(
             [
                 _report(Kind.CANCELLED, each.message_id, _DELETED)

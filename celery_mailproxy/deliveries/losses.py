@@ -11,7 +11,7 @@ from dataclasses import replace
 from .delivery import Delivery
 from .report import DeliveryReport, Kind
 
-__all__ = ["as_deferral", "has_been_lost", "is_loss", "is_lost", "may_be_nested", "refusals"]
+__all__ = ["as_deferral", "has_been_lost", "healing_lease", "is_loss", "is_lost", "may_be_nested", "refusals"]
 
 #: What the proxy says of a mail that it has lost. One that never had a sender it does not take.
 _LOST = "missing 'from'"
@@ -59,6 +59,11 @@ def is_lost(delivery: Delivery) -> bool:
     """Whether that is the last that was heard of the mail's way."""
     deferrals = sorted((each for each in _heard(delivery) if each.kind is Kind.DEFERRED), key=lambda each: each.at)
     return bool(deferrals) and not delivery.is_ended and _is_found(deferrals[-1])
+
+
+def healing_lease(message_id: str) -> str:
+    """The lease that whoever deletes the mail at the proxy, or adds it there once more, has to hold."""
+    return f"healing.{message_id}"
 
 
 def _heard(delivery: Delivery) -> list[DeliveryReport]:

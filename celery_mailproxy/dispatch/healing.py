@@ -60,20 +60,23 @@ class HealingRequests:
 
         Returns once the broker has it. Raises kombu's `OperationalError`.
         """
-        if delivery is None or delivery.is_ended or delivery.members or not may_be_nested(report):
-            return
+        if delivery is not None and not delivery.is_ended and not delivery.members and may_be_nested(report):
+            self.publish(report.message_id)
+
+    def publish(self, message_id: str) -> None:
+        """Publish the task that looks whether this mail has to be healed. Raises kombu's `OperationalError`."""
         task = self._app.signature(task_names.HEAL)
         options: dict[str, Any] = {"add_to_parent": False, **self._producers.brief}
         if not self._app.conf.task_always_eager:
             with self._producers.acquire() as producer:
-                task.apply_async((report.message_id,), producer=producer, **options)
+                task.apply_async((message_id,), producer=producer, **options)
             return
         try:
             # Celery's eager mode has no broker: the task runs right here.
-            task.apply_async((report.message_id,), **options)
+            task.apply_async((message_id,), **options)
         except Exception as exc:
             # Nobody tries it again there, and the report is dispatched all the same.
-            logger.warning("message %s is not healed: %s", visible(report.message_id), redact(repr(exc)))
+            logger.warning("message %s is not healed: %s", visible(message_id), redact(repr(exc)))
 
 
 def healing_requests_of(runtime: Runtime) -> HealingRequests | None:

@@ -13,6 +13,7 @@ from ..deliveries.report import utcnow
 from ..deliveries.waiting import awaited_since
 from ..errors import ConfigurationError, ProxyRequestError, ProxyUnavailable
 from ..proxy.held import HeldMessage, HeldState
+from ..proxy.nested_mail import is_spare, spare_id
 from ..runtime import Runtime
 
 __all__ = ["Audit", "audit"]
@@ -79,11 +80,17 @@ def audit(runtime: Runtime, *, since: datetime) -> Audit:
     overdue = sorted(message_id for message_id, each in open_ones.items() if _is_overdue(runtime, each, now))
     # After the store: what is submitted meanwhile is looked for in it once more.
     listed, unanswered = _listed(runtime, _places(runtime, open_ones.values()))
-    held = {each.message_id: each for rows in listed.values() for each in rows}
+    rows = [each for listing in listed.values() for each in listing]
+    # A spare is no mail, but the one that it is for is there, too.
+    spares = {each.message_id for each in rows if is_spare(each.message_id)}
+    held = {each.message_id: each for each in rows if each.message_id not in spares}
+    seen = held.keys() | spares
     missing = [
         message_id
         for message_id, each in open_ones.items()
-        if awaited_since(each) and (each.server, each.tenant_id) in listed and message_id not in held
+        if awaited_since(each)
+        and (each.server, each.tenant_id) in listed
+        and not {message_id, spare_id(message_id)} & seen
     ]
     unknown_there = sorted(each.message_id for each in _read(runtime, missing) if awaited_since(each))
     strangers = [each for each in held if each not in known]

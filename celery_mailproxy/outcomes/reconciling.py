@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from ..deliveries.delivery import Delivery
+from ..deliveries.losses import has_been_lost
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..deliveries.stores.base import DeliveryStore, Retention
+from ..dispatch.healing import healing_requests_of
 from ..errors import redact, visible
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
@@ -63,6 +65,7 @@ class Reconciler:
         withdrawer: Withdrawer,
         content_of: Callable[[Delivery], Outgoing | None],
         resubmit: Callable[[Outgoing, Delivery], SubmitAnswer],
+        heal: Callable[[str], None] | None = None,
         asks: bool = True,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
@@ -74,6 +77,7 @@ class Reconciler:
         self._withdrawer = withdrawer
         self._content_of = content_of
         self._resubmit = resubmit
+        self._heal = heal
         self._asks = asks
         self._clock = clock
 
@@ -180,6 +184,12 @@ class Reconciler:
         self._put_off([each for each in current if each is not None and each not in lost], now + self._overdue)
         ends: list[DeliveryReport] = []
         for delivery in lost:
+            if self._heal is not None and has_been_lost(delivery):
+                # A spare of it is there, from which it is healed: see `tasks.healing`.
+                self._put_off([delivery], now + self._overdue)
+                self._heal(delivery.message_id)
+                tally += Tally(open=1)
+                continue
             content = None if _has_expired(delivery, now) else self._content_of(delivery)
             if content is None:
                 logger.error("message %s is given up: %s", visible(delivery.message_id), UNKNOWN)
@@ -242,7 +252,7 @@ def reconciler_of(runtime: Runtime) -> Reconciler:
 
 
 def _build(runtime: Runtime) -> Reconciler:
-    asker = Asker(runtime.client)
+    asker, healing = Asker(runtime.client), healing_requests_of(runtime)
     return Reconciler(
         store=runtime.store,
         retention=runtime.retention,
@@ -251,5 +261,6 @@ def _build(runtime: Runtime) -> Reconciler:
         withdrawer=Withdrawer(asker=asker, client_for=runtime.client),
         content_of=lambda delivery: kept_content(runtime, delivery),
         resubmit=submitter_of(runtime).submit_again,
+        heal=healing.publish if healing is not None else None,
         asks=runtime.settings.reports != "push",
     )

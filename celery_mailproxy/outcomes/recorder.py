@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from ..deliveries.recording import LET_GO_SECONDS, Verdict
 from ..deliveries.report import DeliveryReport
-from ..deliveries.stores.base import DeliveryStore, Recording
+from ..dispatch.keeping import ReportKeeper, report_keeper_of
 from ..dispatch.postponing import postponer_of
-from ..dispatch.run import Run
-from ..errors import StoreError
 from ..runtime import Runtime
 
 __all__ = ["OutcomeRecorder", "recorder_of"]
@@ -28,8 +25,8 @@ class OutcomeRecorder:
     `chunk_size` is how many reports go into one task.
     """
 
-    def __init__(self, *, store: DeliveryStore, postpone: Callable[..., Any], chunk_size: int) -> None:
-        self._store = store
+    def __init__(self, *, keeper: ReportKeeper, postpone: Callable[..., Any], chunk_size: int) -> None:
+        self._keeper = keeper
         self._postpone = postpone
         self._chunk_size = chunk_size
 
@@ -40,20 +37,15 @@ class OutcomeRecorder:
         """
         if not reports:
             return []
-        run = Run()
-        recorded = self._store.record(reports, claim=run.claim, how=Recording(hold_seconds=_HOLD_SECONDS))
-        # What another one has recorded meanwhile it dispatches, too.
-        news = [each.report for each in recorded if each.verdict is Verdict.NEW]
-        for start in range(0, len(news), self._chunk_size):
+        kept = self._keeper.keep(reports)
+        for start in range(0, len(kept.reports), self._chunk_size):
             try:
-                self._postpone(news[start : start + self._chunk_size], after=run.claim)
+                self._postpone(kept.reports[start : start + self._chunk_size], after=kept.claim)
             except OperationalError:
-                with suppress(StoreError):
-                    # The sweep need not wait until the claim is stale.
-                    how = Recording(hold_seconds=LET_GO_SECONDS)
-                    self._store.record(news[start:], claim=run.claim, how=how)
+                # The sweep need not wait until the claim is stale.
+                self._keeper.let_go(replace(kept, reports=kept.reports[start:]))
                 raise
-        return news
+        return list(kept.reports)
 
 
 def recorder_of(runtime: Runtime) -> OutcomeRecorder:
@@ -63,7 +55,7 @@ def recorder_of(runtime: Runtime) -> OutcomeRecorder:
 
 def _build(runtime: Runtime) -> OutcomeRecorder:
     return OutcomeRecorder(
-        store=runtime.store,
+        keeper=report_keeper_of(runtime, hold_seconds=_HOLD_SECONDS),
         postpone=postponer_of(runtime).postpone,
         chunk_size=runtime.settings.dispatch_chunk_size,
     )

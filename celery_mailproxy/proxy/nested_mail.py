@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["is_ended", "is_nested", "spare_id", "unnested"]
+__all__ = ["is_ended", "is_nested", "is_spare", "spare_id", "unnested"]
+
+#: The end of a spare's id.
+_SPARE = ".healing"
 
 #: What of a row is part of the submission, beside the mail.
 _OF_THE_ROW = ("account_id", "priority", "batch_code")
@@ -38,7 +41,12 @@ def unnested(row: Mapping[str, Any], *, message_id: str, tenant_id: str, deferre
 
 def spare_id(message_id: str) -> str:
     """The id under which the proxy keeps a copy of the mail while the mail itself is deleted and added again."""
-    return f"{message_id}.healing"
+    return f"{message_id}{_SPARE}"
+
+
+def is_spare(message_id: str) -> bool:
+    """Whether it is the id of such a copy."""
+    return message_id.endswith(_SPARE)
 
 
 def _is_nesting(payload: Any) -> bool:

@@ -10,7 +10,7 @@ from celery import Celery
 from ..conf import task_names
 from ..conf.settings import Unset
 from ..deliveries.report import DeliveryReport
-from ..dispatch.keeping import ReportKeeper
+from ..dispatch.keeping import ReportKeeper, report_keeper_of
 from ..errors import MessageTooLarge
 from ..runtime import Producers, Runtime
 
@@ -93,9 +93,7 @@ def publisher_of(runtime: Runtime) -> ReportPublisher:
 
 def _build(runtime: Runtime) -> ReportPublisher:
     settings = runtime.settings
-    keeper = None
-    if _keeps_reports(runtime):
-        keeper = ReportKeeper(runtime.store, hold_seconds=settings.outbox_seconds, heals=settings.heal)
+    keeper = report_keeper_of(runtime, hold_seconds=settings.outbox_seconds) if _keeps_reports(runtime) else None
     return ReportPublisher(
         app=runtime.app, producers=runtime.producers, chunk_size=settings.dispatch_chunk_size, keeper=keeper
     )

@@ -28,7 +28,7 @@ from kombu.exceptions import OperationalError
 
 from ..conf import task_names
 from ..deliveries.delivery import Delivery
-from ..deliveries.losses import has_been_lost, is_lost, refusals
+from ..deliveries.losses import has_been_lost, healing_lease, is_lost, refusals
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..deliveries.stores.base import DeliveryStore
 from ..dispatch.dispatcher import Dispatcher, dispatcher_of
@@ -217,7 +217,7 @@ class _Hold:
 
     @property
     def _name(self) -> str:
-        return f"healing.{self._message_id}"
+        return healing_lease(self._message_id)
 
 
 @shared_task(

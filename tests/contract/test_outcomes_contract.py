@@ -15,6 +15,7 @@ from celery_mailproxy.deliveries.recording import Verdict
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, utcnow
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
+from celery_mailproxy.dispatch.keeping import ReportKeeper
 from celery_mailproxy.errors import ProxyRequestError
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
@@ -82,7 +83,9 @@ class Desk:
             store=self.store,
             retention=Retention(overdue_seconds=OVERDUE),
             asker=asker,
-            recorder=OutcomeRecorder(store=self.store, postpone=postpone, chunk_size=10),
+            recorder=OutcomeRecorder(
+                keeper=ReportKeeper(self.store, hold_seconds=300), postpone=postpone, chunk_size=10
+            ),
             withdrawer=Withdrawer(asker=asker, client_for=client_for),
             content_of=lambda delivery: self.content.get(delivery.message_id),
             resubmit=self._resubmit,

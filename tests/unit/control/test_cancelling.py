@@ -13,7 +13,10 @@ from celery_mailproxy.conf import task_names
 from celery_mailproxy.control.cancellation import CancelOutcome
 from celery_mailproxy.control.cancelling import Canceller, cancel, cancel_many
 from celery_mailproxy.deliveries.leaving import new_run
+from celery_mailproxy.deliveries.losses import healing_lease
+from celery_mailproxy.deliveries.report import parse_entry
 from celery_mailproxy.deliveries.suspension import SuspensionState
+from celery_mailproxy.proxy.nested_mail import spare_id
 from celery_mailproxy.runtime import get_delivery
 from celery_mailproxy.tasks.results.stalled import move_on_stalled
 from celery_mailproxy.testing import FakeProxy
@@ -297,3 +300,34 @@ def test_a_result_says_that_its_mail_may_have_been_sent(one: SendingApp, proxy: 
     state, error = one.run(task_names.DELIVER, *args, headers=resume, **kwargs)
     assert (state, type(error)) == ("FAILURE", DeliveryError)
     assert "may have been sent" in error.reason
+
+
+# -------------------------------------------------------------------- beside healing
+
+
+def deferred_mail(one: SendingApp) -> None:
+    """A mail that 0.7.0 has nested in its row, and that is due much later."""
+    assert one.run(task_names.SEND, **MAIL, **LATER)[0] == "SUCCESS"
+    entry = {"id": "t", "deferred_ts": int(time.time()), "deferred_reason": "451 later"}
+    one.runtime.store.record(list(parse_entry(entry)), claim="another")
+
+
+def test_a_mail_that_is_being_healed_may_have_been_sent(one: SendingApp) -> None:
+    deferred_mail(one)
+    store = one.runtime.store
+    assert store.take_lease(healing_lease("t"), "a healer", seconds=60)
+    (answer,) = Canceller(one.runtime, patience_seconds=0).cancel(["t"])
+    assert answer.outcome is CancelOutcome.MAYBE_SENT
+    assert "cancel it once more" in str(answer.reason)
+    assert one.received() == ["t"], "it is there still"
+    store.take_lease(healing_lease("t"), "a healer", seconds=0)
+    assert outcome(one) == [CancelOutcome.AT_PROXY]
+    assert store.take_lease(healing_lease("t"), "a healer", seconds=60), "it is free again"
+
+
+def test_the_spare_of_a_mail_that_was_being_healed_is_deleted_too(one: SendingApp, proxy: FakeProxy) -> None:
+    deferred_mail(one)
+    spare = {**proxy.received[0], "id": spare_id("t"), "deferred_ts": LATER["send_at"]}
+    assert one.runtime.client().submit([spare]).accepted == (spare_id("t"),)
+    assert outcome(one) == [CancelOutcome.AT_PROXY]
+    assert proxy.messages(proxy.tenant_id) == []

@@ -11,10 +11,11 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy.conf import task_names
 from celery_mailproxy.deliveries.delivery import Delivery, Status
+from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry, utcnow
 from celery_mailproxy.dispatch.dispatcher import dispatcher_of
 from celery_mailproxy.dispatch.healing import HealingRequests
-from celery_mailproxy.dispatch.keeping import ReportKeeper
+from celery_mailproxy.dispatch.keeping import report_keeper_of
 from celery_mailproxy.dispatch.signals import mail_deferred, mail_error
 from tests.harness.memory_worker import MemoryWorker, memory_worker
 
@@ -121,10 +122,14 @@ def test_in_eager_mode_a_proxy_that_is_away_stops_no_report(
 
 def test_a_loss_is_kept_as_a_deferral_before_its_task_is_published(worker: MemoryWorker) -> None:
     register(worker, "m")
-    keeper = ReportKeeper(worker.runtime.store, hold_seconds=60, heals=True)
+    keeper = report_keeper_of(worker.runtime, hold_seconds=60)
     kept = keeper.keep(LOST)
     assert [report.kind for report in kept.reports] == [Kind.DEFERRED]
     assert status(worker) is Status.DEFERRED
+    # It comes again, since its task was lost, say.
+    worker.runtime.store.mark_dispatched([Dispatched(message_id="m", key=kept.reports[0].key)])
+    assert keeper.keep(LOST).reports == []
+    assert [message.name for message in worker.take()] == [task_names.HEAL]
 
 
 def test_a_mail_of_another_application_is_none_of_ours(worker: MemoryWorker, heard: list[str]) -> None:

@@ -12,9 +12,11 @@ from kombu.exceptions import OperationalError
 
 from celery_mailproxy.conf.settings import ServerSettings
 from celery_mailproxy.deliveries.delivery import Status
+from celery_mailproxy.deliveries.losses import as_deferral
 from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.stores.retention import Retention
+from celery_mailproxy.dispatch.keeping import ReportKeeper
 from celery_mailproxy.errors import ConfigurationError, ProxyUnavailable
 from celery_mailproxy.outcomes.asking import Asker
 from celery_mailproxy.outcomes.polling import Poller
@@ -45,7 +47,9 @@ class Desk:
         server = ServerSettings(name="default", url=url, api=api)
         self.client = ProxyClient(server, transport=httpx.MockTransport(self._answer))
         self.asker = Asker(self._client_for)
-        self.recorder = OutcomeRecorder(store=self.store, postpone=self._postpone, chunk_size=size)
+        self.recorder = OutcomeRecorder(
+            keeper=ReportKeeper(self.store, hold_seconds=300), postpone=self._postpone, chunk_size=size
+        )
         self.reconciler = Reconciler(
             store=self.store,
             retention=RETENTION,
@@ -269,3 +273,30 @@ def test_polling_says_which_proxy_it_could_not_ask_after_the_others(desk: Desk) 
     with pytest.raises(ProxyUnavailable, match="no server 'gone'"):
         poller.poll()
     assert desk.status() is Status.SENT
+
+
+def test_a_mail_that_is_lost_between_two_steps_of_healing_is_healed_and_not_given_up() -> None:
+    desk = Desk("entities")
+    healed: list[str] = []
+    desk.reconciler = Reconciler(
+        store=desk.store,
+        retention=RETENTION,
+        asker=desk.asker,
+        recorder=desk.recorder,
+        withdrawer=Withdrawer(asker=desk.asker, client_for=desk._client_for),
+        content_of=lambda each: None,
+        resubmit=lambda out, each: SubmitAnswer(),
+        heal=healed.append,
+        clock=desk.clock,
+    )
+    desk.submit("m", "other")
+    loss = DeliveryReport(kind=Kind.ERROR, message_id="m", at=desk.clock.now, reason="missing 'from'", raw={"id": "m"})
+    desk.store.record([as_deferral(loss)], claim="c")
+    desk.lists()
+    desk.clock.now += timedelta(seconds=101)
+    tally = desk.reconciler.run()
+    assert tally is not None
+    assert (tally.open, tally.unknown) == (1, 1)
+    assert healed == ["m"]
+    assert (desk.status("m"), desk.status("other")) == (Status.DEFERRED, Status.ERROR)
+    desk.client.close()
