@@ -73,7 +73,7 @@ def test_what_only_one_side_knows_is_named(run: Run, proxy: FakeProxy, keep: Cal
 def test_an_overdue_mail_is_not_accounted_for(
     run: Run, app: Celery, proxy: FakeProxy, keep: Callable[..., Delivery]
 ) -> None:
-    app.conf.mail_proxy_overdue_seconds = 0.001
+    app.conf.mail_proxy_overdue_seconds = 1e-6
     submit(proxy, "m")
     keep("m", Kind.QUEUED)
     found = json.loads(run("audit", "--json").stdout)
