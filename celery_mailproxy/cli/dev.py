@@ -20,10 +20,11 @@ __all__ = ["command"]
 
 #: What is used unless the environment says otherwise. Only this machine can connect.
 _DEFAULTS: Mapping[str, str] = {
-    "MAIL_PROXY_TOKEN": "dev-token",
+    # No secrets: see above.
+    "MAIL_PROXY_TOKEN": "dev-token",  # nosec B105
     "MAIL_PROXY_TENANT": "shop",
     "MAIL_PROXY_ACCOUNT": "main",
-    "MAIL_PROXY_SYNC_TOKEN": "dev-sync-token",
+    "MAIL_PROXY_SYNC_TOKEN": "dev-sync-token",  # nosec B105
 }
 
 #: How often it is looked whether somebody has pressed Ctrl-C while no mail arrives.
