@@ -80,7 +80,7 @@ DUTIES = (
     # Reports whose run is gone; a claim is silent for less than a minute before it is looked at.
     Duty(name="reports", do=_sweep),
     # Results that nobody moves on any more; a lease is ten minutes.
-    Duty(name="results", do=_resume, every_seconds=600),
+    Duty(name="results", do=_resume, every_seconds=60),
     # Mails that the proxy has not reported on.
     Duty(name="outcomes", do=_outcomes),
     # All that are open, where the proxy reports on none. For Celery beat: workers do it more often, see `POLLING`.

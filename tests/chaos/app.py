@@ -12,6 +12,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from celery import signals as celery_signals
 from kombu.transport import redis
 
 from celery_mailproxy import signals
-from celery_mailproxy.runtime import get_runtime
+from celery_mailproxy.runtime import Runtime, get_runtime
 from celery_mailproxy.tasks.confirmed_task import ConfirmedTask
 
 from .ledger import Ledger
@@ -43,6 +45,13 @@ _ONE_IN_SLOW, _SLOW_SECONDS = 25, 1.0
 
 #: The application's own tasks are not to be lost with their process.
 _KEPT = {"acks_late": True, "reject_on_worker_lost": True}
+
+#: Results that nobody moves on are looked at after so long. The default is for tasks that run for minutes.
+_LEASE_SECONDS = 40.0
+_runtime: Any = Runtime
+_of_settings = vars(_runtime)["retention"].func
+_runtime.retention = cached_property(lambda runtime: replace(_of_settings(runtime), lease_seconds=_LEASE_SECONDS))
+vars(_runtime)["retention"].__set_name__(_runtime, "retention")
 
 if not hasattr(redis.Channel, "unacked_restore_throttle"):
     # Before 5.7 kombu looks for the tasks of dead workers with every tenth of its calls only, and has no option for it.

@@ -64,7 +64,7 @@ class Installation:
         self.sink = enter(NotingSink(self.ledger))
         self.broker = enter(RedisServer() if self.configuration.broker == "redis" else RabbitServer())
         self.store = enter(RedisServer(options={"maxmemory-policy": "noeviction"}))
-        self.database = enter(PostgresServer())
+        self.database = enter(PostgresServer(is_killed=True))
         # Its own interval, for its cycles cost more than mails do; but what was deferred is tried again soon.
         self.proxy = enter(
             RealProxy(self.configuration.api, send_interval_seconds=0.5, retry_delays_seconds=(1, 1, 2, 2, 5))

@@ -19,7 +19,7 @@ from .server_process import ServerProcess, ServiceMissing
 __all__ = ["MariaServer", "PostgresServer"]
 
 # Data are thrown away: nothing has to be safe on the disk.
-_POSTGRES_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60")
+_POSTGRES_OPTIONS = ("fsync=off", "full_page_writes=off", "max_connections=60")
 _MARIA_OPTIONS = ("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--innodb-buffer-pool-size=64M")
 
 
@@ -43,6 +43,11 @@ class PostgresServer(ServerProcess):
 
     name = "postgres"
 
+    def __init__(self, *, is_killed: bool = False) -> None:
+        """With `is_killed` a commit is in its log before it is acknowledged, and outlives the death of the server."""
+        super().__init__()
+        self._commits = f"synchronous_commit={'on' if is_killed else 'off'}"
+
     @property
     def django(self) -> dict[str, Any]:
         """For Django's `DATABASES`."""
@@ -60,6 +65,7 @@ class PostgresServer(ServerProcess):
             "listen_addresses=127.0.0.1",
             f"unix_socket_directories={self.folder}",
             *_POSTGRES_OPTIONS,
+            self._commits,
         )
         settings = [argument for option in options for argument in ("-c", option)]
         return [*self._as_user(), _postgres("postgres"), "-D", str(self.folder / "data"), *settings]

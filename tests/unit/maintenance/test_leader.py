@@ -112,7 +112,7 @@ def test_each_duty_of_a_worker_has_its_time() -> None:
     assert {duty.name: duty.every_seconds for duty in DUTIES} == {
         "outbox": 0,
         "reports": 0,
-        "results": 600,
+        "results": 60,
         "outcomes": 0,
         "poll": 0,
         "bounces": 60,
