@@ -61,9 +61,9 @@ class HealingRequests:
         Returns once the broker has it. Raises kombu's `OperationalError`.
         """
         if delivery is not None and not delivery.is_ended and not delivery.members and may_be_nested(report):
-            self.publish(report.message_id)
+            self.ask_for(report.message_id)
 
-    def publish(self, message_id: str) -> None:
+    def ask_for(self, message_id: str) -> None:
         """Publish the task that looks whether this mail has to be healed. Raises kombu's `OperationalError`."""
         task = self._app.signature(task_names.HEAL)
         options: dict[str, Any] = {"add_to_parent": False, **self._producers.brief}

@@ -261,6 +261,6 @@ def _build(runtime: Runtime) -> Reconciler:
         withdrawer=Withdrawer(asker=asker, client_for=runtime.client),
         content_of=lambda delivery: kept_content(runtime, delivery),
         resubmit=submitter_of(runtime).submit_again,
-        heal=healing.publish if healing is not None else None,
+        heal=healing.ask_for if healing is not None else None,
         asks=runtime.settings.reports != "push",
     )

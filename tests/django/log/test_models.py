@@ -180,7 +180,7 @@ def many_mails() -> None:
                 silent_since=now - timedelta(minutes=n) if n % 1000 == 7 else None,
                 due_at=now - timedelta(minutes=n) if n % 1000 == 9 else None,
             )
-            for n in range(10_000)
+            for n in range(20_000)
         ),
         batch_size=1000,
     )
