@@ -34,10 +34,11 @@ pytestmark = [
     ),
 ]
 
-#: What cannot hold, with what its failure says; a test that passes must not stand here. These two compare encoded words
-#: byte by byte: the proxy writes each header anew, in others that mean the same.
+#: What cannot hold, with what its failure says; a test that passes must not stand here. 6.1 has unknown arguments of a
+#: backend swallowed: so a mail may leave by another server than it was meant for. The others compare encoded words byte
+#: by byte: the proxy writes each header anew, in others that mean the same.
 _CANNOT_HOLD: Mapping[str, str] = (
-    {}
+    {"test_unknown_kwargs_ignored": "unknown_kwarg: is not an option of this backend"}
     if django.VERSION >= (6, 1)
     else {
         "test_send_unicode": "=?utf-8?q?Ch=C3=A8re?= maman",
