@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from rich.table import Table
-from rich.text import Text
-
 from ..deliveries.report import utcnow
 from ..outcomes.auditing import Audit, audit
 from ..runtime import Runtime
+from .tables import show_numbers
 from .terminal import Terminal, local_time, plain
 
 __all__ = ["SPAN_PROBLEM", "audit_in", "read_span"]
@@ -38,18 +36,8 @@ def audit_in(runtime: Runtime, terminal: Terminal, *, span: timedelta, is_json: 
 
 
 def _show(terminal: Terminal, found: Audit) -> None:
-    rows = list(_rows(found))
     terminal.line(f"Emails since {local_time(found.since)}:")
-    if terminal.is_plain:
-        for number, words, _ in rows:
-            terminal.line(f"{number:>6}  {words}")
-    else:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(justify="right")
-        table.add_column()
-        for number, words, is_bad in rows:
-            table.add_row(Text(str(number), "bold red" if is_bad and number else "bold" if number else "dim"), words)
-        terminal.show(table)
+    show_numbers(terminal, _rows(found))
     named = {"overdue": found.some_overdue, "unknown here": found.some_unknown_here}
     named["unknown to the proxy"] = found.some_unknown_there
     for words, ids in named.items():
@@ -60,12 +48,12 @@ def _show(terminal: Terminal, found: Audit) -> None:
     terminal.line("Everything is accounted for." if found.is_accounted_for else "Not everything is accounted for.")
 
 
-def _rows(found: Audit) -> Iterator[tuple[int, str, bool]]:
-    """Number, words, whether there should be none."""
-    yield found.accepted, "accepted", False
-    yield from ((number, f"ended as {status}", False) for status, number in sorted(found.ended.items()))
-    yield found.open, "open", False
-    yield found.overdue, "of these overdue", True
-    yield from ((number, f"at the proxy, {state}", False) for state, number in found.at_proxy.items())
-    yield found.unknown_there, "open, and unknown to the proxy", True
-    yield found.unknown_here, "at the proxy, and unknown here", True
+def _rows(found: Audit) -> Iterator[tuple[int, str, str]]:
+    """Number, words, style: red where there should be none."""
+    yield found.accepted, "accepted", "bold"
+    yield from ((number, f"ended as {status}", "bold") for status, number in sorted(found.ended.items()))
+    yield found.open, "open", "bold"
+    yield found.overdue, "of these overdue", "bold red"
+    yield from ((number, f"at the proxy, {state}", "bold") for state, number in found.at_proxy.items())
+    yield found.unknown_there, "open, and unknown to the proxy", "bold red"
+    yield found.unknown_here, "at the proxy, and unknown here", "bold red"

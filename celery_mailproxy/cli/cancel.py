@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from ..control.cancellation import Cancellation, CancelOutcome
 from ..control.cancelling import cancel_many
 from .command import MailProxyCommand, app_of
 from .options import json_option
+from .tables import show_messages
 from .terminal import Terminal, plain
 
 __all__ = ["command"]
@@ -55,7 +54,8 @@ def command(ctx: click.Context, message_ids: tuple[str, ...], is_json: bool) -> 
         for each in answers:
             terminal.json(_to_json(each))
     else:
-        _show(terminal, answers)
+        rows = ((each.message_id, _said(each), _STYLES[each.outcome]) for each in answers)
+        show_messages(terminal, "Outcome", rows)
     if any(each.outcome is CancelOutcome.MAYBE_SENT for each in answers):
         ctx.exit(_MAYBE_SENT)
     if not all(each.is_cancelled for each in answers):
@@ -83,16 +83,3 @@ def _said(answer: Cancellation) -> str:
     if answer.outcome is CancelOutcome.UNKNOWN:
         return "unknown id; if a worker gets it, it is not sent"
     return f"{answer.outcome}: {plain(answer.reason)}" if answer.reason else str(answer.outcome)
-
-
-def _show(terminal: Terminal, answers: Sequence[Cancellation]) -> None:
-    if terminal.is_plain:
-        for each in answers:
-            terminal.line(f"{plain(each.message_id)}  {_said(each)}")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("Message", overflow="fold")
-    table.add_column("Outcome")
-    for each in answers:
-        table.add_row(plain(each.message_id), Text(_said(each), _STYLES[each.outcome]))
-    terminal.show(table)

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from ..outcomes.reconciling import reconcile
 from ..outcomes.tally import Tally
 from ..runtime import get_runtime
 from .command import MailProxyCommand, app_of
 from .options import json_option
+from .tables import show_numbers
 from .terminal import Terminal
 
 __all__ = ["command"]
@@ -59,7 +58,8 @@ def command(ctx: click.Context, is_json: bool) -> None:
     if is_json:
         terminal.json(asdict(tally))
     else:
-        _show(terminal, tally)
+        numbers = asdict(tally)
+        show_numbers(terminal, ((numbers[name], words, "bold") for name, words in _WORDS.items()))
 
 
 @contextmanager
@@ -70,18 +70,3 @@ def _progress(terminal: Terminal) -> Iterator[Callable[[Tally], None]]:
         return
     with terminal.err.status("Asking the proxy …") as status:
         yield lambda tally: status.update(f"Asking the proxy … {tally.looked_at} emails")
-
-
-def _show(terminal: Terminal, tally: Tally) -> None:
-    numbers = asdict(tally)
-    rows = [(str(numbers[name]), words) for name, words in _WORDS.items()]
-    if terminal.is_plain:
-        for number, words in rows:
-            terminal.line(f"{number:>6}  {words}")
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right")
-    table.add_column()
-    for number, words in rows:
-        table.add_row(Text(number, "dim" if number == "0" else "bold"), words)
-    terminal.show(table)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from ..dispatch.dispatcher import dispatcher_of
 from ..runtime import Runtime, get_runtime
 from .command import MailProxyCommand, app_of
-from .terminal import Terminal, plain
+from .tables import show_messages
+from .terminal import Terminal
 
 __all__ = ["command"]
 
@@ -60,7 +59,7 @@ def command(ctx: click.Context, message_ids: tuple[str, ...], is_all: bool) -> N
         terminal.line("No handler has failed.")
         return
     replayed = [_replay(runtime, message_id) for message_id in ids]
-    _show(terminal, replayed)
+    show_messages(terminal, "Handlers", ((each.message_id, *each.outcome) for each in replayed))
     if any(each.failed or not each.is_known for each in replayed):
         ctx.exit(1)
 
@@ -69,16 +68,3 @@ def _replay(runtime: Runtime, message_id: str) -> _Replayed:
     is_known = runtime.store.get(message_id) is not None
     succeeded, failed = dispatcher_of(runtime).replay(message_id)
     return _Replayed(message_id=message_id, succeeded=succeeded, failed=failed, is_known=is_known)
-
-
-def _show(terminal: Terminal, replayed: list[_Replayed]) -> None:
-    if terminal.is_plain:
-        for each in replayed:
-            terminal.line(f"{plain(each.message_id)}  {each.outcome[0]}")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("Message", overflow="fold")
-    table.add_column("Handlers")
-    for each in replayed:
-        table.add_row(plain(each.message_id), Text(*each.outcome))
-    terminal.show(table)
