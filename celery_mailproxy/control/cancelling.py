@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 from celery import Celery
@@ -12,8 +13,7 @@ from kombu.exceptions import OperationalError
 from ..deliveries.delivery import Delivery, Status
 from ..deliveries.leaving import UNCLEAR, is_tombstone
 from ..deliveries.report import DeliveryReport, Kind, utcnow
-from ..dispatch.keeping import ReportKeeper
-from ..dispatch.postponing import postponer_of
+from ..dispatch.recorder import recorder_of
 from ..errors import ConfigurationError, ProxyRequestError, ProxyUnavailable
 from ..proxy.deleting import Deletion, delete_waiting
 from ..runtime import Runtime, get_runtime
@@ -74,6 +74,7 @@ class Canceller:
     ) -> None:
         self._runtime = runtime
         self._store = runtime.store
+        self._recorder = recorder_of(runtime, hold_seconds=runtime.settings.outbox_seconds)
         self._patience_seconds = patience_seconds
         self._monotonic = monotonic
         self._sleep = sleep
@@ -183,17 +184,9 @@ class Canceller:
 
     def _report(self, reports: Sequence[DeliveryReport]) -> None:
         """Record these ends, and leave it to a worker to notify the application. Raises `StoreError`."""
-        if not reports:
-            return
-        settings = self._runtime.settings
-        keeper = ReportKeeper(self._store, hold_seconds=settings.outbox_seconds)
-        kept = keeper.keep(reports)
-        try:
-            for part in _parts(kept.reports, settings.dispatch_chunk_size):
-                postponer_of(self._runtime).postpone(part, after=kept.claim)
-        except OperationalError:
-            # They are in the store, and the maintenance dispatches them.
-            keeper.let_go(kept)
+        # Without the broker they are in the store, and the maintenance dispatches them.
+        with suppress(OperationalError):
+            self._recorder.record(reports)
 
 
 def _is_unsent(delivery: Delivery) -> bool:
@@ -272,7 +265,3 @@ def _joined(message_id: str, members: Sequence[Cancellation]) -> Cancellation:
 
 def _report(kind: Kind, message_id: str, reason: str) -> DeliveryReport:
     return DeliveryReport(kind=kind, message_id=message_id, at=utcnow(), reason=reason)
-
-
-def _parts(reports: Sequence[DeliveryReport], size: int) -> Iterator[Sequence[DeliveryReport]]:
-    return (reports[start : start + size] for start in range(0, len(reports), size))

@@ -15,7 +15,10 @@ from ..runtime import Runtime
 from .healing import HealingRequests, healing_requests_of, losses_as_deferrals
 from .intake import in_order, log_passed_over
 
-__all__ = ["KeptReports", "ReportKeeper", "report_keeper_of"]
+__all__ = ["HOLD_SECONDS", "KeptReports", "ReportKeeper", "report_keeper_of"]
+
+#: How long the sweep leaves alone what has been handed to a task.
+HOLD_SECONDS = 300.0
 
 #: A dispatch task does something with these. Of the others somebody else does, or there is nothing left to do.
 _FOR_A_TASK = frozenset({Verdict.NEW, Verdict.AGAIN, Verdict.UNKNOWN})

@@ -12,6 +12,7 @@ from ..deliveries.report import DeliveryReport
 from ..deliveries.stores.base import Recording
 from ..errors import visible
 from ..runtime import Runtime
+from .keeping import HOLD_SECONDS
 from .postponing import postponer_of
 from .run import Run
 
@@ -26,9 +27,6 @@ PATIENCE = timedelta(seconds=CLAIM_SECONDS + 5)
 #: Whoever gets a report from the sweep does not begin at once: a run whose store was away may be about to note that it
 #: has dispatched it.
 PAUSE_SECONDS = 5.0
-
-#: How long the sweep leaves alone what it has handed to a task.
-_HOLD_SECONDS = 300.0
 
 #: How many reports are handed over before `go_on` is asked.
 _AT_ONCE = 100
@@ -72,7 +70,7 @@ def _left_over(runtime: Runtime, *, before: datetime, limit: int) -> list[Delive
 
 def _take_over(runtime: Runtime, reports: Sequence[DeliveryReport]) -> int:
     run = Run()
-    taken = runtime.store.record(reports, claim=run.claim, how=Recording(hold_seconds=_HOLD_SECONDS))
+    taken = runtime.store.record(reports, claim=run.claim, how=Recording(hold_seconds=HOLD_SECONDS))
     swept = [each.report for each in taken if each.verdict is Verdict.AGAIN]
     for report in swept:
         logger.warning(

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from ..deliveries.report import utcnow
 from ..deliveries.stores.base import DeliveryStore
+from ..dispatch.recorder import OutcomeRecorder, recorder_of
 from ..errors import ProxyUnavailable
 from ..runtime import Runtime
 from .asking import Asker
-from .recorder import OutcomeRecorder, recorder_of
 
 __all__ = ["Poller", "poll"]
 

@@ -12,13 +12,13 @@ from ..deliveries.losses import has_been_lost
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..deliveries.stores.base import DeliveryStore, Retention
 from ..dispatch.healing import healing_requests_of
+from ..dispatch.recorder import OutcomeRecorder, recorder_of
 from ..errors import redact, visible
 from ..proxy.api import SubmitAnswer
 from ..runtime import Runtime
 from ..tasks.sending.outgoing import Outgoing
 from ..tasks.sending.submitter import submitter_of
 from .asking import Asked, Asker
-from .recorder import OutcomeRecorder, recorder_of
 from .resubmitting import kept_content
 from .tally import Tally
 from .withdrawing import Withdrawer

@@ -16,12 +16,12 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind, parse_entry
 from celery_mailproxy.deliveries.stores import DeliveryStore, Retention
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.dispatch.keeping import ReportKeeper
+from celery_mailproxy.dispatch.recorder import OutcomeRecorder
 from celery_mailproxy.errors import ProxyRequestError
 from celery_mailproxy.mail.message import MailMessage
 from celery_mailproxy.mail.payload import encode
 from celery_mailproxy.outcomes.asking import Asker
 from celery_mailproxy.outcomes.reconciling import UNKNOWN, Reconciler
-from celery_mailproxy.outcomes.recorder import OutcomeRecorder
 from celery_mailproxy.outcomes.tally import Tally
 from celery_mailproxy.outcomes.withdrawing import Withdrawer
 from celery_mailproxy.proxy.api import SubmitAnswer

@@ -17,11 +17,11 @@ from celery_mailproxy.deliveries.report import DeliveryReport, Kind
 from celery_mailproxy.deliveries.stores.memory import MemoryStore
 from celery_mailproxy.deliveries.stores.retention import Retention
 from celery_mailproxy.dispatch.keeping import ReportKeeper
+from celery_mailproxy.dispatch.recorder import OutcomeRecorder
 from celery_mailproxy.errors import ConfigurationError, ProxyUnavailable
 from celery_mailproxy.outcomes.asking import Asker
 from celery_mailproxy.outcomes.polling import Poller
 from celery_mailproxy.outcomes.reconciling import Reconciler
-from celery_mailproxy.outcomes.recorder import OutcomeRecorder
 from celery_mailproxy.outcomes.tally import Tally
 from celery_mailproxy.outcomes.withdrawing import Withdrawer
 from celery_mailproxy.proxy.api import SubmitAnswer

@@ -9,14 +9,11 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from ..deliveries.report import DeliveryReport
-from ..dispatch.keeping import ReportKeeper, report_keeper_of
-from ..dispatch.postponing import postponer_of
 from ..runtime import Runtime
+from .keeping import HOLD_SECONDS, ReportKeeper, report_keeper_of
+from .postponing import postponer_of
 
 __all__ = ["OutcomeRecorder", "recorder_of"]
-
-#: How long the sweep leaves alone what has been handed to a task.
-_HOLD_SECONDS = 300.0
 
 
 class OutcomeRecorder:
@@ -48,14 +45,10 @@ class OutcomeRecorder:
         return list(kept.reports)
 
 
-def recorder_of(runtime: Runtime) -> OutcomeRecorder:
-    """The app's recorder in this process."""
-    return runtime.part(_build)
-
-
-def _build(runtime: Runtime) -> OutcomeRecorder:
+def recorder_of(runtime: Runtime, *, hold_seconds: float = HOLD_SECONDS) -> OutcomeRecorder:
+    """A recorder for the app's store and broker."""
     return OutcomeRecorder(
-        keeper=report_keeper_of(runtime, hold_seconds=_HOLD_SECONDS),
+        keeper=report_keeper_of(runtime, hold_seconds=hold_seconds),
         postpone=postponer_of(runtime).postpone,
         chunk_size=runtime.settings.dispatch_chunk_size,
     )
