@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ..deliveries.delivery import Delivery, Status
+from ..deliveries.delivery import Delivery, Status, by_place
 from ..deliveries.leaving import UNCLEAR, is_tombstone
 from ..deliveries.report import DeliveryReport, Kind, utcnow
 from ..dispatch.recorder import recorder_of
@@ -34,6 +33,7 @@ _LOOK_SECONDS = 0.1
 _AT_ONCE = 500
 
 _DELETED = "deleted at the proxy"
+_LEGACY = "it is sent through the legacy transport, which takes nothing back"
 _HEALED = "a worker is giving it to the proxy again just now: cancel it once more"
 _MAYBE_SENT = "deleted at the proxy, which may have been sending it: it may have been sent"
 
@@ -104,9 +104,11 @@ class Canceller:
         for each in mails:
             if each.is_ended:
                 answers[each.message_id] = _ended(each)
+            elif is_legacy(each):
+                answers[each.message_id] = _maybe(each, _LEGACY)
         left = [each for each in mails if each.message_id not in answers]
-        for place, group in groupby(sorted(left, key=_place_key), key=_place_key):
-            answers |= self._cancel_at_proxy(place, list(group))
+        for (server, tenant_id), group in by_place(left):
+            answers |= self._cancel_at_proxy(server, tenant_id, group)
         return answers
 
     def _settled(self, mails: Sequence[Delivery]) -> list[Delivery]:
@@ -136,15 +138,11 @@ class Canceller:
             )
         return answers
 
-    def _cancel_at_proxy(self, place: tuple[str, str], mails: Sequence[Delivery]) -> dict[str, Cancellation]:
+    def _cancel_at_proxy(
+        self, server: str, tenant_id: str | None, mails: Sequence[Delivery]
+    ) -> dict[str, Cancellation]:
         """Delete what the proxy has, or may have."""
-        tenant_id, server = place
-        if any(is_legacy(each) for each in mails):
-            here = [each for each in mails if not is_legacy(each)]
-            why = "it is sent through the legacy transport, which takes nothing back"
-            legacy = {e.message_id: _maybe(e, why) for e in mails if is_legacy(e)}
-            return legacy | (self._cancel_at_proxy(place, here) if here else {})
-        if not tenant_id:
+        if tenant_id is None:
             return {each.message_id: _maybe(each, "no tenant is known to ask the proxy for it") for each in mails}
         with healing_held_off(self._store, mails) as healed:
             here = [each for each in mails if each.message_id not in healed]
@@ -203,10 +201,6 @@ def _is_proven(delivery: Delivery, fate: Deletion) -> bool:
     """Whether it was deleted, and no run can bring it to the proxy once more."""
     is_settled = delivery.status is not Status.NEW and delivery.run != UNCLEAR
     return fate is Deletion.DELETED and is_settled
-
-
-def _place_key(delivery: Delivery) -> tuple[str, str]:
-    return delivery.tenant_id or "", delivery.server
 
 
 _REASONS: Mapping[Deletion, str] = {

@@ -15,6 +15,7 @@ __all__ = [
     "Delivery",
     "HistoryEntry",
     "Status",
+    "by_place",
     "callback_name",
     "failed_entries",
     "is_undispatched",
@@ -196,3 +197,11 @@ def undispatched_since(delivery: Delivery) -> datetime | None:
 
 def _is_end(kind: Kind) -> bool:
     return kind.value in {status.value for status in _ENDS}
+
+
+def by_place(deliveries: Sequence[Delivery]) -> list[tuple[tuple[str, str | None], list[Delivery]]]:
+    """The deliveries by their server and tenant, in the order in which these first appear."""
+    places: dict[tuple[str, str | None], list[Delivery]] = {}
+    for each in deliveries:
+        places.setdefault((each.server, each.tenant_id or None), []).append(each)
+    return list(places.items())

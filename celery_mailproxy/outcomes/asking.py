@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..deliveries.delivery import Delivery
+from ..deliveries.delivery import Delivery, by_place
 from ..errors import ConfigurationError, ProxyRequestError, ProxyUnavailable
 from ..proxy.client import ProxyClient
 from ..proxy.held import HeldMessage, HeldState
 
-__all__ = ["Asked", "Asker", "by_place"]
+__all__ = ["Asked", "Asker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +67,3 @@ class Asker:
             error = unsaid.get(each.message_id)
             held = found.get(each.message_id) if error is None else None
             yield Asked(delivery=each, held=held, problem=None if error is None else str(error))
-
-
-def by_place(deliveries: Sequence[Delivery]) -> list[tuple[tuple[str, str | None], list[Delivery]]]:
-    """The deliveries by their server and tenant, in the order in which these first appear."""
-    places: dict[tuple[str, str | None], list[Delivery]] = {}
-    for each in deliveries:
-        places.setdefault((each.server, each.tenant_id or None), []).append(each)
-    return list(places.items())

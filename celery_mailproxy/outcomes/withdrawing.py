@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from ..deliveries.delivery import Delivery
+from ..deliveries.delivery import Delivery, by_place
 from ..errors import ConfigurationError, ProxyRequestError, ProxyUnavailable, redact
 from ..proxy.client import ProxyClient
-from .asking import Asked, Asker, by_place
+from .asking import Asked, Asker
 
 __all__ = ["Withdrawer"]
 
