@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ProxyRequestError, ProxyUnavailable, redact
 from .answers import TooLong, concerns_all
-from .api import Call, row
+from .api import row
 from .attachment_credentials import tenant_of
 from .caller import ProxyCaller
 from .held import HeldMessage, HeldState
@@ -43,25 +43,9 @@ class ProxyQueries(ProxyCaller):
         In one call where the API has only a list. Raises `ProxyUnavailable` where the trouble concerns them all, and
         among it `TooLong`. With `pending_only` those may be missing that have ended.
         """
-        found: dict[str, HeldMessage] = {}
-        unsaid: dict[str, ProxyUnavailable] = {}
-        deadline = time.monotonic() + _ASKED_SECONDS
-        for message_id in ids:
-            if time.monotonic() > deadline:
-                # What has been found out must not be lost with the time limit of the task.
-                unsaid[message_id] = ProxyUnavailable("the proxy is slow to say which messages it has")
-                continue
-            call = self.api.get_message(tenant_id, message_id)
-            if call is None:
-                return self._listed(tenant_id, frozenset(ids), pending_only=pending_only), {}
-            try:
-                held = self._get(call, message_id)
-            except ProxyUnavailable as exc:
-                if concerns_all(exc):
-                    raise
-                unsaid[message_id] = exc
-            else:
-                found |= {} if held is None else {message_id: held}
+        if ids and self._has_list_alone(tenant_id, ids):
+            return self._listed(tenant_id, frozenset(ids), pending_only=pending_only), {}
+        found, unsaid = self._one_by_one(tenant_id, ids)
         sent = frozenset(each.message_id for each in found.values() if each.state is HeldState.SENT)
         if sent and self.api.get_hides_errors:
             # In a list too long to read they are what they are said to be; their reports say otherwise in the end.
@@ -89,21 +73,38 @@ class ProxyQueries(ProxyCaller):
 
     def _pending_among(self, tenant_id: str, ids: Sequence[str]) -> dict[str, HeldMessage]:
         """Those that are pending, as far as that is cheap to find out."""
-        if len(ids) > _ASKED_SINGLY or self.api.get_message(tenant_id, ids[0]) is None:
+        if len(ids) > _ASKED_SINGLY or self._has_list_alone(tenant_id, ids):
             with suppress(TooLong):
                 return _pending(self._listed(tenant_id, frozenset(ids), pending_only=True))
             return {}
+        found, _ = self._one_by_one(tenant_id, ids)
+        return _pending(found)
+
+    def _has_list_alone(self, tenant_id: str, ids: Sequence[str]) -> bool:
+        """Whether the API shows no message by its id."""
+        return self.api.get_message(tenant_id, ids[0]) is None
+
+    def _one_by_one(
+        self, tenant_id: str, ids: Sequence[str]
+    ) -> tuple[dict[str, HeldMessage], dict[str, ProxyUnavailable]]:
+        """`find_each`, asked for one after another."""
         found: dict[str, HeldMessage] = {}
+        unsaid: dict[str, ProxyUnavailable] = {}
+        deadline = time.monotonic() + _ASKED_SECONDS
         for message_id in ids:
-            call = self.api.get_message(tenant_id, message_id)
+            if time.monotonic() > deadline:
+                # What has been found out must not be lost with the time limit of the task.
+                unsaid[message_id] = ProxyUnavailable("the proxy is slow to say which messages it has")
+                continue
             try:
-                held = None if call is None else self._get(call, message_id)
+                shown = self.row(message_id, tenant_id)
             except ProxyUnavailable as exc:
                 if concerns_all(exc):
                     raise
+                unsaid[message_id] = exc
             else:
-                found |= {} if held is None else {message_id: held}
-        return _pending(found)
+                found |= {} if shown is None else {message_id: HeldMessage.of(shown)}
+        return found, unsaid
 
     def holds(self, message_id: str, tenant_id: str | None) -> bool:
         """Whether the proxy says that it has a message, whatever became of it."""
@@ -112,7 +113,17 @@ class ProxyQueries(ProxyCaller):
     def row(self, message_id: str, tenant_id: str) -> dict[str, Any] | None:
         """The row of a message, with the mail in it; None where the proxy does not have it, or shows none by its id."""
         call = self.api.get_message(tenant_id, message_id)
-        return None if call is None else self._row(call, message_id)
+        if call is None:
+            return None
+        answer = self._send(call)
+        # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
+        if answer.status in (404, 500):
+            return None
+        try:
+            found = self._read(answer, call, row)
+        except ProxyRequestError as exc:
+            raise _unsaid(exc) from exc
+        return found if found.get("id") == message_id else None
 
     def messages(self, tenant_id: str) -> list[dict[str, Any]]:
         """The messages of a tenant that the proxy holds."""
@@ -179,21 +190,6 @@ class ProxyQueries(ProxyCaller):
             return None
         pending = (each for each in listed if HeldMessage.of(each).state is HeldState.PENDING)
         return sum(batch_code in (None, each.get("batch_code")) for each in pending)
-
-    def _get(self, call: Call, message_id: str) -> HeldMessage | None:
-        found = self._row(call, message_id)
-        return None if found is None else HeldMessage.of(found)
-
-    def _row(self, call: Call, message_id: str) -> dict[str, Any] | None:
-        answer = self._send(call)
-        # An unknown id is a 500 there. Any other answer says nothing of the message, which may be there.
-        if answer.status in (404, 500):
-            return None
-        try:
-            found = self._read(answer, call, row)
-        except ProxyRequestError as exc:
-            raise _unsaid(exc) from exc
-        return found if found.get("id") == message_id else None
 
     def _listed(self, tenant_id: str, ids: frozenset[str], *, pending_only: bool) -> dict[str, HeldMessage]:
         call = self.api.list_messages(tenant_id, pending_only=pending_only)
