@@ -39,8 +39,8 @@ class Dispatcher:
     """Notifies an application of delivery reports, each once.
 
     `notifier` does so for one report. `postponer` publishes what is left to another task; without it, and in Celery's
-    eager mode, that is raised as an error. `counters` counts what is dispatched. With `heals` a mail that the proxy has
-    lost is deferred, and has not ended: `notifier` has it healed.
+    eager mode, that is raised as an error. `counters` counts what is dispatched. Where `notifier` has mails healed, one
+    that the proxy has lost is deferred, and has not ended.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Dispatcher:
         notifier: Notifier,
         postponer: Postponer | None = None,
         counters: Counters | None = None,
-        heals: bool = False,
         claim_seconds: float = CLAIM_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,7 +58,6 @@ class Dispatcher:
         self._store = store
         self._notifier = notifier
         self._counters = counters
-        self._heals = heals
         self._joiner = Joiner(store)
         self._keeper = ClaimKeeper(store, claim_seconds=claim_seconds, monotonic=monotonic)
         self._monotonic = monotonic
@@ -83,7 +81,7 @@ class Dispatcher:
         been dispatched by then is not dispatched again.
         """
         run = run or Run()
-        if self._heals:
+        if self._notifier.heals:
             reports = losses_as_deferrals(self._store, reports)
         # `queued` has no callbacks: where no handler is connected either, there is nothing to mark later.
         is_settled = self._is_silent_about_queued and all(r.kind is Kind.QUEUED for r in reports)
@@ -277,6 +275,5 @@ def _build(runtime: Runtime) -> Dispatcher:
         notifier=notifier,
         postponer=postponer_of(runtime),
         counters=counters_of(runtime) if runtime.settings.migration is not None else None,
-        heals=runtime.settings.heal,
         claim_seconds=runtime.retention.claim_seconds,
     )

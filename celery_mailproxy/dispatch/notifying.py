@@ -47,6 +47,11 @@ class Notifier:
         self._healing = healing
         self._callbacks = CallbackPublisher(app)
 
+    @property
+    def heals(self) -> bool:
+        """Whether mails are healed that the proxy has lost."""
+        return self._healing is not None
+
     def has_listeners(self, recorded: Recorded) -> bool:
         """Whether anybody listens to the report: then it must not be dispatched twice."""
         report, delivery = recorded.report, _known(recorded)
