@@ -74,6 +74,8 @@ def _prune(runtime: Runtime, go_on: GoOn) -> int:
     return number
 
 
+_POLL = Duty(name="poll", do=_poll)
+
 DUTIES = (
     # What waits in the outbox is published again.
     Duty(name="outbox", do=relay),
@@ -84,7 +86,7 @@ DUTIES = (
     # Mails that the proxy has not reported on.
     Duty(name="outcomes", do=_outcomes),
     # All that are open, where the proxy reports on none. For Celery beat: workers do it more often, see `POLLING`.
-    Duty(name="poll", do=_poll),
+    _POLL,
     # What came back, where there is a mailbox for it: mailboxes do not like to be asked more often.
     Duty(name="bounces", do=_bounces, every_seconds=60),
     # What has expired is forgotten.
@@ -92,4 +94,4 @@ DUTIES = (
 )
 
 #: What has rounds of its own, so that nothing else holds it up.
-POLLING = (Duty(name="poll", do=_poll),)
+POLLING = (_POLL,)

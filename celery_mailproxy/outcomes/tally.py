@@ -28,8 +28,3 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         mine, theirs = asdict(self), asdict(other)
         return Tally(**{name: number + theirs[name] for name, number in mine.items()})
-
-    @property
-    def settled(self) -> int:
-        """How many have ended now, or are with the proxy again."""
-        return self.sent + self.error + self.expired + self.resubmitted + self.unknown
