@@ -11,6 +11,7 @@ from django.test import Client
 from celery_mailproxy.testing import FakeProxy
 from tests.django.harness.admin_pages import client_of
 from tests.django.harness.default_app import default_app
+from tests.harness.proxy_conf import proxy_conf
 
 
 @pytest.fixture
@@ -34,10 +35,7 @@ def shop(proxy: FakeProxy) -> Iterator[Celery]:
     """An app whose tasks run at once."""
     with default_app(
         task_always_eager=True,
-        mail_proxy_url=proxy.url,
-        mail_proxy_token=proxy.token,
-        mail_proxy_tenant=proxy.tenant_id,
-        mail_proxy_account=proxy.account_id,
+        **proxy_conf(proxy),
         mail_proxy_log_content=True,
     ) as app:
         yield app

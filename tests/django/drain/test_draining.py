@@ -35,6 +35,7 @@ from celery_mailproxy.tasks.sending import handover
 from celery_mailproxy.testing import FakeProxy
 from tests.django.harness.default_app import default_app
 from tests.django.harness.publishing_app import Published, published
+from tests.harness.proxy_conf import proxy_conf
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -67,10 +68,7 @@ def encoded(content: bytes) -> str:
 
 def settings_of(proxy: FakeProxy) -> dict[str, Any]:
     return {
-        "mail_proxy_url": proxy.url,
-        "mail_proxy_token": proxy.token,
-        "mail_proxy_tenant": proxy.tenant_id,
-        "mail_proxy_account": proxy.account_id,
+        **proxy_conf(proxy),
         "mail_proxy_store": f"memory://{proxy.token}",
         "mail_proxy_timeout_seconds": 60,
     }

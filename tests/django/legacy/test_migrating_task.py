@@ -28,6 +28,7 @@ from celery_mailproxy.tasks.sending import handover
 from celery_mailproxy.tasks.sending.arguments import one_outgoing
 from celery_mailproxy.testing import FakeProxy, MailSink
 from tests.django.harness.default_app import default_app
+from tests.harness.proxy_conf import proxy_conf
 
 TASK = "celery_mailproxy.send_migrating"
 TELLING = (signals.mail_queued, signals.mail_sent, signals.mail_error, signals.mail_deferred)
@@ -94,10 +95,7 @@ def make_project(proxy: FakeProxy, mail_sink: MailSink, settings: Any) -> Iterat
     def make(conf: dict[str, Any] | None = None, **migration: Any) -> Project:
         values = {
             "mail_proxy_store": "memory://",
-            "mail_proxy_url": proxy.url,
-            "mail_proxy_token": proxy.token,
-            "mail_proxy_tenant": proxy.tenant_id,
-            "mail_proxy_account": proxy.account_id,
+            **proxy_conf(proxy),
             "mail_proxy_migration": migration,
             "mail_proxy_events": False,
             "result_backend": "cache+memory://",

@@ -27,6 +27,7 @@ from tests.django.harness.default_app import default_app
 from tests.django.harness.kept_files import files
 from tests.django.harness.messages import MESSAGES, converted, message, with_files
 from tests.django.harness.publishing_app import Published, published
+from tests.harness.proxy_conf import proxy_conf
 
 # Nothing large is kept outside this test's folder.
 pytestmark = pytest.mark.usefixtures("folder")
@@ -100,10 +101,7 @@ def worker_of(api: Any) -> Iterator[FakeProxy]:
     with FakeProxy(api) as proxy:
         conf = {
             "mail_proxy_store": "django://",
-            "mail_proxy_url": proxy.url,
-            "mail_proxy_token": proxy.token,
-            "mail_proxy_tenant": proxy.tenant_id,
-            "mail_proxy_account": proxy.account_id,
+            **proxy_conf(proxy),
             "mail_proxy_attachment_inline_bytes": 1000,
             "task_always_eager": True,
         }

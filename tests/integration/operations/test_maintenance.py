@@ -27,6 +27,7 @@ from celery_mailproxy.maintenance.board import Board, read_board
 from celery_mailproxy.receiver.publisher import publisher_of
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
+from tests.harness.proxy_conf import proxy_conf
 from tests.harness.services import CeleryWorker, RedisServer
 from tests.harness.waiting import wait_until
 
@@ -99,17 +100,8 @@ def proxy() -> Iterator[FakeProxy]:
         yield proxy
 
 
-def of_proxy(proxy: FakeProxy) -> dict[str, Any]:
-    return {
-        "mail_proxy_url": proxy.url,
-        "mail_proxy_token": proxy.token,
-        "mail_proxy_tenant": proxy.tenant_id,
-        "mail_proxy_account": proxy.account_id,
-    }
-
-
 def test_a_worker_sweeps_up_reports_and_moves_results_on(project: Callable[..., Project], proxy: FakeProxy) -> None:
-    one = project(**of_proxy(proxy))
+    one = project(**proxy_conf(proxy))
     runtime = get_runtime(one.app)
     long_ago = utcnow() - timedelta(days=2)
     runtime.store.clock = lambda: long_ago
@@ -142,7 +134,7 @@ def test_a_worker_sweeps_up_reports_and_moves_results_on(project: Callable[..., 
 def test_a_worker_of_every_pool_publishes_what_the_broker_has_lost(
     pool: str, project: Callable[..., Project], proxy: FakeProxy, redis_server: RedisServer
 ) -> None:
-    one = project(**of_proxy(proxy))
+    one = project(**proxy_conf(proxy))
     lost = one.app.tasks["celery_mailproxy.send_via_proxy"].delay(**MAIL)
     with redis_server.client() as client:
         assert client.delete(one.conf["task_default_queue"]) == 1
@@ -203,7 +195,7 @@ def test_of_two_workers_one_leads_and_the_other_takes_over(project: Callable[...
 
 def test_children_are_forked_while_the_maintenance_runs(project: Callable[..., Project], proxy: FakeProxy) -> None:
     """A lock that its thread held at the fork would be held in the child for ever."""
-    one = project(mail_proxy_maintenance_seconds=0.01, **of_proxy(proxy))
+    one = project(mail_proxy_maintenance_seconds=0.01, **proxy_conf(proxy))
     worker = one.worker("w1", "--concurrency", "2", "--max-tasks-per-child", "1")
     results = [one.app.tasks["celery_mailproxy.send_via_proxy"].delay(**MAIL) for _ in range(40)]
     wait_until(lambda: len({mail["id"] for mail in proxy.received}) == 40, lambda: worker.log[-3000:])

@@ -18,6 +18,7 @@ from celery_mailproxy.deliveries.recording import Dispatched
 from celery_mailproxy.deliveries.report import DeliveryReport, utcnow
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.testing import FakeProxy
+from tests.harness.proxy_conf import proxy_conf
 from tests.unit.cli.shop import SYNC_TOKEN, TOKEN, Run
 from tests.unit.migration.migrated_app import Migrated, migrated
 
@@ -71,10 +72,7 @@ def remember(app: Celery) -> Callable[..., Delivery]:
 def proxy(app: Celery) -> Iterator[FakeProxy]:
     with FakeProxy() as proxy:
         app.conf.update(
-            mail_proxy_url=proxy.url,
-            mail_proxy_token=proxy.token,
-            mail_proxy_tenant=proxy.tenant_id,
-            mail_proxy_account=proxy.account_id,
+            **proxy_conf(proxy),
         )
         yield proxy
 

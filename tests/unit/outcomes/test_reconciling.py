@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +36,7 @@ APIS = ["commands-0.5", "commands-0.6", "entities", "v1"]
 class Desk:
     """A store, and a proxy that answers as `answers` says: a path's end → (status, body); any other is a 404."""
 
-    def __init__(self, api: Any = "entities", *, size: int = 2) -> None:
+    def __init__(self, api: Any = "entities", *, size: int = 2, heal: Callable[[str], None] | None = None) -> None:
         self.clock = Clock()
         self.store = MemoryStore(RETENTION, clock=self.clock)
         self.answers: dict[str, tuple[int, Any]] = {}
@@ -58,6 +58,7 @@ class Desk:
             withdrawer=Withdrawer(asker=self.asker, client_for=self._client_for),
             content_of=lambda each: None,
             resubmit=lambda out, each: SubmitAnswer(),
+            heal=heal,
             clock=self.clock,
         )
 
@@ -276,19 +277,8 @@ def test_polling_says_which_proxy_it_could_not_ask_after_the_others(desk: Desk) 
 
 
 def test_a_mail_that_is_lost_between_two_steps_of_healing_is_healed_and_not_given_up() -> None:
-    desk = Desk("entities")
     healed: list[str] = []
-    desk.reconciler = Reconciler(
-        store=desk.store,
-        retention=RETENTION,
-        asker=desk.asker,
-        recorder=desk.recorder,
-        withdrawer=Withdrawer(asker=desk.asker, client_for=desk._client_for),
-        content_of=lambda each: None,
-        resubmit=lambda out, each: SubmitAnswer(),
-        heal=healed.append,
-        clock=desk.clock,
-    )
+    desk = Desk("entities", heal=healed.append)
     desk.submit("m", "other")
     loss = DeliveryReport(kind=Kind.ERROR, message_id="m", at=desk.clock.now, reason="missing 'from'", raw={"id": "m"})
     desk.store.record([as_deferral(loss)], claim="c")

@@ -22,6 +22,7 @@ from celery_mailproxy.outcomes.tally import Tally
 from celery_mailproxy.runtime import forget_runtime, get_runtime
 from celery_mailproxy.tasks.sending.outbox import entry_of
 from celery_mailproxy.testing import FakeProxy
+from tests.harness.proxy_conf import proxy_conf
 
 MAIL: dict[str, Any] = {
     "to": ["ann@example.com", "bob@example.com"],
@@ -43,10 +44,7 @@ def proxy() -> Iterator[FakeProxy]:
 def app(proxy: FakeProxy) -> Iterator[Celery]:
     app = Celery("shop", set_as_current=False, broker="memory://", task_always_eager=True)
     app.conf.update(
-        mail_proxy_url=proxy.url,
-        mail_proxy_token=proxy.token,
-        mail_proxy_tenant=proxy.tenant_id,
-        mail_proxy_account=proxy.account_id,
+        **proxy_conf(proxy),
         mail_proxy_store=f"memory://{uuid4()}",
     )
     yield app

@@ -23,6 +23,7 @@ from celery_mailproxy.tasks import healing
 from celery_mailproxy.testing import FakeProxy
 from celery_mailproxy.testing.outcomes import deferred
 from tests.harness.memory_worker import MemoryWorker, memory_worker
+from tests.harness.proxy_conf import proxy_conf
 from tests.harness.waiting import wait_until
 
 LATER = "451 4.3.0 <ann@example.com> try later"
@@ -38,10 +39,7 @@ def proxy() -> Iterator[FakeProxy]:
 @pytest.fixture
 def worker(proxy: FakeProxy) -> Iterator[MemoryWorker]:
     conf = {
-        "mail_proxy_url": proxy.url,
-        "mail_proxy_token": proxy.token,
-        "mail_proxy_tenant": proxy.tenant_id,
-        "mail_proxy_account": proxy.account_id,
+        **proxy_conf(proxy),
     }
     with memory_worker(**conf) as worker:
         yield worker

@@ -22,6 +22,7 @@ from celery_mailproxy import (
 from celery_mailproxy.runtime import forget_runtime
 from celery_mailproxy.tasks.results.chunks import deliver_from_chunk
 from celery_mailproxy.testing import FakeProxy
+from tests.harness.proxy_conf import proxy_conf
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +37,7 @@ def app(proxy: FakeProxy) -> Iterator[Celery]:
     app.conf.update(
         task_always_eager=True,
         task_eager_propagates=True,
-        mail_proxy_url=proxy.url,
-        mail_proxy_token=proxy.token,
-        mail_proxy_tenant=proxy.tenant_id,
-        mail_proxy_account=proxy.account_id,
+        **proxy_conf(proxy),
         mail_proxy_from_email="shop@example.com",
         mail_proxy_store="memory://campaigns",
         mail_proxy_sync_token="secret",

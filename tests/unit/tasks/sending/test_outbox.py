@@ -22,6 +22,7 @@ from celery_mailproxy.errors import StoreError
 from celery_mailproxy.tasks.sending.outbox import KeptMessage, publish_kept, read_content
 from celery_mailproxy.testing import FakeProxy
 from tests.harness.memory_worker import MemoryWorker, Message, memory_worker
+from tests.harness.proxy_conf import proxy_conf
 
 MAIL = {"to": ["ann@example.com"], "subject": "S", "body": "B"}
 FAR = datetime(2100, 1, 1, tzinfo=timezone.utc)
@@ -36,10 +37,7 @@ def proxy() -> Iterator[FakeProxy]:
 @pytest.fixture
 def worker(proxy: FakeProxy) -> Iterator[MemoryWorker]:
     conf = {
-        "mail_proxy_url": proxy.url,
-        "mail_proxy_token": proxy.token,
-        "mail_proxy_tenant": proxy.tenant_id,
-        "mail_proxy_account": proxy.account_id,
+        **proxy_conf(proxy),
         "mail_proxy_retry_max_seconds": 1,
     }
     with memory_worker(mail_proxy_outbox=True, **conf) as worker:
